@@ -1,0 +1,1 @@
+"""Commands: argument parsing, printing and exit codes, and nothing else."""

@@ -1,0 +1,197 @@
+"""The experiment as data: frozen, validated before JAX is imported, defaults as the paper has them.
+
+Sections and equations are those of arXiv 2602.02171; A-numbers are readings of its ambiguities, listed
+in docs/paper.md.  `load_config` (configio.py) reads YAML files into these models.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+Resolution = Literal[4, 8, 16, 32, 64, 128, 256, 512]
+Precision = Literal["float32", "bfloat16"]
+Layer = Annotated[str, Field(pattern=r"^relu[1-5]_[1-4]$")]
+
+
+class Section(BaseModel):
+    """A frozen part of the config that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class PhantomConfig(Section):
+    """The procedural chest that stands in for a LUNA16 tree when `data.root` is not given."""
+
+    patients: PositiveInt = 60
+    slices: PositiveInt = 3  # per volume; every one crosses a nodule
+    size: PositiveInt = 256  # pixels of a slice; spacing follows from the patient's width
+    seed: int = 0
+
+
+class DataConfig(Section):
+    """LUNA16 tree to prepared slices (section 3.1)."""
+
+    root: Path | None = None  # LUNA16 tree; none: the phantom
+    phantom: PhantomConfig = PhantomConfig()
+    prepared: Path = Path("prepared")  # where prepared slices are kept, shared by runs
+    resolution: Resolution = 512
+    hu_window: tuple[float, float] = (-1000.0, 400.0)  # HU shown as [-1, 1]; A30
+    test_fold: Annotated[int, Field(ge=0, le=4)] = 0  # never seen in training; A27
+
+    @model_validator(mode="after")
+    def _window_rises(self) -> "DataConfig":
+        if self.hu_window[0] >= self.hu_window[1]:
+            raise ValueError(f"hu_window must rise, got {list(self.hu_window)}")
+        return self
+
+
+class MasksConfig(Section):
+    """Stage 1, StyleGAN on label maps (section 3.2, Eq. 1 and 2; A18 to A24)."""
+
+    resolution: Resolution = 512  # filled from data.resolution
+    precision: Precision = "float32"  # filled from the top level
+    z_dim: PositiveInt = 512
+    w_dim: PositiveInt = 512
+    mapping_layers: PositiveInt = 8
+    fmap_base: PositiveInt = 8192
+    fmap_max: PositiveInt = 512
+    steps_per_resolution: PositiveInt | dict[int, PositiveInt] = 10_000  # section 4.1; half fade, half stable: A20
+    fade_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    batch_size: dict[int, PositiveInt] = {4: 16, 8: 16, 16: 16, 32: 16, 64: 16, 128: 8, 256: 4, 512: 2}  # A20
+    learning_rate: PositiveFloat = 0.002  # section 4.1
+    adam_betas: tuple[float, float] = (0.0, 0.99)
+    gradient_penalty: float = 10.0  # lambda_gp of Eq. 1
+    drift: float = 0.001  # lambda_drift of Eq. 1
+    drift_on: Literal["all", "real"] = "all"  # A18
+    discretisation: Literal["gumbel", "none"] = "gumbel"  # what the critic sees; A23
+    temperature: PositiveFloat = 1.0
+    style_mixing: Annotated[float, Field(ge=0, le=1)] = 0.9
+    ema_half_life: PositiveInt = 10_000  # images
+    w_avg_decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
+    minibatch_std_group: PositiveInt = 4
+    mirror: bool = False  # also train on mirrored slices, left and right lung swapped
+
+    @model_validator(mode="after")
+    def _every_resolution_has_a_batch(self) -> "MasksConfig":
+        for table, name in ((self.batch_size, "batch_size"), (self.steps_per_resolution, "steps_per_resolution")):
+            if isinstance(table, dict):
+                missing = [r for r in self.resolutions if r not in table]
+                if missing:
+                    raise ValueError(f"{name} lacks resolution {missing[0]}")
+        return self
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """4, 8, ... up to the training resolution."""
+        return tuple(2**p for p in range(2, self.resolution.bit_length()))
+
+    def steps(self, resolution: int) -> int:
+        """Training steps at one resolution, its fade included."""
+        table = self.steps_per_resolution
+        return table[resolution] if isinstance(table, dict) else table
+
+
+class DLPix2PixConfig(Section):
+    """Stage 2, DL-Pix2Pix (section 3.3, Eq. 3 to 10; A3 to A17)."""
+
+    method: Literal["dl_pix2pix"] = "dl_pix2pix"
+    resolution: Resolution = 512  # filled from data.resolution
+    precision: Precision = "float32"  # filled from the top level
+    epochs: PositiveInt = 200
+    decay_start: Annotated[int, Field(ge=0)] = 100
+    batch_size: PositiveInt = 1
+    learning_rate: PositiveFloat = 2e-4
+    adam_betas: tuple[float, float] = (0.5, 0.999)
+    gan_loss: Literal["vanilla", "lsgan"] = "vanilla"  # A16
+    l1_weight: float = 200.0  # lambda_L1 of Eq. 8; A14
+    perceptual: bool = True
+    perceptual_weight: float = 10.0  # lambda_perc of Eq. 8
+    perceptual_layers: tuple[Layer, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")  # Eq. 10
+    vgg_weights: Path | None = None
+    lia: bool = True
+    lia_width: PositiveInt = 16  # A6
+    dwmh: bool = True
+    heads: PositiveInt = 8  # A9
+    window: PositiveInt = 4  # A9
+    num_downs: Annotated[int, Field(ge=2, le=9)] | None = None  # none: an 8x8 bottleneck, A8
+    generator_width: PositiveInt = 64
+    critic_width: PositiveInt = 64
+    critic_layers: PositiveInt = 3  # 3: the 70x70 PatchGAN
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    mirror: bool = False  # also train on mirrored slices, left and right lung swapped
+
+    @property
+    def depth(self) -> int:
+        """Down-samplings of the U-Net."""
+        return self.num_downs or max(2, self.resolution.bit_length() - 4)
+
+    @model_validator(mode="after")
+    def _decay_inside_training(self) -> "DLPix2PixConfig":
+        if self.decay_start > self.epochs:
+            raise ValueError(f"decay_start {self.decay_start} is after the last epoch {self.epochs}")
+        return self
+
+
+class Pix2PixConfig(DLPix2PixConfig):
+    """Plain pix2pix: DL-Pix2Pix with all of its parts off, and pix2pix's own L1 weight (A14)."""
+
+    method: Literal["pix2pix"] = "pix2pix"  # type: ignore[assignment]
+    l1_weight: float = 100.0
+    perceptual: bool = False
+    lia: bool = False
+    dwmh: bool = False
+
+
+TranslationConfig = Annotated[DLPix2PixConfig | Pix2PixConfig, Field(discriminator="method")]
+
+
+class GenerationConfig(Section):
+    """A synthetic set (section 3.4)."""
+
+    count: Annotated[int, Field(ge=0)] = 2500
+    truncation: Annotated[float, Field(ge=0, le=1)] = 0.7
+    seed: int = 0
+    batch_size: PositiveInt = 16
+    attempts: PositiveInt = 20  # masks drawn for one image before it is given up as rejected
+
+
+class RunConfig(Section):
+    """How a run keeps and shows itself; changes nothing in the result."""
+
+    save_minutes: PositiveFloat = 5.0
+    keep: PositiveInt = 2
+    log_steps: PositiveInt = 50
+    samples: PositiveInt = 12  # grids per stage 2, and per phase of stage 1 at least one
+    tensorboard: bool = False
+
+
+class Config(Section):
+    """One experiment."""
+
+    seed: int = 0
+    precision: Precision = "float32"
+    data: DataConfig = DataConfig()
+    masks: MasksConfig = MasksConfig()
+    translation: TranslationConfig = DLPix2PixConfig()
+    generation: GenerationConfig = GenerationConfig()
+    run: RunConfig = RunConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _stages_inherit(cls, values: dict) -> dict:
+        """The stages train at data.resolution in the run's precision; a file states them once."""
+        if not isinstance(values, dict):
+            return values
+        data = values.get("data") or {}
+        resolution = data.resolution if isinstance(data, DataConfig) else data.get("resolution", 512)
+        shared = {"resolution": resolution, "precision": values.get("precision", "float32")}
+        values = dict(values)
+        values["masks"] = _filled(values.get("masks"), shared)
+        values["translation"] = _filled(values.get("translation"), {"method": "dl_pix2pix", **shared})
+        return values
+
+
+def _filled(section: object, shared: dict) -> object:
+    """A stage's mapping with the shared values set where the file is silent."""
+    return {**shared, **section} if isinstance(section, dict) else shared if section is None else section

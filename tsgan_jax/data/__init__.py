@@ -1,0 +1,1 @@
+"""LUNA16 tree to numpy batches.  Only here: tensorflow, tensorflow_datasets, SimpleITK."""

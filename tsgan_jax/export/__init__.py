@@ -1,0 +1,1 @@
+"""Images, masks and boxes on disk, in forms that other tools read."""
