@@ -1,0 +1,59 @@
+"""TSGAN in JAX: labelled lung-nodule CT slices from noise, in two stages (arXiv 2602.02171).
+
+The functions below are the package's public face; each is loaded when it is first asked for, so that
+`import tsgan_jax` costs nothing and never touches an accelerator.
+
+    config = tsgan_jax.load_config("configs/luna16.yaml", ["data.root=/data/LUNA16"])
+    phase = tsgan_jax.plan(config.masks)[-1]
+    learner = tsgan_jax.stylegan(config.masks, phase)              # Learner(init, step)
+    translator = tsgan_jax.translator(config.translation)          # Translator(init, step, translate)
+    masks = tsgan_jax.sample_masks(generator, key, indices, truncation=0.7)    # uint8 [n, h, w]
+    ct = tsgan_jax.translate(translator, state, masks, key)        # float32 HU [n, h, w]
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "Config": "tsgan_jax.config",
+    "load_config": "tsgan_jax.configio",
+    "UserError": "tsgan_jax.errors",
+    "Learner": "tsgan_jax.train.learner",
+    "plan": "tsgan_jax.masks.growth",
+    "stylegan": "tsgan_jax.masks.learner",
+    "MaskGenerator": "tsgan_jax.masks.sample",
+    "sample_masks": "tsgan_jax.masks.sample",
+    "Translator": "tsgan_jax.translators.api",
+    "translator": "tsgan_jax.translators.registry",
+    "translate": "tsgan_jax.synthesis",
+    "generate": "tsgan_jax.synthesis",
+}
+
+__all__ = [*_PUBLIC, "data", "nn", "__version__"]
+
+if TYPE_CHECKING:
+    from tsgan_jax import data, nn
+    from tsgan_jax.config import Config
+    from tsgan_jax.configio import load_config
+    from tsgan_jax.errors import UserError
+    from tsgan_jax.masks.growth import plan
+    from tsgan_jax.masks.learner import stylegan
+    from tsgan_jax.masks.sample import MaskGenerator, sample_masks
+    from tsgan_jax.synthesis import generate, translate
+    from tsgan_jax.train.learner import Learner
+    from tsgan_jax.translators.api import Translator
+    from tsgan_jax.translators.registry import translator
+
+
+def __getattr__(name: str) -> object:
+    if name in ("data", "nn"):
+        return import_module(f"tsgan_jax.{name}")
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'tsgan_jax' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
