@@ -32,8 +32,8 @@ class PhantomConfig(Section):
 class DataConfig(Section):
     """LUNA16 tree to prepared slices (section 3.1)."""
 
-    root: Path | None = None  # LUNA16 tree; none: the phantom
-    phantom: PhantomConfig = PhantomConfig()
+    root: Path | None = None  # LUNA16 tree
+    phantom: PhantomConfig | None = None  # written and used where there is no root
     prepared: Path = Path("prepared")  # where prepared slices are kept, shared by runs
     resolution: Resolution = 512
     hu_window: tuple[float, float] = (-1000.0, 400.0)  # HU shown as [-1, 1]; A30
