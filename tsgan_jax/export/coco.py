@@ -1,0 +1,179 @@
+"""COCO detection files whose boxes come from masks: every nodule component is one object.
+
+Segmentation is a run-length mask, boxes are [x, y, width, height] in pixels with width = xmax - xmin + 1.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import isfinite, pi, sqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from tsgan_jax.errors import UserError
+from tsgan_jax.export.atomic import read_json, safe_name
+from tsgan_jax.labels import NODULE
+
+CATEGORY = {"id": 1, "name": "nodule", "supercategory": "lesion"}
+
+_EIGHT_NEIGHBOURS = np.ones((3, 3), bool)  # a nodule that narrows to a diagonal step is still one nodule
+
+
+@dataclass(frozen=True)
+class Smallest:
+    """The least a nodule component must have to become an object."""
+
+    pixels: int
+    diameter_mm: float  # of the disc of equal area
+
+
+SYNTHETIC = Smallest(pixels=3, diameter_mm=3.0)
+"""Generated masks carry specks that are no nodules (A28)."""
+
+REAL = Smallest(pixels=1, diameter_mm=0.0)
+"""Real masks are drawn from annotations; all of them count."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image of a set.
+
+    id: unique in the file.  mask: uint8 class codes [h, w].  pixel_mm: side of a pixel.
+    """
+
+    id: int
+    file_name: str
+    mask: NDArray[np.uint8]
+    pixel_mm: float
+
+
+def nodules(
+    mask: NDArray[np.uint8], pixel_mm: float, smallest: Smallest
+) -> tuple[list[NDArray[np.bool_]], list[NDArray[np.bool_]]]:
+    """The nodule components of a mask [h, w]: (kept, dropped), each a mask [h, w], in scan order."""
+    labelled, count = ndimage.label(mask == NODULE, _EIGHT_NEIGHBOURS)
+    kept, dropped = [], []
+    for number in range(1, count + 1):
+        component = labelled == number
+        pixels = int(component.sum())
+        diameter = 2 * pixel_mm * sqrt(pixels / pi)
+        large = pixels >= smallest.pixels and diameter >= smallest.diameter_mm
+        (kept if large else dropped).append(component)
+    return kept, dropped
+
+
+def box(component: NDArray[np.bool_]) -> list[int]:
+    """[x, y, width, height] in pixels of the True pixels of a mask [h, w]."""
+    rows, columns = np.flatnonzero(component.any(axis=1)), np.flatnonzero(component.any(axis=0))
+    x, y = int(columns[0]), int(rows[0])
+    return [x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1]
+
+
+def objects(picture: Picture, smallest: Smallest) -> tuple[list[dict[str, Any]], int]:
+    """COCO annotations of one image, still without ids, and how many specks were dropped."""
+    kept, dropped = nodules(picture.mask, picture.pixel_mm, smallest)
+    annotations = [
+        {
+            "image_id": picture.id,
+            "category_id": CATEGORY["id"],
+            "bbox": box(component),
+            "area": int(component.sum()),
+            "segmentation": _run_lengths(component),
+            "iscrowd": 0,
+        }
+        for component in kept
+    ]
+    return annotations, len(dropped)
+
+
+def dataset(pictures: Iterable[Picture], smallest: Smallest, info: dict[str, Any]) -> dict[str, Any]:
+    """The COCO file of a set; pictures are consumed one at a time.
+
+    info: provenance; `specks_dropped` is added to it.
+    """
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    specks = 0
+    for picture in pictures:
+        height, width = picture.mask.shape
+        images.append(
+            {
+                "id": picture.id,
+                "file_name": safe_name(picture.file_name),
+                "width": width,
+                "height": height,
+                "pixel_mm": picture.pixel_mm,
+            }
+        )
+        found, dropped = objects(picture, smallest)
+        specks += dropped
+        for annotation in found:
+            # Ids start at 1: pycocotools' evaluation takes an annotation id of 0 for "no match".
+            annotations.append({"id": len(annotations) + 1, **annotation})
+    info = {**info, "specks_dropped": specks}
+    return {"info": info, "licenses": [], "images": images, "annotations": annotations, "categories": [CATEGORY]}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A COCO file, checked before anything of it is used.
+
+    Raises UserError for a file name that is not bare or not unique, a duplicate id, an object of an unknown image or
+    category, or a box outside its image.
+    """
+    tree = read_json(path)
+    parts = ("images", "annotations", "categories")
+    if not isinstance(tree, dict) or any(not _records(tree.get(part)) for part in parts):
+        raise UserError(f"{path}: not a COCO file; it needs the lists 'images', 'annotations' and 'categories'")
+    images = _by_id(path, "images", tree["images"])
+    categories = _by_id(path, "categories", tree["categories"])
+    _by_id(path, "annotations", tree["annotations"])
+    names: set[str] = set()
+    for image in images.values():
+        name = safe_name(image.get("file_name"), f"{path}: file_name")
+        if name in names:
+            raise UserError(f"{path}: two images have the file_name {name!r}")
+        names.add(name)
+        if not all(isinstance(image.get(side), int) and image[side] > 0 for side in ("width", "height")):
+            raise UserError(f"{path}: image {image['id']} has no whole, positive width and height")
+    for annotation in tree["annotations"]:
+        where = f"{path}: annotation {annotation['id']}"
+        image = images.get(annotation.get("image_id"))
+        if image is None or annotation.get("category_id") not in categories:
+            raise UserError(f"{where} belongs to an image or a category that the file does not have")
+        _check_box(where, annotation.get("bbox"), image)
+    return tree
+
+
+def _records(part: object) -> bool:
+    return isinstance(part, list) and all(isinstance(record, dict) for record in part)
+
+
+def _by_id(path: Path, part: str, records: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    found: dict[int, dict[str, Any]] = {}
+    for record in records:
+        number = record.get("id")
+        if not isinstance(number, int) or number in found:
+            raise UserError(f"{path}: {part} has the id {number!r} twice, or it is not a whole number")
+        found[number] = record
+    return found
+
+
+def _check_box(where: str, bbox: object, image: dict[str, Any]) -> None:
+    numbers = isinstance(bbox, list) and len(bbox) == 4 and all(isinstance(v, int | float) for v in bbox)
+    if not numbers or not all(isfinite(v) for v in bbox):  # type: ignore[attr-defined]
+        raise UserError(f"{where} has the bbox {bbox!r}; expected [x, y, width, height]")
+    x, y, width, height = bbox  # type: ignore[misc]
+    inside = x >= 0 and y >= 0 and x + width <= image["width"] and y + height <= image["height"]
+    if not inside or width <= 0 or height <= 0:
+        raise UserError(f"{where} has the bbox {bbox}, outside its {image['width']}x{image['height']} image")
+
+
+def _run_lengths(component: NDArray[np.bool_]) -> dict[str, Any]:
+    """COCO's compressed run lengths (column-major), as text so that they can stand in JSON."""
+    from pycocotools import mask as coco_mask
+
+    encoded = coco_mask.encode(np.asfortranarray(component, dtype=np.uint8))
+    return {"size": list(component.shape), "counts": encoded["counts"].decode("ascii")}
