@@ -1,0 +1,105 @@
+"""LIA, local importance-based attention (Eq. 3; A3 to A6): a skip weighted by its own local importance."""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tsgan_jax.nn.soft_pool import soft_pool
+from tsgan_jax.types import Array
+
+WINDOW, STRIDE = 7, 3
+"""Soft pooling of the importance branch (A6)."""
+MIN_SIZE = 8
+"""Smallest skip that gets LIA (A7): the next power of two below is smaller than the pooling window."""
+
+
+class ImportanceParams(NamedTuple):
+    """Kernels (HWIO) and biases of the importance branch; f is its width.  No norm, no activation between (A6)."""
+
+    reduce: Array  # [c, f], the 1x1 convolution before pooling
+    reduce_bias: Array  # [f]
+    squeeze: Array  # [3, 3, f, f], stride 2
+    squeeze_bias: Array  # [f]
+    expand: Array  # [3, 3, f, c]
+    expand_bias: Array  # [c]
+
+
+def local_importance_attention(x: Array, params: ImportanceParams) -> Array:
+    """x * w * g (Eq. 3; A5).
+
+    x: [h, w, c], one example, h and w at least 7.  w in (0, 1) [h, w, c] is the importance map and
+    g = sigmoid(x[..., :1]) a spatial gate taken from the first channel (A4).  Returns [h, w, c].
+    """
+    gate = jax.nn.sigmoid(x[..., :1])
+    return x * importance_map(x, params) * gate
+
+
+def importance_map(x: Array, params: ImportanceParams) -> Array:
+    """1x1 -> soft pooling -> 3x3 stride 2 -> 3x3 -> sigmoid -> bilinear (A3, A6).  [h, w, c] -> [h, w, c] in (0, 1)."""
+    y = x @ params.reduce + params.reduce_bias
+    y = soft_pool(y, window=WINDOW, stride=STRIDE)
+    y = _conv3x3(y, params.squeeze, stride=2) + params.squeeze_bias
+    y = _conv3x3(y, params.expand, stride=1) + params.expand_bias
+    return _bilinear(jax.nn.sigmoid(y), x.shape[0], x.shape[1])
+
+
+def _conv3x3(x: Array, w: Array, stride: int) -> Array:
+    """3x3 convolution with padding 1 of one small map, as one matrix product.
+
+    After pooling the map has a ninth of the pixels; gathered patches cost nothing there, and their
+    gradients under vmap are plain products.
+    """
+    rows, cols = ((n - 1) // stride + 1 for n in x.shape[:2])
+    padded = jnp.pad(x, ((1, 1), (1, 1), (0, 0)))
+    patches = [
+        padded[i : i + (rows - 1) * stride + 1 : stride, j : j + (cols - 1) * stride + 1 : stride]
+        for i in range(3)
+        for j in range(3)
+    ]
+    return jnp.concatenate(patches, -1) @ w.reshape(-1, w.shape[-1])
+
+
+def _bilinear(x: Array, height: int, width: int) -> Array:
+    """Bilinear resize of [h, w, c] with half-pixel centres (align_corners false), as two matrix products."""
+    rows = jnp.asarray(_bilinear_matrix(x.shape[0], height), x.dtype)
+    cols = jnp.asarray(_bilinear_matrix(x.shape[1], width), x.dtype)
+    return jnp.einsum("ij,jkc,lk->ilc", rows, x, cols, optimize=[(0, 1), (0, 1)])
+
+
+def _bilinear_matrix(source: int, target: int) -> np.ndarray:
+    """[target, source] weights; each row sums to 1, positions beyond the ends take the end's value."""
+    position = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
+    low = np.minimum(np.floor(position).astype(int), max(source - 2, 0))
+    matrix = np.zeros((target, source), np.float32)
+    np.add.at(matrix, (np.arange(target), low), 1 - (position - low))
+    np.add.at(matrix, (np.arange(target), np.minimum(low + 1, source - 1)), position - low)
+    return matrix
+
+
+class LocalImportanceAttention(nn.Module):
+    """LIA with its parameters over a batch [n, h, w, c].
+
+    width: channels f of the importance branch (A6).  Kernels start N(0, 0.02), biases 0, so at the
+    start w is about one half.
+    """
+
+    width: int = 16
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        channels, f = x.shape[-1], self.width
+        kernel, bias = nn.initializers.normal(0.02), nn.initializers.zeros
+        params = ImportanceParams(
+            reduce=self.param("reduce", kernel, (channels, f)),
+            reduce_bias=self.param("reduce_bias", bias, (f,)),
+            squeeze=self.param("squeeze", kernel, (3, 3, f, f)),
+            squeeze_bias=self.param("squeeze_bias", bias, (f,)),
+            expand=self.param("expand", kernel, (3, 3, f, channels)),
+            expand_bias=self.param("expand_bias", bias, (channels,)),
+        )
+        params = jax.tree.map(lambda p: p.astype(self.dtype), params)
+        return jax.vmap(local_importance_attention, in_axes=(0, None))(x.astype(self.dtype), params)

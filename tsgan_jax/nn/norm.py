@@ -1,0 +1,39 @@
+"""Normalisation of one image by its own statistics."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from tsgan_jax.types import Array
+
+
+def instance_norm(x: Array, scale: Array, bias: Array, eps: float = 1e-5) -> Array:
+    """(x - mean) / sqrt(var + eps) * scale + bias, over the pixels of each channel.
+
+    x: [h, w, c], one example; scale, bias: [c].  Statistics in float32, population variance, as batch
+    normalisation at batch size 1 takes them.  Returns [h, w, c] in x's dtype.
+    """
+    y = x.astype(jnp.float32)
+    y -= y.mean((0, 1))
+    y *= scale * lax.rsqrt(jnp.square(y).mean((0, 1)) + eps)
+    return (y + bias).astype(x.dtype)
+
+
+class InstanceNorm(nn.Module):
+    """`instance_norm` over a batch [n, h, w, c], scale starting N(1, 0.02) as pix2pix's batch norm does.
+
+    The paper trains with batch normalisation at batch size 1 and pix2pix tests with batch statistics:
+    that is this layer (A17).  It also serves larger batches, where an image must not depend on its
+    neighbours, so training and test stay the same function.
+    """
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        scale = self.param("scale", _about_one, (x.shape[-1],))
+        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
+        return jax.vmap(instance_norm, in_axes=(0, None, None))(x, scale, bias)
+
+
+def _about_one(key: Array, shape: tuple[int, ...]) -> Array:
+    return 1.0 + 0.02 * jax.random.normal(key, shape)

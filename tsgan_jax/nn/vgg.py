@@ -1,0 +1,219 @@
+"""VGG-19 features for the perceptual loss (Eq. 10): the network, and readers of its published weights.
+
+Nothing is fetched and nothing is substituted: the weights come from a file of the user's, in one of
+three layouts.  The two published trainings are different networks and want different input:
+
+* "torchvision": RGB in [0, 1], standardised with ImageNet's mean and deviation.
+* "caffe" (the Oxford original, as Keras ships it): BGR in [0, 255] minus ImageNet's mean.  Its input, and
+  with it every feature, is about 58 times larger.  ReLU and max pooling are positively homogeneous, so
+  dividing input and biases by 57.6 (the mean deviation of ImageNet's channels) divides every feature by
+  57.6 and changes nothing else; the reader does that, so that one perceptual weight suits both kinds.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tsgan_jax.errors import UserError
+from tsgan_jax.nn.conv import conv2d
+from tsgan_jax.types import Array
+
+Kind = Literal["torchvision", "caffe"]
+
+BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
+"""Channels and 3x3 convolutions of each block; a 2x2 max pooling stands between blocks."""
+CONVS = tuple((b, c) for b, (_, count) in enumerate(BLOCKS, 1) for c in range(1, count + 1))
+MEAN_RGB, STD_RGB = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
+CAFFE_SCALE = 255.0 * sum(STD_RGB) / 3.0
+
+VggParams = dict[str, dict[str, np.ndarray]]
+
+
+class Vgg19(NamedTuple):
+    """Weights as far as the deepest layer asked for, and where they came from."""
+
+    params: VggParams  # "conv1_1" -> {"kernel" HWIO, "bias"}, float32
+    kind: Kind
+    sha256: str  # of the file, kept for logs
+    file: str  # its name
+
+
+def features(params: Any, x: Array, layers: Sequence[str], kind: Kind, dtype: Any = jnp.float32) -> dict[str, Array]:
+    """Activations after the named ReLUs.
+
+    x: [n, h, w, 1] in [-1, 1], repeated to three channels (FACTS 7).  layers: "relu1_1" to "relu5_4"; the
+    network runs only as deep as the deepest.  dtype: of the convolutions.  Returns {layer: [n, h', w', c]}.
+    """
+    y = preprocess(x, kind).astype(dtype)
+    found: dict[str, Array] = {}
+    for block, conv in CONVS[: _depth(layers)]:
+        if conv == 1 and block > 1:
+            y = _max_pool(y)
+        p = params[f"conv{block}_{conv}"]
+        y = jax.nn.relu(conv2d(y, p["kernel"].astype(dtype), padding=1) + p["bias"].astype(dtype))
+        if f"relu{block}_{conv}" in layers:
+            found[f"relu{block}_{conv}"] = y
+    return {layer: found[layer] for layer in layers}
+
+
+def preprocess(x: Array, kind: Kind) -> Array:
+    """[n, h, w, 1] in [-1, 1] -> [n, h, w, 3], what the weights of this kind expect (caffe's over 57.6)."""
+    unit = jnp.repeat((x.astype(jnp.float32) + 1.0) / 2.0, 3, axis=-1)
+    if kind == "torchvision":
+        return (unit - jnp.asarray(MEAN_RGB)) / jnp.asarray(STD_RGB)
+    return (unit * 255.0 - jnp.asarray(CAFFE_MEAN_BGR)) / CAFFE_SCALE
+
+
+def _max_pool(x: Array) -> Array:
+    """2x2 max pooling as a maximum of strided slices, whose gradient needs no scatter."""
+    x = x[:, : x.shape[1] // 2 * 2, : x.shape[2] // 2 * 2]
+    rows = jnp.maximum(x[:, ::2], x[:, 1::2])
+    return jnp.maximum(rows[:, :, ::2], rows[:, :, 1::2])
+
+
+def _depth(layers: Sequence[str]) -> int:
+    """Number of convolutions up to the deepest layer; UserError where VGG-19 has no such layer."""
+    names = [f"relu{b}_{c}" for b, c in CONVS]
+    for layer in layers:
+        if layer not in names:
+            raise UserError(f"VGG-19 has no layer {layer!r}; it has {', '.join(names)}")
+    return max((names.index(layer) + 1 for layer in layers), default=0)
+
+
+def load_vgg19(path: Path, layers: Sequence[str]) -> Vgg19:
+    """Read the weights that `layers` need, and no deeper ones.
+
+    path: torchvision's state dict (.pth, .pt; needs torch), Keras' (.h5), or .npz with keys
+    "block1_conv1/kernel" (HWIO) and "block1_conv1/bias" in Keras' values.  A file that stops at a shallow
+    layer serves layers up to it.  Raises UserError naming the file and the fix.
+    """
+    path = Path(path)
+    readers: dict[str, tuple[Callable[[Path], _Lookup], Kind]] = {
+        ".pth": (_read_torch, "torchvision"),
+        ".pt": (_read_torch, "torchvision"),
+        ".h5": (_read_keras, "caffe"),
+        ".npz": (_read_npz, "caffe"),
+    }
+    if path.suffix not in readers:
+        raise UserError(
+            f"{path}: VGG-19 weights must be one of {', '.join(readers)}, not {path.suffix or 'no suffix'!r}"
+        )
+    if not path.is_file():
+        raise UserError(
+            f"{path}: no such file; set translation.vgg_weights to a VGG-19 file, or translation.perceptual=off"
+        )
+    digest = _sha256(path)
+    read, kind = readers[path.suffix]
+    try:
+        lookup = read(path)
+    except (OSError, ValueError, RuntimeError, EOFError) as error:
+        raise UserError(f"{path}: cannot be read as VGG-19 weights ({error}); fetch the file again") from error
+    needed = CONVS[: _depth(layers)]
+    missing = [f"conv{b}_{c}" for b, c in needed if (b, c) not in lookup]
+    if missing:
+        deepest = f"conv{max(lookup)[0]}_{max(lookup)[1]}" if lookup else "no VGG-19 convolution"
+        raise UserError(
+            f"{path}: lacks {', '.join(missing)}, which {', '.join(layers)} need (the file holds up to {deepest}); "
+            "give a deeper file, or list shallower translation.perceptual_layers"
+        )
+    scale = CAFFE_SCALE if kind == "caffe" else 1.0
+    params = {f"conv{b}_{c}": _checked(path, b, c, lookup[b, c], scale) for b, c in needed}
+    return Vgg19(params=params, kind=kind, sha256=digest, file=path.name)
+
+
+_Lookup = Mapping[tuple[int, int], tuple[np.ndarray, np.ndarray]]
+"""(block, conv) -> kernel HWIO, bias."""
+
+
+def _checked(path: Path, block: int, conv: int, arrays: tuple[np.ndarray, np.ndarray], scale: float) -> dict:
+    """One convolution of the right shape and finite, its bias in the reader's scale."""
+    kernel, bias = (np.asarray(a, np.float32) for a in arrays)
+    features_out = BLOCKS[block - 1][0]
+    features_in = features_out if conv > 1 else 3 if block == 1 else BLOCKS[block - 2][0]
+    expected = (3, 3, features_in, features_out)
+    if kernel.shape != expected or bias.shape != (features_out,):
+        raise UserError(f"{path}: conv{block}_{conv} has shape {kernel.shape}, VGG-19 has {expected}")
+    if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
+        raise UserError(f"{path}: conv{block}_{conv} holds values that are not finite; fetch the file again")
+    return {"kernel": kernel, "bias": bias / np.float32(scale)}
+
+
+def _read_torch(path: Path) -> _Lookup:
+    """torchvision's `vgg19` state dict: features.N.weight in OIHW."""
+    try:
+        import torch
+    except ImportError:
+        raise UserError(
+            f"{path}: reading a .pth file needs torch, which is not installed; install torch (the CPU build will do), "
+            "or give the Keras file (.h5) instead"
+        ) from None
+    import pickle
+
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(str(error).splitlines()[0]) from None
+    found = {}
+    for (block, conv), index in zip(CONVS, _torch_indices(), strict=True):
+        if f"features.{index}.weight" in state:
+            kernel = state[f"features.{index}.weight"].numpy().transpose(2, 3, 1, 0)
+            found[block, conv] = (kernel, state[f"features.{index}.bias"].numpy())
+    return found
+
+
+def _torch_indices() -> list[int]:
+    """Position of each convolution in torchvision's `features`, where ReLUs and poolings count too."""
+    return [2 * i + (block - 1) for i, (block, _) in enumerate(CONVS)]
+
+
+def _read_keras(path: Path) -> _Lookup:
+    """Keras' HDF5 in any of its versions: a group blockB_convC with one 4-D and one 1-D dataset below it."""
+    try:
+        import h5py
+    except ImportError:
+        raise UserError(f"{path}: reading a .h5 file needs h5py, which is not installed; install h5py") from None
+
+    arrays: dict[tuple[int, int], dict[int, np.ndarray]] = {}
+
+    def visit(name: str, item: object) -> None:
+        place = _place(name)
+        if place and isinstance(item, h5py.Dataset):
+            arrays.setdefault(place, {})[item.ndim] = item[()]
+
+    with h5py.File(path, "r") as file:
+        file.visititems(visit)
+    return {place: (a[4], a[1]) for place, a in arrays.items() if {1, 4} <= a.keys()}
+
+
+def _read_npz(path: Path) -> _Lookup:
+    with np.load(path, allow_pickle=False) as file:
+        places = {name.split("/")[0]: _place(name) for name in file.files}
+        return {
+            place: (file[f"{group}/kernel"], file[f"{group}/bias"])
+            for group, place in places.items()
+            if place and {f"{group}/kernel", f"{group}/bias"} <= set(file.files)
+        }
+
+
+def _place(name: str) -> tuple[int, int] | None:
+    """(block, conv) of a Keras name, if it is one of VGG-19's convolutions."""
+    match = re.search(r"block(\d)_conv(\d)", name)
+    place = (int(match[1]), int(match[2])) if match else None
+    return place if place in CONVS else None
+
+
+def _sha256(path: Path) -> str:
+    """Of the file; one named vgg19-XXXXXXXX.pth, as torch names its files, must begin with those digits."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    named = re.fullmatch(r".*-([0-9a-f]{8,64})\.pth", path.name)
+    if named and not digest.startswith(named[1]):
+        raise UserError(f"{path}: its SHA-256 begins with {digest[:8]}, its name promises {named[1]}; fetch it again")
+    return digest

@@ -1,0 +1,69 @@
+"""What adversarial translators share: a state with two players and their alternating update."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from tsgan_jax.train.learner import Params, Player, update_player
+from tsgan_jax.types import Array, Key, Metrics
+
+F = TypeVar("F")
+Loss = tuple[Array, Metrics]
+
+
+@flax.struct.dataclass
+class Adversarial:
+    """State of an adversarial translator.
+
+    A method with several generators or critics holds them as one tree in the player's params.
+    """
+
+    step: Array  # int32, optimiser steps taken
+    images_seen: Array  # int32
+    key: Key
+    generator: Player
+    critic: Player
+    frozen: Any = None  # weights that training reads and never changes (VGG-19); in the state, not in the
+    # compiled step, where XLA would hold them as constants and fold them for minutes
+
+
+def alternate(
+    state: Adversarial,
+    generate: Callable[[Params], F],
+    critic_loss: Callable[[Params, F], Loss],
+    generator_loss: Callable[[F, Params], Loss],
+    adam: optax.GradientTransformation,
+) -> tuple[Adversarial, Metrics]:
+    """One update of the critic, then one of the generator against the new critic, as pix2pix orders them.
+
+    generate: generator params -> fakes (any tree), run once.
+    critic_loss: (critic params, fakes) -> loss, metrics.
+    generator_loss: (fakes, critic params) -> loss, metrics; may close over the real batch.
+    The counters of the state are left to the caller.  Metrics of both players are merged.
+    """
+    fake, pull_back = jax.vjp(generate, state.generator.params)
+    critic_grad, critic_log = jax.grad(critic_loss, has_aux=True)(state.critic.params, fake)
+    critic = update_player(adam, state.critic, critic_grad)
+    fake_grad, generator_log = jax.grad(generator_loss, has_aux=True)(fake, critic.params)
+    generator = update_player(adam, state.generator, *pull_back(fake_grad))
+    return state.replace(generator=generator, critic=critic), {**critic_log, **generator_log}
+
+
+def learning_rate(base: float, epochs: int, decay_start: int, images_per_epoch: int, images_seen: Array) -> Array:
+    """pix2pix's schedule: constant for `decay_start` epochs, then falling by equal steps towards 0.
+
+    Epoch e (from 0) has the factor 1 - max(0, e + 1 - decay_start) / (epochs - decay_start + 1): with
+    100 + 100 epochs, 1 up to epoch 99, 100/101 at epoch 100, 1/101 at epoch 199.
+    """
+    epoch = images_seen // images_per_epoch
+    late = jnp.maximum(0, epoch + 1 - decay_start)
+    return base * jnp.maximum(0.0, 1.0 - late / (epochs - decay_start + 1))
+
+
+def adam(rate: Array | float, betas: tuple[float, float]) -> optax.GradientTransformation:
+    """Adam whose learning rate is a traced value; its state holds the moments only."""
+    return optax.chain(optax.scale_by_adam(*betas, eps=1e-8), optax.scale(-rate))

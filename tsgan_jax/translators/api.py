@@ -1,0 +1,25 @@
+"""What a stage 2 method is: three pure functions over a state that only the method understands."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Generic, NamedTuple, TypeVar
+
+from tsgan_jax.types import Array, Key, Metrics, PairBatch
+
+S = TypeVar("S")
+
+
+class Translator(NamedTuple, Generic[S]):
+    """A method from masks to CT; `init` and `step` make it a `train.learner.Learner` as well.
+
+    init: key -> state.  Call it under `jax.jit`, or once per state that is to be donated.
+    step: (state, batch) -> (state, metrics); same tree, shapes and dtypes out as in.
+    translate: (state, masks uint8 [n, h, w], keys [n]) -> float32 [n, h, w] in [-1, 1].  One key per
+        image: an image depends on its mask, its key and the weights, not on its neighbours.
+    about: facts for logs, such as the hash of a weight file.
+    """
+
+    init: Callable[[Key], S]
+    step: Callable[[S, PairBatch], tuple[S, Metrics]]
+    translate: Callable[[S, Array, Key], Array]
+    about: Mapping[str, str] = MappingProxyType({})

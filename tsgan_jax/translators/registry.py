@@ -1,0 +1,25 @@
+"""The methods of stage 2 by name.  A new method is one folder and one line here; see _template.py."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from tsgan_jax.config import DLPix2PixConfig
+from tsgan_jax.translators.api import Translator
+from tsgan_jax.translators.dl_pix2pix import dl_pix2pix
+
+METHODS: Mapping[str, Callable[[Any, int], Translator]] = MappingProxyType(
+    {
+        "dl_pix2pix": dl_pix2pix,
+        "pix2pix": dl_pix2pix,  # with every part off, as Pix2PixConfig states it
+    }
+)
+
+
+def translator(config: DLPix2PixConfig, images_per_epoch: int = 949) -> Translator:
+    """The Translator of `config.translation`.
+
+    images_per_epoch: real training images; 949 are four fifths of LUNA16's 1,186 slices.
+    Raises UserError where the config asks for what does not fit or is missing.
+    """
+    return METHODS[config.method](config, images_per_epoch)
