@@ -1,0 +1,167 @@
+"""Stage 1's training step: StyleGAN on label maps with WGAN-GP (section 3.2; Eq. 1 and 2).
+
+One step is a critic update followed by a generator update against the new critic, each with latents of its
+own (NVlabs' order, A20); then the running means.
+"""
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from tsgan_jax import labels, losses
+from tsgan_jax.config import MasksConfig
+from tsgan_jax.masks.discriminator import discriminator_of
+from tsgan_jax.masks.growth import Phase, fade_alpha
+from tsgan_jax.masks.mapping import average_w, mapping_of, mix_styles, num_layers
+from tsgan_jax.masks.synthesis import layer_noise, synthesis_of
+from tsgan_jax.nn.gumbel import sample_one_hot
+from tsgan_jax.nn.resample import soften
+from tsgan_jax.train.keys import step_streams, stream
+from tsgan_jax.train.learner import Learner, Params, Player, new_player, update_player
+from tsgan_jax.types import Array, Key, MaskBatch, Metrics
+
+
+@flax.struct.dataclass
+class MaskGanState:
+    """All that stage 1 needs to go on.
+
+    gen: parameters {"mapping", "synthesis"}; ema: their running mean, which samples are drawn from;
+    w_avg: float32 [w_dim], running mean of w, for truncation.  The phase follows from `images_seen`
+    (`growth.phase_at`).
+    """
+
+    step: Array
+    images_seen: Array
+    key: Key
+    gen: Player
+    critic: Player
+    ema: Params
+    w_avg: Array
+
+
+def optimiser(config: MasksConfig) -> optax.GradientTransformation:
+    """Adam of section 4.1.  Without a first moment (beta1 = 0) none is kept: the same updates, less state."""
+    beta1, beta2 = config.adam_betas
+    if beta1 != 0.0:
+        return optax.adam(config.learning_rate, b1=beta1, b2=beta2, eps=1e-8)
+    return optax.chain(
+        optax.scale_by_rms(decay=beta2, eps=1e-8, eps_in_sqrt=False, bias_correction=True),
+        optax.scale_by_learning_rate(config.learning_rate),
+    )
+
+
+def moving_average(average: Params, params: Params, images: int, half_life: int) -> Params:
+    """`average` moved towards `params` by one step of `images`; half the old weight is gone after `half_life`."""
+    beta = 0.5 ** (images / half_life)
+    return jax.tree.map(lambda a, p: beta * a + (1.0 - beta) * p, average, params)
+
+
+def stylegan(config: MasksConfig, phase: Phase) -> Learner[MaskGanState, MaskBatch]:
+    """The learner of one phase.
+
+    `init(key)` gives the state of a run that begins with this phase (the first one; for a later one `grow`
+    lays the trained parameters over it).  `step` takes batches of any size at the phase's resolution.
+    """
+    mapping, synthesis = mapping_of(config), synthesis_of(config, phase)
+    discriminator = discriminator_of(config, phase)
+    layers = num_layers(phase.resolution)
+    tx = optimiser(config)
+
+    def imagine(gen_params: Params, key: Key, n: int, alpha: Array) -> tuple[Array, Array]:
+        """Class shares [n, r, r, 6] of n new latents, with style mixing, and their first w's [n, w_dim]."""
+        z_key, mix_key, noise_key = jax.random.split(key, 3)
+        z = jax.random.normal(z_key, (2 * n, config.z_dim))
+        first, second = jnp.split(mapping.apply({"params": gen_params["mapping"]}, z), 2)
+        ws = mix_styles(mix_key, first, second, layers, config.style_mixing)
+        noise = jax.vmap(lambda k: layer_noise(k, phase.resolution))(jax.random.split(noise_key, n))
+        return synthesis.apply({"params": gen_params["synthesis"]}, ws, noise, alpha), first
+
+    def shown(key: Key, shares: Array) -> Array:
+        """What the critic sees of class shares [n, r, r, 6]: a hard sample (A23), in [-1, 1]."""
+        if config.discretisation == "gumbel":
+            shares = sample_one_hot(key, shares, config.temperature)
+        return 2.0 * shares - 1.0
+
+    def train_critic(
+        state: MaskGanState, keys: tuple[Key, ...], real: Array, alpha: Array
+    ) -> tuple[Player, Array, Metrics]:
+        latent_key, fake_key, real_key, mix_key = keys
+        fake, w = imagine(state.gen.params, latent_key, real.shape[0], alpha)
+        fake_share = fake[..., labels.NODULE].mean()
+        real, fake = shown(real_key, real), shown(fake_key, fake)
+        between = losses.interpolate(mix_key, real, fake)
+
+        def critic_loss(params: Params) -> tuple[Array, Metrics]:
+            def score(x: Array, parts: int = 1) -> Array:
+                return discriminator.apply({"params": params}, x, alpha, parts)
+
+            real_scores, fake_scores = jnp.split(score(jnp.concatenate([real, fake]), parts=2), 2)
+            penalty, norm = losses.gradient_penalty(score, between)
+            distance = losses.wasserstein_critic(real_scores, fake_scores)
+            drift = losses.score_drift(real_scores, fake_scores, config.drift_on)
+            loss = distance + config.gradient_penalty * penalty + config.drift * drift
+            return loss, {
+                "critic_loss": loss,
+                "wasserstein": -distance,
+                "gradient_penalty": penalty,
+                "gradient_norm": norm,
+                "real_score": real_scores.mean(),
+                "fake_score": fake_scores.mean(),
+            }
+
+        grads, log = jax.grad(critic_loss, has_aux=True)(state.critic.params)
+        return update_player(tx, state.critic, grads), w, {**log, "nodule_share": fake_share}
+
+    def train_generator(
+        state: MaskGanState, critic: Player, keys: tuple[Key, ...], n: int, alpha: Array
+    ) -> tuple[Player, Metrics]:
+        latent_key, fake_key = keys
+
+        def generator_loss(params: Params) -> Array:
+            fake, _ = imagine(params, latent_key, n, alpha)
+            scores = discriminator.apply({"params": critic.params}, shown(fake_key, fake), alpha)
+            return losses.wasserstein_generator(scores)
+
+        loss, grads = jax.value_and_grad(generator_loss)(state.gen.params)
+        return update_player(tx, state.gen, grads), {"generator_loss": loss}
+
+    def init(key: Key) -> MaskGanState:
+        map_key, synthesis_key, critic_key = (stream(key, name) for name in ("mapping", "synthesis", "critic"))
+        alpha = jnp.float32(1.0)
+        noise = tuple(n[None] for n in layer_noise(synthesis_key, phase.resolution))
+        gen_params = {
+            "mapping": mapping.init(map_key, jnp.zeros((1, config.z_dim)))["params"],
+            "synthesis": synthesis.init(synthesis_key, jnp.zeros((1, layers, config.w_dim)), noise, alpha)["params"],
+        }
+        image = jnp.zeros((1, phase.resolution, phase.resolution, labels.NUM_CLASSES))
+        critic_params = discriminator.init(critic_key, image, alpha)["params"]
+        return MaskGanState(
+            step=jnp.int32(0),
+            images_seen=jnp.int32(phase.start),
+            key=stream(key, "steps"),
+            gen=new_player(tx, gen_params),
+            critic=new_player(tx, critic_params),
+            ema=jax.tree.map(jnp.copy, gen_params),
+            w_avg=jnp.zeros(config.w_dim),
+        )
+
+    def step(state: MaskGanState, batch: MaskBatch) -> tuple[MaskGanState, Metrics]:
+        names = ("critic latents", "critic fake", "critic real", "interpolate", "generator latents", "generator fake")
+        keys = step_streams(state.key, state.step, *names)
+        alpha = fade_alpha(phase, state.images_seen)
+        n = batch.classes.shape[0]
+        real = soften(batch.classes, alpha) if phase.fade else batch.classes
+        critic, w, critic_log = train_critic(state, keys[:4], real, alpha)
+        gen, gen_log = train_generator(state, critic, keys[4:], n, alpha)
+        new = state.replace(  # type: ignore[attr-defined]
+            step=state.step + 1,
+            images_seen=state.images_seen + n,
+            gen=gen,
+            critic=critic,
+            ema=moving_average(state.ema, gen.params, n, config.ema_half_life),
+            w_avg=average_w(state.w_avg, w, config.w_avg_decay),
+        )
+        return new, {**critic_log, **gen_log, "alpha": alpha}
+
+    return Learner(init, step)

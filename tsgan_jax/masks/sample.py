@@ -1,0 +1,116 @@
+"""Masks from a trained generator: image i depends on the key and on i, on nothing else."""
+
+import functools
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tsgan_jax.config import MasksConfig
+from tsgan_jax.masks.growth import Phase, fade_alpha
+from tsgan_jax.masks.learner import MaskGanState
+from tsgan_jax.masks.mapping import Mapping, mapping_of, num_layers, truncate
+from tsgan_jax.masks.synthesis import Synthesis, layer_noise, synthesis_of
+from tsgan_jax.train.keys import stream
+from tsgan_jax.train.learner import Params
+from tsgan_jax.types import Array, Key
+
+
+@dataclass(frozen=True)
+class MaskGenerator:
+    """A generator to draw masks from.
+
+    mapping, synthesis: the networks (static); params: their running mean; w_avg: [w_dim]; alpha: the fade at
+    which it was taken, 1 after a stable phase.
+    """
+
+    mapping: Mapping
+    synthesis: Synthesis
+    params: Params
+    w_avg: Array
+    alpha: Array
+
+    @property
+    def resolution(self) -> int:
+        """Height and width of its masks."""
+        return self.synthesis.resolution
+
+
+def generator_of(state: MaskGanState, config: MasksConfig, phase: Phase) -> MaskGenerator:
+    """The generator of a training state of `phase`; shares the state's arrays (copy before donating them)."""
+    alpha = fade_alpha(phase, state.images_seen)
+    return MaskGenerator(mapping_of(config), synthesis_of(config, phase), state.ema, state.w_avg, alpha)
+
+
+def chunk_size(resolution: int) -> int:
+    """Masks computed at once: a constant of the resolution, so that no caller's batch size changes a mask."""
+    return max(1, min(16, 1024 // resolution))
+
+
+def class_maps(generator: MaskGenerator, key: Key, indices: Array, truncation: float = 0.7) -> np.ndarray:
+    """Class shares float32 [n, r, r, 6] (softmax, summing to 1) of images `indices` [n], integers.
+
+    Each image's latent and noise come from `fold_in(key, index)`.  truncation: psi of the first 8 layers;
+    1 for none (for figures of merit), smaller for more typical masks.
+    """
+    return _in_chunks(_shares, generator, key, indices, truncation)
+
+
+def sample_masks(generator: MaskGenerator, key: Key, indices: Array, truncation: float = 0.7) -> np.ndarray:
+    """Masks uint8 [n, r, r] with the codes of `labels`: the largest share of `class_maps` at each pixel."""
+    return _in_chunks(_codes, generator, key, indices, truncation)
+
+
+def _in_chunks(draw, generator: MaskGenerator, key: Key, indices: Array, truncation: float) -> np.ndarray:
+    """`draw` over chunks of one compiled size, the last one filled up with its own last index."""
+    wanted = np.asarray(indices, np.uint32)
+    size = chunk_size(generator.resolution)
+    parts = []
+    for start in range(0, len(wanted), size):
+        part = wanted[start : start + size]
+        filled = np.pad(part, (0, size - len(part)), mode="edge")
+        out = draw(
+            generator.mapping,
+            generator.synthesis,
+            generator.params,
+            generator.w_avg,
+            generator.alpha,
+            key,
+            filled,
+            jnp.float32(truncation),
+        )
+        parts.append(np.asarray(out)[: len(part)])
+    if not parts:
+        raise ValueError("no indices given")
+    return np.concatenate(parts)
+
+
+@functools.partial(jax.jit, static_argnames=("mapping", "synthesis"))
+def _shares(
+    mapping: Mapping,
+    synthesis: Synthesis,
+    params: Params,
+    w_avg: Array,
+    alpha: Array,
+    key: Key,
+    indices: Array,
+    truncation: Array,
+) -> Array:
+    """Class shares [n, r, r, 6] of one chunk."""
+
+    def drawn(index: Array) -> tuple[Array, tuple[Array, ...]]:
+        own = jax.random.fold_in(key, index)
+        noise = layer_noise(stream(own, "noise"), synthesis.resolution)
+        return jax.random.normal(stream(own, "latent"), (mapping.z_dim,)), noise
+
+    z, noise = jax.vmap(drawn)(indices)
+    w = mapping.apply({"params": params["mapping"]}, z)
+    ws = jnp.repeat(w[:, None], num_layers(synthesis.resolution), axis=1)
+    return synthesis.apply({"params": params["synthesis"]}, truncate(ws, w_avg, truncation), noise, alpha)
+
+
+@functools.partial(jax.jit, static_argnames=("mapping", "synthesis"))
+def _codes(mapping: Mapping, synthesis: Synthesis, *arrays: Array) -> Array:
+    """Class codes uint8 [n, r, r] of one chunk."""
+    return _shares(mapping, synthesis, *arrays).argmax(axis=-1).astype(jnp.uint8)

@@ -1,0 +1,74 @@
+"""Synthesis network of StyleGAN v1 with a class head: latents of every layer to a map of class shares."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from tsgan_jax.config import MasksConfig
+from tsgan_jax.labels import NUM_CLASSES
+from tsgan_jax.masks.growth import Phase
+from tsgan_jax.nn.equalized import EqualizedConv
+from tsgan_jax.nn.resample import blur, fade, upsample
+from tsgan_jax.nn.style import StyleEpilogue
+from tsgan_jax.types import Array, Key
+
+
+def channels(resolution: int, fmap_base: int, fmap_max: int) -> int:
+    """Feature maps at a resolution; 512 up to 32 px, then halved at every doubling (32 at 512 px)."""
+    return max(1, min(2 * fmap_base // resolution, fmap_max))
+
+
+def layer_noise(key: Key, resolution: int) -> tuple[Array, ...]:
+    """Noise of ONE example: for every styled layer a map [r, r, 1] ~ N(0, 1) of the layer's resolution."""
+    sizes = [2**p for p in range(2, resolution.bit_length()) for _ in range(2)]
+    keys = jax.random.split(key, len(sizes))
+    return tuple(jax.random.normal(k, (size, size, 1)) for k, size in zip(keys, sizes, strict=True))
+
+
+class Synthesis(nn.Module):
+    """ws [n, layers, w_dim], noise (`layer_noise`, batched) and alpha to class shares [n, r, r, 6], float32.
+
+    Blocks are named by resolution, so the tree of a small network is part of a larger one's.  While a
+    resolution fades in, its softmax map is mixed convexly with the doubled map of the one before (alpha 0
+    being the latter alone); `b{r}_torgb` is the 1x1 head, which here gives six class logits (A23).
+    """
+
+    resolution: int
+    fade: bool
+    fmap_base: int
+    fmap_max: int
+    dtype: str
+
+    @nn.compact
+    def __call__(self, ws: Array, noise: tuple[Array, ...], alpha: Array) -> Array:
+        width = channels(4, self.fmap_base, self.fmap_max)
+        const = self.param("b4_const", nn.initializers.ones, (4, 4, width))
+        x = jnp.broadcast_to(const[None].astype(self.dtype), (ws.shape[0], 4, 4, width))
+        x = StyleEpilogue(name="b4_style0")(x, ws[:, 0], noise[0])
+        x = self._convolved(x, 4, "conv1")
+        x = StyleEpilogue(name="b4_style1")(x, ws[:, 1], noise[1])
+        previous = x
+        for layer in range(2, len(noise), 2):
+            r = 2 * x.shape[1]
+            previous = x
+            x = blur(self._convolved(upsample(x), r, "conv0"))
+            x = StyleEpilogue(name=f"b{r}_style0")(x, ws[:, layer], noise[layer])
+            x = self._convolved(x, r, "conv1")
+            x = StyleEpilogue(name=f"b{r}_style1")(x, ws[:, layer + 1], noise[layer + 1])
+        shares = self._head(x, self.resolution)
+        if not self.fade:
+            return shares
+        return fade(upsample(self._head(previous, self.resolution // 2)), shares, alpha)
+
+    def _convolved(self, x: Array, r: int, name: str) -> Array:
+        width = channels(r, self.fmap_base, self.fmap_max)
+        return EqualizedConv(width, use_bias=False, dtype=self.dtype, name=f"b{r}_{name}")(x)
+
+    def _head(self, x: Array, r: int) -> Array:
+        logits = EqualizedConv(NUM_CLASSES, size=1, gain=1.0, dtype=self.dtype, name=f"b{r}_torgb")(x)
+        return jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
+
+
+def synthesis_of(config: MasksConfig, phase: Phase) -> Synthesis:
+    """The synthesis network of one phase."""
+    return Synthesis(phase.resolution, phase.fade, config.fmap_base, config.fmap_max, config.precision)

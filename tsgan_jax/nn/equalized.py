@@ -1,0 +1,71 @@
+"""Dense layers and convolutions with an equalised learning rate (Karras et al. 2018, section 4.1).
+
+The stored weight is N(0, 1 / lr_mul); the weight used is `stored * gain / sqrt(fan_in) * lr_mul`, so that
+Adam moves every layer at the same relative speed.  Biases start at 0 and are used as `stored * lr_mul`.
+"""
+
+import math
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from tsgan_jax.nn.conv import conv2d
+from tsgan_jax.types import Array
+
+LEAKY_GAIN = math.sqrt(2.0)
+"""He gain of a layer that a leaky rectifier follows."""
+
+LEAK = 0.2
+
+
+def leaky(x: Array) -> Array:
+    """Leaky rectifier of slope 0.2; any shape."""
+    return nn.leaky_relu(x, LEAK)
+
+
+class EqualizedDense(nn.Module):
+    """x [n, i] to [n, features]; float32 parameters, computed in `dtype`."""
+
+    features: int
+    gain: float = LEAKY_GAIN
+    lr_mul: float = 1.0
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        fan_in = x.shape[-1]
+        kernel = self.param("kernel", nn.initializers.normal(1.0 / self.lr_mul), (fan_in, self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        kernel = kernel * (self.gain / math.sqrt(fan_in) * self.lr_mul)
+        bias = bias * self.lr_mul
+        return x.astype(self.dtype) @ kernel.astype(self.dtype) + bias.astype(self.dtype)[None]
+
+
+class EqualizedConv(nn.Module):
+    """x [n, h, w, i] to [n, h, w, features], stride 1, zero padding that keeps the size (odd kernels).
+
+    Without `use_bias` the caller adds one where the architecture puts it (after a blur, after a halving).
+    """
+
+    features: int
+    size: int = 3
+    gain: float = LEAKY_GAIN
+    use_bias: bool = True
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        shape = (self.size, self.size, x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.normal(1.0), shape)
+        kernel = kernel * (self.gain / math.sqrt(math.prod(shape[:3])))
+        y = conv2d(x.astype(self.dtype), kernel.astype(self.dtype), padding=self.size // 2)
+        return Bias(name="bias")(y) if self.use_bias else y
+
+
+class Bias(nn.Module):
+    """Adds one learned number to each channel of x [..., c]."""
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
+        return x + jnp.reshape(bias, (1,) * (x.ndim - 1) + bias.shape).astype(x.dtype)

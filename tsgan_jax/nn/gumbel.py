@@ -1,0 +1,21 @@
+"""Straight-through Gumbel softmax (Jang et al. 2017; SB-GAN's way of showing a label map to a critic)."""
+
+import jax
+import jax.numpy as jnp
+
+from tsgan_jax.types import Array, Key
+
+EPSILON = 1e-10
+"""Added to a share before its logarithm: a class of share 0 is then drawn about once in 10^10 pixels."""
+
+
+def sample_one_hot(key: Key, shares: Array, temperature: float = 1.0) -> Array:
+    """A class drawn at each pixel of shares [..., k] (which sum to 1 over k), as an exact one-hot float32.
+
+    Forward: the hard sample.  Backward: the gradient of the Gumbel-softmax sample at `temperature`.
+    """
+    gumbel = jax.random.gumbel(key, shares.shape, shares.dtype)
+    logits = jnp.log(shares + EPSILON) + gumbel
+    soft = jax.nn.softmax(logits / temperature, axis=-1)
+    hard = jax.nn.one_hot(jnp.argmax(logits, axis=-1), shares.shape[-1], dtype=shares.dtype)
+    return hard + (soft - jax.lax.stop_gradient(soft))
