@@ -1,0 +1,259 @@
+"""Checkpoints of the whole state, each with a SHA-256 manifest; damaged ones are set aside, never loaded.
+
+Orbax commits a step atomically and writes it in the background, but loads a payload with flipped bits without
+complaint.  A step therefore counts only once its manifest is there, written after the commit, and only while
+every file still has the hash in it.
+"""
+
+import hashlib
+import logging
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from tsgan_jax.errors import UserError
+from tsgan_jax.export.atomic import read_json, write_json
+
+MANIFEST = "manifest.json"
+META = Path("meta") / "metadata"  # where Orbax keeps the JSON item named meta
+DAMAGED = "damaged"
+SPARE = 64 << 20  # bytes to leave free beside a new checkpoint
+
+
+@dataclass(frozen=True)
+class Saved:
+    """One checkpoint: its step and what was written beside the state."""
+
+    step: int
+    meta: Mapping[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of one stage, the newest `keep` of them.
+
+    say: where one-line messages for the user go.
+    """
+
+    def __init__(self, directory: Path, keep: int, say: Callable[[str], None] = print) -> None:
+        self.directory = directory.resolve()
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._keep, self._say = keep, say
+        self._manager: ocp.CheckpointManager | None = None
+        self._writer: threading.Thread | None = None
+        self._writing: int | None = None
+        self._failure: Exception | None = None
+
+    def save(self, state: Any, meta: Mapping[str, Any], step: int) -> bool:
+        """Start to write a checkpoint in the background; False, with a message, if it cannot be written now.
+
+        The state may be donated as soon as this returns.
+        """
+        self.wait()
+        if step in self.steps():
+            return True
+        needed, free = size(state) + SPARE, shutil.disk_usage(self.directory).free
+        if free < needed:
+            self._say(
+                f"checkpoint {step} not written: {free / 1e9:.1f} GB free in {self.directory}, "
+                f"{needed / 1e9:.1f} GB needed; free some space, the next save tries again"
+            )
+            return False
+        items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(dict(meta)))
+        self._writing = step
+        try:
+            with _quiet():
+                self._open().save(step, args=items, force=True)
+        except Exception as error:  # whatever the storage raises, training goes on
+            self._failure = error
+            self._settle()
+            return False
+        self._writer = threading.Thread(target=self._finish, args=(step, leaves_of(state)), daemon=True)
+        self._writer.start()
+        return True
+
+    def poll(self) -> None:
+        """Report a background save that failed; does not wait."""
+        if self._writer is not None and not self._writer.is_alive():
+            self._settle()
+
+    def wait(self) -> None:
+        """Wait for the save under way, if any; a failure is reported, not raised."""
+        if self._writer is not None:
+            self._writer.join()
+            self._settle()
+
+    def close(self) -> None:
+        """Wait, then let go of background threads."""
+        self.wait()
+        self._drop_manager()
+
+    def steps(self) -> list[int]:
+        """Steps on disk whose writing was finished, rising; their content is not verified here."""
+        return sorted(int(p.parent.name) for p in self.directory.glob(f"*/{MANIFEST}") if p.parent.name.isdecimal())
+
+    def newest(self) -> Saved | None:
+        """The newest sound checkpoint; unsound and half-written ones after it are moved to `damaged/`, loudly."""
+        self.wait()
+        for path in sorted((p for p in self.directory.iterdir() if p.name.isdecimal()), key=lambda p: -int(p.name)):
+            reason = unsound(path)
+            if reason is None:
+                return Saved(int(path.name), self.meta(int(path.name)))
+            self._set_aside(path, reason)
+        return None
+
+    def meta(self, step: int) -> Mapping[str, Any]:
+        """What was written beside the state of one checkpoint."""
+        return read_json(self.directory / str(step) / META)
+
+    def restore(self, saved: Saved, abstract: Any) -> Any:
+        """The state of a checkpoint.
+
+        abstract: tree of jax.ShapeDtypeStruct with shardings (`abstract_like`).
+        Raises UserError if the checkpoint holds another tree or other shapes.
+        """
+        path = self.directory / str(saved.step)
+        stored, wanted = read_json(path / MANIFEST)["leaves"], leaves_of(abstract)
+        different = sorted(name for name in stored.keys() | wanted.keys() if stored.get(name) != wanted.get(name))
+        if different:
+            name = different[0]
+            raise UserError(
+                f"{path}: holds {name} as {stored.get(name, 'nothing')}, the config asks for "
+                f"{wanted.get(name, 'nothing')} ({len(different)} such differences); "
+                "use the config it was trained with, or another --run directory"
+            )
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+        return self._open().restore(saved.step, args=args).state
+
+    def drop_after(self, step: int) -> None:
+        """Delete every checkpoint later than `step`."""
+        self.wait()
+        for later in self.steps():
+            if later > step:
+                self._delete(later)
+        self._drop_manager()
+
+    def _open(self) -> ocp.CheckpointManager:
+        if self._manager is None:
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=None, enable_async_checkpointing=True, cleanup_tmp_directories=True
+            )
+            self._manager = ocp.CheckpointManager(self.directory, options=options)
+        return self._manager
+
+    def _drop_manager(self) -> None:
+        """The manager remembers steps; after a failure or a deletion the next use makes a new one."""
+        manager, self._manager = self._manager, None
+        if manager is not None:
+            with _quiet(), suppress(Exception):  # a failed save was reported when it failed
+                manager.close()
+
+    def _finish(self, step: int, leaves: dict[str, str]) -> None:
+        """In the background: wait for the commit, write the manifest, delete what is no longer kept."""
+        try:
+            with _quiet():
+                self._open().wait_until_finished()
+            path = self.directory / str(step)
+            write_json(path / MANIFEST, {"step": step, "leaves": leaves, "sha256": hashes(path)}, indent=1)
+            for old in self.steps()[: -self._keep]:
+                self._delete(old)
+        except Exception as error:
+            self._failure = error
+
+    def _settle(self) -> None:
+        """After a save ended: report its failure and make room for the next attempt."""
+        failure, self._writer, self._failure = self._failure, None, None
+        if failure is None:
+            return
+        self._say(
+            f"checkpoint {self._writing} not written: {_first_line(failure)}; training goes on, the next save retries"
+        )
+        self._drop_manager()
+        for leftover in self.directory.glob(f"{self._writing}*"):
+            if leftover.name.partition(".")[0] == str(self._writing):
+                shutil.rmtree(leftover, ignore_errors=True)
+
+    def _delete(self, step: int) -> None:
+        """The manifest goes first, so that a kill in between leaves nothing that looks whole."""
+        path = self.directory / str(step)
+        (path / MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(path, ignore_errors=True)
+
+    def _set_aside(self, path: Path, reason: str) -> None:
+        number = 1
+        while (target := self.directory / DAMAGED / f"{path.name}.{number}").exists():
+            number += 1
+        target.parent.mkdir(exist_ok=True)
+        path.rename(target)
+        self._say(f"checkpoint {path.name} is not usable ({reason}); moved to {target}, looking for the one before it")
+
+
+def abstract_like(tree: Any, sharding: jax.sharding.Sharding) -> Any:
+    """Shapes and types of a state, to restore into; tree: from jax.eval_shape(init, key)."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
+
+
+def size(tree: Any) -> int:
+    """Bytes of a tree of arrays or of their shapes."""
+    return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def leaves_of(tree: Any) -> dict[str, str]:
+    """Path of every leaf to its type and shape, such as `.gen.params['b8']['w']`: `float32(3, 3, 512, 512)`."""
+    return {
+        jax.tree_util.keystr(path): f"{leaf.dtype}{tuple(leaf.shape)}"
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file under a folder but the manifest, by relative path."""
+    return {
+        path.relative_to(folder).as_posix(): _sha256(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    }
+
+
+def unsound(folder: Path) -> str | None:
+    """Why a checkpoint must not be used, or None if every file is as it was written."""
+    if not (folder / MANIFEST).is_file():
+        return "it has no manifest: writing it was cut off"
+    try:
+        expected = read_json(folder / MANIFEST)["sha256"]
+        found = hashes(folder)
+    except (UserError, KeyError, TypeError, OSError) as error:
+        return f"its manifest or files cannot be read: {_first_line(error)}"
+    if missing := sorted(expected.keys() - found.keys()):
+        return f"{missing[0]} is missing"
+    if changed := sorted(name for name in expected if expected[name] != found[name]):
+        return f"{changed[0]} changed since it was written"
+    return None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Orbax logs tracebacks of failures that are reported here in one line."""
+    logger = logging.getLogger("absl")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

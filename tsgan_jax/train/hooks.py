@@ -1,0 +1,129 @@
+"""What happens beside training: the log, checkpoints by the clock, sample grids.  None of it stops a run."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsgan_jax.export.atomic import write_bytes
+from tsgan_jax.export.images import write_png
+from tsgan_jax.train.checkpoint import Checkpoints
+from tsgan_jax.train.loop import Hook, Moment
+
+
+class JsonlLog(Hook):
+    """One JSON object a log point, appended; a resumed run has no step twice.
+
+    label: static fields of every line, such as the phase.
+    """
+
+    def __init__(self, path: Path, label: Mapping[str, Any], say: Callable[[str], None] = print) -> None:
+        self._path, self._label, self._say = path, dict(label), say
+
+    def __call__(self, moment: Moment) -> None:
+        if moment.metrics is None:
+            return
+        values = {name: value if math.isfinite(value) else None for name, value in moment.metrics.items()}
+        line = {"step": moment.step, "images": moment.images, "time": round(time.time(), 3), **self._label, **values}
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            self._say(f"{self._path}: a log line was lost: {error}")
+
+    def rewind(self, step: int, images: int) -> None:
+        truncate_log(self._path, step)
+
+
+def truncate_log(path: Path, step: int) -> None:
+    """Drop the lines after `step`, and a last line that a kill cut short."""
+    if not path.is_file():
+        return
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    kept = [line for line in lines if line.endswith("\n") and _step_of(line) <= step]
+    if kept != lines:
+        write_bytes(path, "".join(kept).encode())
+
+
+def _step_of(line: str) -> float:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
+
+
+class Tensorboard(Hook):
+    """The same numbers as the log, for TensorBoard; needs the extra `tensorboard`."""
+
+    def __init__(self, directory: Path, step: int) -> None:
+        from tensorboardX import SummaryWriter
+
+        self._writer = SummaryWriter(str(directory), purge_step=step + 1)
+
+    def __call__(self, moment: Moment) -> None:
+        if moment.metrics is not None:
+            for name, value in moment.metrics.items():
+                self._writer.add_scalar(name, value, moment.step)
+        if moment.last:
+            self._writer.close()
+
+
+class Save(Hook):
+    """Checkpoints every `minutes` of wall-clock time and at the end; never while updates are being skipped."""
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        minutes: float,
+        meta: Callable[[Moment], Mapping[str, Any]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._checkpoints, self._seconds, self._meta, self._clock = checkpoints, 60 * minutes, meta, clock
+        self._latest = clock()
+
+    def __call__(self, moment: Moment) -> None:
+        self._checkpoints.poll()
+        due = moment.healthy and self._clock() - self._latest >= self._seconds
+        if not (due or moment.last):
+            return
+        self._checkpoints.save(moment.state, self._meta(moment), moment.step)
+        self._latest = self._clock()
+        if moment.last:
+            self._checkpoints.wait()
+
+
+class Samples(Hook):
+    """A picture of what the state makes, drawn each time one of `points` (images seen) is passed.
+
+    render: state -> uint8 [h, w, 3], at seeds of its own that stay the same.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        render: Callable[[Any], NDArray[np.uint8]],
+        points: Sequence[int],
+        images: int,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self._directory, self._render, self._say = directory, render, say
+        self._all = sorted(points)
+        self.rewind(0, images)
+
+    def __call__(self, moment: Moment) -> None:
+        if not self._points or moment.images < self._points[0]:
+            return
+        self._points = [point for point in self._points if point > moment.images]
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            write_png(self._directory / f"{moment.images:09d}.png", self._render(moment.state))
+        except Exception as error:  # a picture is not worth a run
+            self._say(f"no sample grid at {moment.images} images: {type(error).__name__}: {error}")
+
+    def rewind(self, step: int, images: int) -> None:
+        self._points = [point for point in self._all if point > images]

@@ -1,0 +1,208 @@
+"""The training loop.  It knows of a method only `(state, batch) -> (state, metrics)`, and only it has side effects."""
+
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import FrameType, TracebackType
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from tsgan_jax.train.learner import Learner
+from tsgan_jax.train.mesh import replicated, split
+from tsgan_jax.types import Array, Metrics
+
+S = TypeVar("S")
+B = TypeVar("B")
+Step = Callable[[S, B], tuple[S, Metrics]]
+
+SKIPPED = "skipped"
+"""Metric that counts updates left out because something in them was not finite."""
+
+RECENT = 20  # steps whose metrics are kept for a diagnosis
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What a hook sees between two steps.
+
+    state: alive only until the hook returns; the next step reuses its memory.
+    metrics: means since the last log point, and the count of skipped steps; None between log points.
+    last: the loop ends here, finished or interrupted.
+    healthy: the latest step known was not skipped.
+    """
+
+    state: Any
+    step: int
+    images: int
+    metrics: Mapping[str, float] | None
+    last: bool
+    healthy: bool
+
+
+class Hook:
+    """Called after every step; does something at its own pace."""
+
+    def __call__(self, moment: Moment) -> None:
+        raise NotImplementedError
+
+    def rewind(self, step: int, images: int) -> None:
+        """The run has gone back to an earlier step; forget what came after it."""
+
+
+class Interrupted(Exception):
+    """A signal asked the run to end; everything is saved."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
+
+
+class NonFinite(Exception):
+    """Too many updates in a row were not finite."""
+
+    def __init__(self, step: int, images: int, recent: Sequence[Mapping[str, float]]) -> None:
+        super().__init__(f"updates up to step {step} were not finite")
+        self.step, self.images, self.recent = step, images, tuple(recent)
+
+
+def skip_nonfinite(step: Step[S, B]) -> Step[S, B]:
+    """A step whose update is left out where any metric or any new value is NaN or infinite.
+
+    `step` and `images_seen` go on, so the next update sees other data and other noise.
+    """
+
+    def guarded(state: S, batch: B) -> tuple[S, Metrics]:
+        proposed, metrics = step(state, batch)
+        finite = _all_finite((proposed, metrics))
+        kept: Any = jax.tree.map(lambda new, old: jnp.where(finite, new, old), proposed, state)
+        kept = kept.replace(step=proposed.step, images_seen=proposed.images_seen)  # type: ignore[attr-defined]
+        return kept, {**metrics, SKIPPED: 1.0 - finite.astype(jnp.float32)}
+
+    return guarded
+
+
+def _all_finite(tree: Any) -> Array:
+    floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in floats]).all()
+
+
+def compile_step(learner: Learner[S, B], mesh: Mesh) -> Step[S, B]:
+    """The only jit of training: the state donated and replicated, the batch split over the mesh."""
+    return jax.jit(
+        skip_nonfinite(learner.step),
+        donate_argnums=0,
+        in_shardings=(replicated(mesh), split(mesh)),
+        out_shardings=(replicated(mesh), replicated(mesh)),
+    )
+
+
+def prefetch(batches: Iterable[B], mesh: Mesh, depth: int = 2) -> Iterator[B]:
+    """Batches on the devices, copied while earlier steps run."""
+    ahead: deque[B] = deque()
+    for batch in batches:
+        ahead.append(jax.device_put(batch, split(mesh)))
+        if len(ahead) > depth:
+            yield ahead.popleft()
+    yield from ahead
+
+
+class Interrupt:
+    """While active, SIGTERM and SIGINT only set a flag; the loop looks at it between steps.
+
+    A second Ctrl-C raises KeyboardInterrupt at once, without saving.
+    """
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Interrupt":
+        if threading.current_thread() is threading.main_thread():  # elsewhere Python refuses handlers
+            self._before = {s: signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        if self.signum is not None and signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signum = signum
+
+
+class Tally:
+    """Means of metrics, and the length of the current run of skipped steps."""
+
+    def __init__(self) -> None:
+        self.streak = 0
+        self.recent: deque[dict[str, float]] = deque(maxlen=RECENT)
+        self._sums: dict[str, float] = {}
+        self._good = self._bad = 0
+
+    def add(self, metrics: Metrics) -> None:
+        """Fetch one step's metrics, waiting for that step if it still runs."""
+        values = {name: float(np.asarray(value)) for name, value in jax.device_get(metrics).items()}
+        self.recent.append(values)
+        if values.pop(SKIPPED):
+            self.streak += 1
+            self._bad += 1
+            return
+        self.streak = 0
+        self._good += 1
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+
+    def drain(self) -> dict[str, float]:
+        """Means since the last call; only the count of skipped steps if every one was."""
+        means = {name: total / self._good for name, total in self._sums.items()}
+        means[SKIPPED] = float(self._bad)
+        self._sums, self._good, self._bad = {}, 0, 0
+        return means
+
+
+def run(
+    step: Step[Any, Any],
+    state: S,
+    batches: Iterator[Any],
+    hooks: Sequence[Hook],
+    *,
+    until_images: int,
+    log_steps: int = 50,
+    bad_limit: int = 10,
+) -> S:
+    """Train until `until_images` real images were seen.
+
+    Step k's metrics are read after step k+1 was dispatched, so the device never waits for the host.
+    Raises Interrupted after SIGTERM or SIGINT (hooks saw the last moment), NonFinite after `bad_limit` skips in a row.
+    """
+    taken, images = int(state.step), int(state.images_seen)  # type: ignore[attr-defined]
+    tally = Tally()
+    running: Metrics | None = None
+    last = images >= until_images
+    with Interrupt() as interrupt:
+        while not last:
+            batch = next(batches)
+            state, metrics = step(state, batch)
+            taken, images = taken + 1, images + jax.tree.leaves(batch)[0].shape[0]
+            if running is not None:
+                tally.add(running)
+            running = metrics
+            last = images >= until_images or interrupt.signum is not None
+            if last:
+                tally.add(running)
+            if tally.streak >= bad_limit:
+                raise NonFinite(taken, images, tally.recent)
+            means = tally.drain() if last or taken % log_steps == 0 else None
+            moment = Moment(state, taken, images, means, last, healthy=tally.streak == 0)
+            for hook in hooks:
+                hook(moment)
+        if interrupt.signum is not None:
+            raise Interrupted(interrupt.signum)
+    return state

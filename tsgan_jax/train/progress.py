@@ -1,0 +1,101 @@
+"""Throughput and remaining time, from work done; how they are shown is the console's."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from tsgan_jax.train.loop import Hook, Moment
+
+
+class Console(Protocol):
+    """Where a run speaks: lines for events, and one line that is kept up to date."""
+
+    def say(self, line: str) -> None:
+        """Print one event."""
+
+    def update(self, label: str, done: float, line: str) -> None:
+        """Show how far `label` is; done: share in [0, 1]."""
+
+    def finish(self) -> None:
+        """Leave the line that is kept up to date."""
+
+
+class Silent:
+    """A console that shows nothing."""
+
+    def say(self, line: str) -> None:
+        """Drop the line."""
+
+    def update(self, label: str, done: float, line: str) -> None:
+        """Drop the update."""
+
+    def finish(self) -> None:
+        """Nothing is open."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """The part of a run that one training loop covers, in units of work (GFLOP, roughly).
+
+    start, end: images seen; per_image: work of one image; before: work of the stage done earlier;
+    stage, overall: work of the stage, and of it with everything that the command does after it.
+    """
+
+    label: str
+    start: int
+    end: int
+    per_image: float
+    before: float
+    stage: float
+    overall: float
+
+
+class Progress(Hook):
+    """Shows images/s and the time left, for the stage and for the whole command.
+
+    The rate is measured since the loop began, its first step (which compiles) left out.
+    """
+
+    def __init__(self, console: Console, span: Span, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console, self._span, self._clock = console, span, clock
+        self._began: tuple[float, int] | None = None
+
+    def __call__(self, moment: Moment) -> None:
+        now = self._clock()
+        if self._began is None:
+            self._began = (now, moment.images)
+        if moment.metrics is None:
+            return
+        span = self._span
+        done = span.before + (moment.images - span.start) * span.per_image
+        line = f"step {moment.step}, {moment.images - span.start}/{span.end - span.start} images"
+        seconds, images = now - self._began[0], moment.images - self._began[1]
+        if seconds > 0 and images > 0:
+            rate = images * span.per_image / seconds
+            line += f", {_rate(images / seconds)}, stage {spell((span.stage - done) / rate)} left"
+            if span.overall > span.stage:
+                line += f", all {spell((span.overall - done) / rate)} left"
+        shown = ", ".join(f"{name} {value:.3g}" for name, value in moment.metrics.items() if name != "skipped")
+        if skipped := moment.metrics.get("skipped"):
+            shown += f", {skipped:.0f} updates skipped"
+        self._console.update(span.label, done / span.stage, f"{line} | {shown}")
+
+    def rewind(self, step: int, images: int) -> None:
+        self._began = None
+
+
+def spell(seconds: float) -> str:
+    """A duration in the two units that matter: 45 s, 12 min, 3 h 20 min, 2 d 4 h."""
+    minutes = int(seconds // 60)
+    if minutes < 1:
+        return f"{max(0, round(seconds))} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // 1440} d {minutes % 1440 // 60} h"
+
+
+def _rate(images_per_second: float) -> str:
+    return f"{images_per_second:.3g} images/s" if images_per_second >= 1 else f"{1 / images_per_second:.3g} s/image"

@@ -1,0 +1,77 @@
+"""What to do when updates stop being finite: go back to the last good checkpoint; if that does not help, stop."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+
+from tsgan_jax.errors import UserError
+from tsgan_jax.export.atomic import write_json
+from tsgan_jax.train.checkpoint import Checkpoints
+from tsgan_jax.train.loop import SKIPPED, Hook, NonFinite, Step, run
+
+S = TypeVar("S")
+DIAGNOSIS = "diagnosis.json"
+
+
+def run_recovering(
+    step: Step[Any, Any],
+    state: S,
+    batches_from: Callable[[int], Iterator[Any]],
+    hooks: Sequence[Hook],
+    checkpoints: Checkpoints,
+    load: Callable[[bool], S],
+    *,
+    until_images: int,
+    log_steps: int = 50,
+    bad_limit: int = 10,
+    rollbacks: int = 3,
+    say: Callable[[str], None] = print,
+) -> S:
+    """`loop.run`, going back to a checkpoint after `bad_limit` non-finite updates in a row.
+
+    batches_from: images seen -> batches from there on.
+    load: the state of the newest checkpoint or, given True, of the one before it where there is one.
+
+    The noise of a rerun stretch is another one (the stage key is folded with the number of the attempt), so that it
+    does not walk into the same step again.  From the second attempt on the earlier checkpoint is asked for: the
+    newest may be finite and lost all the same.  After `rollbacks` attempts without a new checkpoint in between a
+    diagnosis is written beside the checkpoints and UserError raised.
+    """
+    attempts, latest = 0, _latest(checkpoints)
+    while True:
+        try:
+            batches = batches_from(int(state.images_seen))  # type: ignore[attr-defined]
+            return run(step, state, batches, hooks, until_images=until_images, log_steps=log_steps, bad_limit=bad_limit)
+        except NonFinite as fault:
+            checkpoints.wait()
+            attempts = 1 if _latest(checkpoints) > latest else attempts + 1
+            if attempts > rollbacks:
+                raise UserError(_diagnose(fault, rollbacks, checkpoints.directory.parent / DIAGNOSIS)) from None
+            earlier = load(attempts > 1)
+            state = earlier.replace(key=jax.random.fold_in(earlier.key, attempts))  # type: ignore[attr-defined]
+            back = int(state.step)  # type: ignore[attr-defined]
+            say(f"step {fault.step}: {bad_limit} updates in a row not finite; back to step {back} with other noise")
+            checkpoints.drop_after(back)
+            for hook in hooks:
+                hook.rewind(back, int(state.images_seen))  # type: ignore[attr-defined]
+            latest = _latest(checkpoints)
+
+
+def _latest(checkpoints: Checkpoints) -> int:
+    return max(checkpoints.steps(), default=-1)
+
+
+def _diagnose(fault: NonFinite, attempts: int, path: Path) -> str:
+    """Write what is known of the fault; returns the message for the user."""
+    names = sorted({n for row in fault.recent for n, v in row.items() if n != SKIPPED and not math.isfinite(v)})
+    recent = [{n: (v if math.isfinite(v) else str(v)) for n, v in row.items()} for row in fault.recent]
+    found = {"step": fault.step, "images_seen": fault.images, "rollbacks": attempts, "not_finite": names}
+    write_json(path, {**found, "latest_steps": recent}, indent=1)
+    what = f"{', '.join(names)} became NaN or infinite" if names else "gradients became NaN or infinite"
+    return (
+        f"training does not recover: {what} at step {fault.step}, again after {attempts} returns to the last good "
+        f"checkpoint. {path} has the last metrics. Lower the stage's learning_rate or train in precision: float32"
+    )
