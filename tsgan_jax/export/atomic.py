@@ -63,6 +63,11 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: cannot be read as JSON: {error}") from None
 
 
+def is_unfinished(path: Path) -> bool:
+    """Whether `path` is a temporary file of `replacing`."""
+    return path.name.startswith(UNFINISHED)
+
+
 def sweep(folder: Path) -> int:
     """Remove what a killed process left unfinished; returns how many files that was.
 

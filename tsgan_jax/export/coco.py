@@ -55,7 +55,8 @@ def nodules(
 ) -> tuple[list[NDArray[np.bool_]], list[NDArray[np.bool_]]]:
     """The nodule components of a mask [h, w]: (kept, dropped), each a mask [h, w], in scan order."""
     labelled, count = ndimage.label(mask == NODULE, _EIGHT_NEIGHBOURS)
-    kept, dropped = [], []
+    kept: list[NDArray[np.bool_]] = []
+    dropped: list[NDArray[np.bool_]] = []
     for number in range(1, count + 1):
         component = labelled == number
         pixels = int(component.sum())
@@ -140,10 +141,9 @@ def read(path: Path) -> dict[str, Any]:
             raise UserError(f"{path}: image {image['id']} has no whole, positive width and height")
     for annotation in tree["annotations"]:
         where = f"{path}: annotation {annotation['id']}"
-        image = images.get(annotation.get("image_id"))
-        if image is None or annotation.get("category_id") not in categories:
+        if annotation.get("image_id") not in images or annotation.get("category_id") not in categories:
             raise UserError(f"{where} belongs to an image or a category that the file does not have")
-        _check_box(where, annotation.get("bbox"), image)
+        _check_box(where, annotation.get("bbox"), images[annotation["image_id"]])
     return tree
 
 
@@ -162,10 +162,13 @@ def _by_id(path: Path, part: str, records: list[dict[str, Any]]) -> dict[int, di
 
 
 def _check_box(where: str, bbox: object, image: dict[str, Any]) -> None:
-    numbers = isinstance(bbox, list) and len(bbox) == 4 and all(isinstance(v, int | float) for v in bbox)
-    if not numbers or not all(isfinite(v) for v in bbox):  # type: ignore[attr-defined]
+    if (
+        not isinstance(bbox, list)
+        or len(bbox) != 4
+        or not all(isinstance(v, int | float) and isfinite(v) for v in bbox)
+    ):
         raise UserError(f"{where} has the bbox {bbox!r}; expected [x, y, width, height]")
-    x, y, width, height = bbox  # type: ignore[misc]
+    x, y, width, height = (float(v) for v in bbox)
     inside = x >= 0 and y >= 0 and x + width <= image["width"] and y + height <= image["height"]
     if not inside or width <= 0 or height <= 0:
         raise UserError(f"{where} has the bbox {bbox}, outside its {image['width']}x{image['height']} image")
