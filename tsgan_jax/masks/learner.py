@@ -13,8 +13,9 @@ from tsgan_jax import labels, losses
 from tsgan_jax.config import MasksConfig
 from tsgan_jax.masks.discriminator import discriminator_of
 from tsgan_jax.masks.growth import Phase, fade_alpha
-from tsgan_jax.masks.mapping import average_w, mapping_of, mix_styles, num_layers
+from tsgan_jax.masks.mapping import LR_MUL, average_w, mapping_of, mix_styles, num_layers
 from tsgan_jax.masks.synthesis import layer_noise, synthesis_of
+from tsgan_jax.nn.equalized import initialise
 from tsgan_jax.nn.gumbel import sample_one_hot
 from tsgan_jax.nn.resample import soften
 from tsgan_jax.train.keys import step_streams, stream
@@ -127,15 +128,16 @@ def stylegan(config: MasksConfig, phase: Phase) -> Learner[MaskGanState, MaskBat
         return update_player(tx, state.gen, grads), {"generator_loss": loss}
 
     def init(key: Key) -> MaskGanState:
-        map_key, synthesis_key, critic_key = (stream(key, name) for name in ("mapping", "synthesis", "critic"))
+        z_key, synthesis_key, critic_key = (stream(key, name) for name in ("mapping", "synthesis", "critic"))
         alpha = jnp.float32(1.0)
-        noise = tuple(n[None] for n in layer_noise(synthesis_key, phase.resolution))
-        gen_params = {
-            "mapping": mapping.init(map_key, jnp.zeros((1, config.z_dim)))["params"],
-            "synthesis": synthesis.init(synthesis_key, jnp.zeros((1, layers, config.w_dim)), noise, alpha)["params"],
-        }
+        z, ws = jnp.zeros((1, config.z_dim)), jnp.zeros((1, layers, config.w_dim))
+        noise = tuple(one[None] for one in layer_noise(synthesis_key, phase.resolution))
         image = jnp.zeros((1, phase.resolution, phase.resolution, labels.NUM_CLASSES))
-        critic_params = discriminator.init(critic_key, image, alpha)["params"]
+        gen_params = {
+            "mapping": initialise(mapping, z_key, z, lr_mul=LR_MUL),
+            "synthesis": initialise(synthesis, synthesis_key, ws, noise, alpha),
+        }
+        critic_params = initialise(discriminator, critic_key, image, alpha)
         return MaskGanState(
             step=jnp.int32(0),
             images_seen=jnp.int32(phase.start),

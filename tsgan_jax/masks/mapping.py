@@ -44,10 +44,9 @@ def mix_styles(key: Key, first: Array, second: Array, layers: int, probability: 
     With the given probability an example takes its second latent from a layer drawn uniformly in
     [1, layers) on, drawn for each example; otherwise its first latent throughout.
     """
-    n = first.shape[0]
-    use_key, layer_key = jax.random.split(key)
-    crossover = jax.random.randint(layer_key, (n,), 1, layers)
-    crossover = jnp.where(jax.random.bernoulli(use_key, probability, (n,)), crossover, layers)
+    use, position = jax.random.uniform(key, (2, first.shape[0]))
+    crossover = 1 + jnp.floor(position * (layers - 1)).astype(jnp.int32)
+    crossover = jnp.where(use < probability, crossover, layers)
     own = jnp.arange(layers)[None, :, None] < crossover[:, None, None]
     return jnp.where(own, first[:, None], second[:, None])
 

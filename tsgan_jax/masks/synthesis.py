@@ -1,5 +1,7 @@
 """Synthesis network of StyleGAN v1 with a class head: latents of every layer to a map of class shares."""
 
+import itertools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -19,10 +21,14 @@ def channels(resolution: int, fmap_base: int, fmap_max: int) -> int:
 
 
 def layer_noise(key: Key, resolution: int) -> tuple[Array, ...]:
-    """Noise of ONE example: for every styled layer a map [r, r, 1] ~ N(0, 1) of the layer's resolution."""
+    """Noise of ONE example: for every styled layer a map [r, r, 1] ~ N(0, 1) of the layer's resolution.
+
+    One draw for all layers, since XLA spends a good part of a second on compiling each.
+    """
     sizes = [2**p for p in range(2, resolution.bit_length()) for _ in range(2)]
-    keys = jax.random.split(key, len(sizes))
-    return tuple(jax.random.normal(k, (size, size, 1)) for k, size in zip(keys, sizes, strict=True))
+    ends = list(itertools.accumulate(size * size for size in sizes))
+    parts = jnp.split(jax.random.normal(key, (ends[-1],)), ends[:-1])
+    return tuple(part.reshape(size, size, 1) for part, size in zip(parts, sizes, strict=True))
 
 
 class Synthesis(nn.Module):

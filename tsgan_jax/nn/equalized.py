@@ -4,13 +4,19 @@ The stored weight is N(0, 1 / lr_mul); the weight used is `stored * gain / sqrt(
 Adam moves every layer at the same relative speed.  Biases start at 0 and are used as `stored * lr_mul`.
 """
 
+import itertools
 import math
+from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from tsgan_jax.nn.conv import conv2d
-from tsgan_jax.types import Array
+from tsgan_jax.types import Array, Key
+
+Params = Any
 
 LEAKY_GAIN = math.sqrt(2.0)
 """He gain of a layer that a leaky rectifier follows."""
@@ -21,6 +27,20 @@ LEAK = 0.2
 def leaky(x: Array) -> Array:
     """Leaky rectifier of slope 0.2; any shape."""
     return nn.leaky_relu(x, LEAK)
+
+
+def initialise(module: nn.Module, key: Key, *args: object, lr_mul: float = 1.0) -> Params:
+    """The parameters of `module.init(key, *args)`, its kernels taken from one N(0, 1 / lr_mul) draw.
+
+    The distribution is that of `init`; but XLA spends a good part of a second on compiling each draw, and a
+    network of this kind has some sixty (the unused ones are removed under jit).
+    """
+    params = flatten_dict(module.init(key, *args)["params"])
+    kernels = sorted(path for path in params if path[-1] == "kernel")
+    ends = list(itertools.accumulate(params[path].size for path in kernels))
+    parts = jnp.split(jax.random.normal(key, (ends[-1],)) / lr_mul, ends[:-1])
+    drawn = {path: part.reshape(params[path].shape) for path, part in zip(kernels, parts, strict=True)}
+    return unflatten_dict({**params, **drawn})
 
 
 class EqualizedDense(nn.Module):
