@@ -1,0 +1,114 @@
+"""bin/prepare: a LUNA16 tree to prepared slices, with a verdict on every scan."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tsgan_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from tsgan_jax.data.luna16 import Prepared
+    from tsgan_jax.data.verify import Verdict
+
+_EPILOG = """\
+Reads every scan of data.root once (headers, sizes on disk, checksums, HU, annotations), cuts the central slice of
+each nodule, and keeps the slices under data.prepared.  A scan that cannot be used is named and left out.
+Without data.root a phantom tree is written and prepared.  Run again, it finds what it made.
+
+example: bin/prepare --config configs/luna16.yaml data.root=/data/LUNA16 data.resolution=256
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0: prepared; 2: nothing could be prepared, with the reason on stderr; 130: interrupted."""
+    arguments = _parser().parse_args(argv)
+    try:
+        from tsgan_jax.configio import load_config
+
+        config = load_config(arguments.config, arguments.settings).data
+        from tsgan_jax.data.luna16 import prepare
+
+        with _progress(quiet=arguments.json) as progress:
+            prepared = prepare(config, workers=arguments.workers, progress=progress)
+        if arguments.json:
+            print((prepared.directory / "verify.json").read_text())
+        else:
+            _print(prepared)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; run the command again to start over", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bin/prepare", description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", required=True, metavar="FILE", help="experiment, a YAML file")
+    parser.add_argument("--workers", type=_positive, metavar="N", help="processes; default: one a core, 8 at most")
+    parser.add_argument("--json", action="store_true", help="print the verdicts as JSON and nothing else")
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="override one setting of the file")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return number
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[int, int, "Verdict"], None] | None]:
+    """A bar on a terminal; elsewhere a line now and then."""
+    if quiet:
+        yield None
+    elif sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("scans", total=None)
+            yield lambda done, total, verdict: bar.update(task, completed=done, total=total)
+    else:
+
+        def line(done: int, total: int, verdict: "Verdict") -> None:
+            if done == total or done % max(1, total // 20) == 0:
+                print(f"scan {done} of {total}", file=sys.stderr, flush=True)
+
+        yield line
+
+
+def _print(prepared: "Prepared") -> None:
+    """One line a scan, then what it came to."""
+    from rich.console import Console
+
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    styles = {"ok": "green", "warning": "yellow", "refused": "bold red"}
+    for verdict in prepared.verdicts:
+        console.print(verdict.line(), style=styles[verdict.status] if console.is_terminal else None)
+    content = json.loads((prepared.directory / "verify.json").read_text())
+    for reason in content["annotations_dropped"]:
+        console.print(f"dropped  {reason}")
+    s = prepared.summary
+    usable = s.scans - s.refused
+    console.print(f"\nscans      {usable} usable ({s.warned} with warnings), {s.refused} refused")
+    console.print(f"slices     {s.slices} of {s.resolution} x {s.resolution} pixels, {s.nodules} nodules drawn")
+    if s.subpixel:
+        console.print(f"           {s.subpixel} of these are smaller than a pixel; a higher data.resolution shows them")
+    console.print("folds      " + ", ".join(f"{fold}: {count}" for fold, count in enumerate(s.folds)) + " slices")
+    console.print(f"lungs      {s.lungs_given} scans by their seg-lungs mask, {s.lungs_segmented} segmented from HU")
+    console.print(f"dropped    {s.dropped} annotations; {s.unknown} more are of scans that are not in the tree")
+    console.print(f"time       {s.seconds} s" + ("" if prepared.fresh else " (prepared earlier, found again)"))
+    console.print(f"directory  {prepared.directory}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

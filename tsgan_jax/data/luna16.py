@@ -1,0 +1,305 @@
+"""Prepared slices on disk: the TFDS dataset `luna16_slices`, one split for each fold.
+
+Its BuilderConfig is named after everything that decides its content (the tree, the resolution, the source of the
+preparing code), so that neither a changed tree nor a changed recipe is ever answered from a stale cache.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tsgan_jax.config import DataConfig
+from tsgan_jax.data.folds import NUM_FOLDS, training_folds
+from tsgan_jax.data.preparation import Progress, prepare_cases
+from tsgan_jax.data.slices import StoredSlice
+from tsgan_jax.data.tensorflow_quiet import import_tensorflow
+from tsgan_jax.data.verify import LUNG_MASKS, Tree, Verdict, find_cases, report, verdict_from
+from tsgan_jax.errors import UserError
+
+tf, tfds = import_tensorflow()
+
+_SOURCE = Path(__file__).resolve().parent
+_RECIPE = (
+    "folds.py", "luna16.py", "lungs.py", "metaimage.py", "nodules.py", "preparation.py", "slices.py", "verify.py",
+    "volume.py", "../labels.py",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What one preparation came to.
+
+    folds: slices in each fold; nodules: drawn in them; subpixel: of these, smaller than one stored pixel.
+    dropped: annotations that could not be used; unknown: annotations of scans the tree does not have.
+    """
+
+    resolution: int
+    scans: int
+    refused: int
+    warned: int
+    slices: int
+    nodules: int
+    subpixel: int
+    dropped: int
+    unknown: int
+    lungs_given: int
+    lungs_segmented: int
+    folds: tuple[int, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Prepared slices.  directory: holds the dataset and verify.json; fresh: whether this call made them."""
+
+    directory: Path
+    summary: Summary
+    fresh: bool
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """The verdict of every scan, as it was when the slices were prepared."""
+        scans = json.loads((self.directory / "verify.json").read_text())["scans"]
+        return tuple(verdict_from(scan) for scan in scans)
+
+
+_Builder: Any = tfds.core.GeneratorBasedBuilder
+
+
+class Luna16Slices(_Builder):
+    """Slices of `prepare` as a TFDS dataset; built from `slices`, by fold, and read without them."""
+
+    name = "luna16_slices"
+    VERSION = tfds.core.Version("1.0.0")
+
+    def __init__(
+        self, *, data_dir: Path, key: str, resolution: int, slices: dict[int, list[StoredSlice]] | None = None
+    ) -> None:
+        self.resolution, self.slices = resolution, slices
+        config = tfds.core.BuilderConfig(name=key, description=f"{resolution} x {resolution} pixels")
+        super().__init__(data_dir=data_dir, config=config)
+
+    def _info(self) -> Any:
+        side, real, whole = self.resolution, np.float32, np.int32
+        features = {
+            "ct": tfds.features.Tensor(shape=(side, side), dtype=np.int16, encoding="zlib"),
+            "mask": tfds.features.Image(shape=(side, side, 1), dtype=np.uint8, encoding_format="png"),
+            "seriesuid": tfds.features.Text(),
+            "slice_index": tfds.features.Scalar(whole),
+            "z_mm": tfds.features.Scalar(real),
+            "pixel_mm": tfds.features.Scalar(real),
+            "native_mm": tfds.features.Tensor(shape=(2,), dtype=real),
+            "nodules": tfds.features.Sequence(
+                {
+                    "box": tfds.features.Tensor(shape=(4,), dtype=whole),
+                    "box_native": tfds.features.Tensor(shape=(4,), dtype=whole),
+                    "centre": tfds.features.Tensor(shape=(2,), dtype=real),
+                    "diameter_mm": tfds.features.Scalar(real),
+                }
+            ),
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="CT slices through lung nodules (int16 HU), six-class masks, boxes x, y, w, h in pixels.",
+            features=tfds.features.FeaturesDict(features),
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+        return {f"fold_{fold}": self._generate_examples(fold) for fold in sorted(self.slices or {})}
+
+    def _generate_examples(self, fold: int) -> Iterator[tuple[int, dict[str, Any]]]:
+        for key, one in enumerate((self.slices or {})[fold]):
+            features = {
+                "ct": one.ct,
+                "mask": one.mask[..., None],
+                "seriesuid": one.seriesuid,
+                "slice_index": one.index,
+                "z_mm": one.z,
+                "pixel_mm": one.pixel_mm,
+                "native_mm": np.array(one.native_mm, np.float32),
+                "nodules": [
+                    {
+                        "box": np.array([n.box.x, n.box.y, n.box.w, n.box.h], np.int32),
+                        "box_native": np.array(
+                            [n.native_box.x, n.native_box.y, n.native_box.w, n.native_box.h], np.int32
+                        ),
+                        "centre": np.array(n.centre, np.float32),
+                        "diameter_mm": n.diameter,
+                    }
+                    for n in one.nodules
+                ],
+            }
+            yield key, features
+
+
+def prepare(config: DataConfig, *, workers: int | None = None, progress: Progress | None = None) -> Prepared:
+    """Bring the tree's slices to disk, or find them there.
+
+    config.root None: the phantom is written first.  workers: processes, none for one a core.
+    Raises UserError when the tree has no usable slice, or none to train on or to test on.
+    """
+    config.prepared.mkdir(parents=True, exist_ok=True)
+    with _locked(config.prepared / ".lock"):
+        root = _root(config)
+        directory = _directory(config, root)
+        fresh = not _complete(directory)
+        if fresh:
+            _prepare(config, root, directory, workers, progress)
+    fields = json.loads((directory / "verify.json").read_text())["summary"]
+    summary = Summary(**{**fields, "folds": tuple(fields["folds"])})
+    _check_split(config, summary)
+    return Prepared(directory, summary, fresh)
+
+
+def open_prepared(config: DataConfig) -> Luna16Slices:
+    """The dataset of a config, for reading.  Raises UserError when it has not been prepared."""
+    root = config.root or _phantom(config)
+    directory = _directory(config, root)
+    if not _complete(directory):
+        raise UserError(f"{directory}: the slices of {root} are not prepared, or it has changed since; run bin/prepare")
+    return Luna16Slices(data_dir=config.prepared, key=directory.name, resolution=config.resolution)
+
+
+def _prepare(config: DataConfig, root: Path, directory: Path, workers: int | None, progress: Progress | None) -> None:
+    """Read the tree, then write verify.json and the dataset; whatever a killed run left is removed first."""
+    started = time.monotonic()
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    tree = find_cases(root)
+    results = prepare_cases(tree, config.resolution, workers, progress)
+    verdicts = tuple(verdict for verdict, _ in results)
+    folds: dict[int, list[StoredSlice]] = {}
+    for verdict, stored in results:
+        if stored:
+            folds.setdefault(verdict.fold, []).extend(stored)
+    summary = _summary(config.resolution, tree, verdicts, folds, time.monotonic() - started)
+    content = {"summary": asdict(summary), **json.loads(report(tree, verdicts))}
+    _write(directory / "verify.json", json.dumps(content, indent=1))
+    if not summary.slices:
+        raise UserError(_no_slices(root, tree, verdicts, directory))
+    builder = Luna16Slices(data_dir=config.prepared, key=directory.name, resolution=config.resolution, slices=folds)
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
+
+
+def _summary(
+    resolution: int, tree: Tree, verdicts: tuple[Verdict, ...], folds: dict[int, list[StoredSlice]], seconds: float
+) -> Summary:
+    nodules = [nodule for stored in folds.values() for one in stored for nodule in one.nodules]
+    return Summary(
+        resolution=resolution,
+        scans=len(verdicts),
+        refused=sum(v.status == "refused" for v in verdicts),
+        warned=sum(v.status == "warning" for v in verdicts),
+        slices=sum(map(len, folds.values())),
+        nodules=len(nodules),
+        subpixel=sum(nodule.area < 1 for nodule in nodules),
+        dropped=len(tree.dropped) + sum(len(v.dropped) for v in verdicts),
+        unknown=tree.unknown,
+        lungs_given=sum(v.lungs == "seg-lungs" and v.slices > 0 for v in verdicts),
+        lungs_segmented=sum(v.lungs == "segmented" and v.slices > 0 for v in verdicts),
+        folds=tuple(len(folds.get(fold, ())) for fold in range(NUM_FOLDS)),
+        seconds=round(seconds, 1),
+    )
+
+
+def _no_slices(root: Path, tree: Tree, verdicts: tuple[Verdict, ...], directory: Path) -> str:
+    refused = [v for v in verdicts if v.status == "refused"]
+    why = f"{len(refused)} of {len(verdicts)} scans are refused and {sum(v.nodules for v in verdicts)} nodules usable"
+    example = f"; the first refusal: {refused[0].reasons[0]}" if refused else ""
+    return (
+        f"{root}: no usable slice: {why}, {tree.unknown} annotations are of scans that are not here{example}; "
+        f"every verdict stands in {directory / 'verify.json'}"
+    )
+
+
+def _check_split(config: DataConfig, summary: Summary) -> None:
+    """Both sides of the split must hold slices."""
+    filled = [fold for fold, count in enumerate(summary.folds) if count]
+    counts = ", ".join(f"fold {fold}: {count}" for fold, count in enumerate(summary.folds))
+    if config.test_fold not in filled:
+        raise UserError(f"data.test_fold: {config.test_fold} is empty ({counts}); choose one of {filled}")
+    if not set(training_folds(config.test_fold)) & set(filled):
+        raise UserError(f"data.root: all slices are in the test fold ({counts}); training needs scans in other folds")
+
+
+def _root(config: DataConfig) -> Path:
+    """The tree to read; the phantom's is written when there is none of the user's."""
+    if config.root is not None:
+        return config.root
+    root = _phantom(config)
+    if not root.is_dir():
+        from tsgan_jax.data.phantom import write_tree
+
+        assert config.phantom is not None
+        partial = root.with_name(root.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        write_tree(partial, config.phantom)
+        partial.rename(root)
+    return root
+
+
+def _phantom(config: DataConfig) -> Path:
+    """Named after the phantom's settings and the code that draws it."""
+    if config.phantom is None:
+        raise UserError("data.root: missing; give the folder that holds subset0 .. subset9, or set data.phantom")
+    digest = hashlib.sha256(config.phantom.model_dump_json().encode())
+    for path in sorted((_SOURCE / "phantom").glob("*.py")):
+        digest.update(path.read_bytes())
+    return config.prepared / f"phantom-{digest.hexdigest()[:12]}"
+
+
+def _directory(config: DataConfig, root: Path) -> Path:
+    """prepared/luna16_slices/<name>: the name states the resolution and hashes recipe and tree."""
+    digest = hashlib.sha256()
+    for name in _RECIPE:
+        digest.update((_SOURCE / name).read_bytes())
+    digest.update(root.name.encode() if config.root is None else _fingerprint(root).encode())
+    return config.prepared / Luna16Slices.name / f"r{config.resolution}_{digest.hexdigest()[:12]}"
+
+
+def _fingerprint(root: Path) -> str:
+    """Relative path, size and modification second of every file that preparing reads; not where the tree stands."""
+    if not root.is_dir():
+        raise UserError(f"data.root: {root} is not a folder; give the folder that holds subset0 .. subset9")
+    lines = []
+    for folder, folders, files in os.walk(root, followlinks=True):
+        top = Path(folder).relative_to(root).parts[:1]
+        if not top:
+            folders[:] = [f for f in folders if f.startswith("subset") or f in (LUNG_MASKS, "CSVFILES")]
+        for name in files:
+            if name == "annotations.csv" or Path(name).suffix in (".mhd", ".raw", ".zraw"):
+                path = Path(folder, name)
+                stat = path.stat() if path.exists() else None
+                lines.append(f"{path.relative_to(root)} {(stat.st_size, int(stat.st_mtime)) if stat else 'missing'}")
+    return "\n".join(sorted(lines))
+
+
+def _complete(directory: Path) -> bool:
+    version = directory / str(Luna16Slices.VERSION)
+    return (directory / "verify.json").is_file() and (version / "dataset_info.json").is_file()
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One preparation at a time in one folder; the lock dies with its process."""
+    with path.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield

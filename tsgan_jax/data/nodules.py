@@ -1,0 +1,159 @@
+"""Nodules: rows of annotations.csv to discs in a slice, and their boxes.
+
+LUNA16 gives a centre and a diameter only, so a nodule is a sphere and its section a disc (FACTS A25).  A pixel
+belongs to the disc when a quarter of it does: a nodule outweighs the rest of its pixel three to one, since at
+training resolutions most nodules are two or three pixels wide and equal weights lose them (FACTS 13).
+"""
+
+import csv
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from tsgan_jax.errors import UserError
+
+NODULE_SHARE = 0.25
+MAX_DIAMETER_MM = 100.0
+COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "diameter_mm")
+_SUBPIXELS = 8
+
+
+@dataclass(frozen=True)
+class Nodule:
+    """A sphere: centre in world mm (x, y, z), diameter in mm."""
+
+    seriesuid: str
+    centre: tuple[float, float, float]
+    diameter: float
+
+
+@dataclass(frozen=True)
+class Section:
+    """A nodule's disc in one slice: centre in pixels (x, y; pixel centres are whole numbers), radius in mm."""
+
+    nodule: Nodule
+    centre: tuple[float, float]
+    radius: float
+
+
+@dataclass(frozen=True)
+class Box:
+    """Pixels x .. x+w-1, y .. y+h-1."""
+
+    x: int
+    y: int
+    w: int
+    h: int
+
+
+def find_annotations(root: Path) -> Path:
+    """annotations.csv in the tree or in its CSVFILES folder; UserError when neither is there."""
+    for path in (root / "annotations.csv", root / "CSVFILES" / "annotations.csv"):
+        if path.is_file():
+            return path
+    raise UserError(f"{root}/annotations.csv does not exist; put LUNA16's annotations.csv into the tree's root")
+
+
+def read_annotations(path: Path) -> tuple[dict[str, list[Nodule]], list[str]]:
+    """Nodules by seriesuid, and a line of reason for every row that was dropped.
+
+    Raises UserError when the file is not LUNA16's table at all.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+            if missing:
+                raise UserError(f"{path}: column {missing[0]} is missing; expected {','.join(COLUMNS)}")
+            rows = list(enumerate(reader, 2))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: not a CSV file ({error})") from None
+    nodules: dict[str, list[Nodule]] = {}
+    dropped = []
+    for line, row in rows:
+        nodule, reason = _nodule(row)
+        if nodule is not None and nodule in nodules.get(nodule.seriesuid, ()):
+            nodule, reason = None, "repeats an earlier row"
+        if nodule is None:
+            dropped.append(f"{path.name}, line {line} ({row['seriesuid']}): {reason}")
+        else:
+            nodules.setdefault(nodule.seriesuid, []).append(nodule)
+    return nodules, dropped
+
+
+def _nodule(row: dict[str, str]) -> tuple[Nodule | None, str]:
+    try:
+        x, y, z, diameter = (float(row[name]) for name in COLUMNS[1:])
+    except (TypeError, ValueError):
+        return None, "coordinates or diameter are not numbers"
+    if not all(map(math.isfinite, (x, y, z, diameter))):
+        return None, "coordinates or diameter are not finite"
+    if not 0 < diameter <= MAX_DIAMETER_MM:
+        return None, f"diameter {diameter:g} mm, expected above 0 and up to {MAX_DIAMETER_MM:g}"
+    return Nodule((row["seriesuid"] or "").strip(), (x, y, z), diameter), ""
+
+
+def section_radius(nodule: Nodule, z_mm: float) -> float:
+    """sqrt(r^2 - dz^2) in mm, 0 where the plane misses the sphere."""
+    r, dz = nodule.diameter / 2, z_mm - nodule.centre[2]
+    return math.sqrt(max(r * r - dz * dz, 0.0))
+
+
+def coverage(
+    shape: tuple[int, int], centre: tuple[float, float], radius: float, pixel: tuple[float, float]
+) -> np.ndarray:
+    """float32 [h, w]: the share of each pixel that a disc covers, by 8 x 8 points a pixel.
+
+    centre: x, y in pixels; radius: mm; pixel: height and width of a pixel in mm.
+    """
+    share = np.zeros(shape, np.float32)
+    points = (np.arange(_SUBPIXELS) + 0.5) / _SUBPIXELS - 0.5
+    spans, squares = [], []
+    for size, middle, step in zip(shape, centre[::-1], pixel, strict=True):
+        low = max(0, math.floor(middle - radius / step - 0.5))
+        high = min(size, math.ceil(middle + radius / step + 0.5) + 1)
+        if low >= high:
+            return share
+        spans.append(slice(low, high))
+        squares.append((((np.arange(low, high)[:, None] + points) - middle) * step) ** 2)
+    covered = squares[0][:, :, None, None] + squares[1] <= radius * radius
+    share[tuple(spans)] = covered.mean(axis=(1, 3))
+    return share
+
+
+def draw(shape: tuple[int, int], section: Section, pixel: tuple[float, float]) -> tuple[np.ndarray, float]:
+    """bool [h, w], the nodule's pixels, and its area in pixels.
+
+    A nodule that fills a quarter of no pixel keeps the one it covers most (or the one that holds its centre), so
+    that none is lost.  All False only if the disc lies outside the image.
+    """
+    share = coverage(shape, section.centre, section.radius, pixel)
+    mask = share >= NODULE_SHARE
+    if not mask.any():
+        x, y = (round(c) for c in section.centre)
+        peak = np.unravel_index(share.argmax(), shape) if share.any() else (y, x)
+        if 0 <= peak[0] < shape[0] and 0 <= peak[1] < shape[1]:
+            mask[peak] = True
+    return mask, float(share.sum())
+
+
+def boxes(mask: np.ndarray, centres: Iterable[tuple[float, float]]) -> list[Box]:
+    """For each centre (x, y in pixels) the box of the 8-connected component of `mask` nearest to it.
+
+    Nodules that touch share a component and so a box.  Raises ValueError when the mask is empty.
+    """
+    labels, count = ndimage.label(mask, np.ones((3, 3)))
+    if not count:
+        raise ValueError("a mask without nodule pixels has no boxes")
+    ys, xs = np.nonzero(mask)
+    found: Sequence[tuple[slice, slice]] = ndimage.find_objects(labels)
+    result = []
+    for x, y in centres:
+        nearest = ((xs - x) ** 2 + (ys - y) ** 2).argmin()
+        rows, columns = found[labels[ys[nearest], xs[nearest]] - 1]
+        result.append(Box(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start))
+    return result

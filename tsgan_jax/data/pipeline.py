@@ -1,0 +1,177 @@
+"""Prepared slices to batches.  Where a stream stands is a function of the images seen, so a resume is exact."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tsgan_jax import labels
+from tsgan_jax.config import DataConfig
+from tsgan_jax.data import folds as _folds
+from tsgan_jax.data.nodules import Box
+from tsgan_jax.data.slices import count_classes
+from tsgan_jax.data.windows import Window, to_unit
+from tsgan_jax.errors import UserError
+from tsgan_jax.types import MaskBatch, PairBatch
+
+_MIRROR_STREAM = 0x6D6972
+
+
+@dataclass(frozen=True)
+class PreparedNodule:
+    """A nodule of a stored slice: boxes in stored and in scanned pixels, centre x, y in stored pixels, mm."""
+
+    box: Box
+    box_native: Box
+    centre: tuple[float, float]
+    diameter_mm: float
+
+
+@dataclass(frozen=True)
+class SliceSet:
+    """Prepared slices in memory.
+
+    ct: int16 HU [n, R, R]; mask: uint8 [n, R, R]; the rest has one entry a slice.
+    pixel_mm: float32 [n], side of a stored pixel; native_mm: float32 [n, 2], height and width of a scanned pixel.
+    """
+
+    ct: np.ndarray
+    mask: np.ndarray
+    seriesuid: tuple[str, ...]
+    fold: np.ndarray
+    slice_index: np.ndarray
+    z_mm: np.ndarray
+    pixel_mm: np.ndarray
+    native_mm: np.ndarray
+    nodules: tuple[tuple[PreparedNodule, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.mask)
+
+
+def training_folds(config: DataConfig) -> tuple[int, ...]:
+    """The folds that may be trained on: all but config.test_fold."""
+    return _folds.training_folds(config.test_fold)
+
+
+def load(config: DataConfig, folds: Sequence[int]) -> SliceSet:
+    """The prepared slices of some folds, in the order of the folds.
+
+    Raises UserError when they are not prepared, or hold no slice.
+    """
+    from tsgan_jax.data.luna16 import open_prepared
+
+    builder = open_prepared(config)
+    chosen = [fold for fold in folds if f"fold_{fold}" in builder.info.splits]
+    if not chosen:
+        raise UserError(f"folds {list(folds)} hold no slice; filled are {', '.join(sorted(builder.info.splits))}")
+    rows, origin = [], []
+    for fold in chosen:
+        examples = _examples(builder, f"fold_{fold}")
+        rows += examples
+        origin += [fold] * len(examples)
+
+    def column(name: str) -> np.ndarray:
+        return np.stack([row[name] for row in rows])
+
+    return SliceSet(
+        ct=column("ct"),
+        mask=column("mask")[..., 0],
+        seriesuid=tuple(row["seriesuid"].decode() for row in rows),
+        fold=np.array(origin, np.int32),
+        slice_index=column("slice_index"),
+        z_mm=column("z_mm"),
+        pixel_mm=column("pixel_mm"),
+        native_mm=column("native_mm"),
+        nodules=tuple(_nodules(row["nodules"]) for row in rows),
+    )
+
+
+def mask_batches(
+    slices: SliceSet, resolution: int, batch_size: int, seed: int, images_seen: int, mirror: bool = False
+) -> Iterator[MaskBatch]:
+    """Endless batches of class shares, float32 [b, r, r, 6] at r = `resolution`, from image `images_seen` on.
+
+    mirror: half of the images, chosen by their number, are mirrored with their lungs' names swapped.
+    """
+    counts = count_classes(slices.mask, resolution)
+    pixels = np.float32((slices.mask.shape[1] // resolution) ** 2)
+
+    def gather(index: np.ndarray, flipped: np.ndarray) -> tuple[np.ndarray]:
+        classes = counts[index]
+        classes[flipped] = classes[flipped][:, :, ::-1, labels.MIRROR]
+        return (classes / pixels,)
+
+    for (classes,) in _stream(gather, (np.float32,), len(slices), batch_size, seed, images_seen, mirror):
+        yield MaskBatch(classes=classes)
+
+
+def pair_batches(
+    slices: SliceSet, batch_size: int, seed: int, images_seen: int, window: Window, mirror: bool = False
+) -> Iterator[PairBatch]:
+    """Endless batches of masks, uint8 [b, h, w], and CT in the window, float32 [b, h, w, 1], from `images_seen` on.
+
+    mirror: as in `mask_batches`.
+    """
+
+    def gather(index: np.ndarray, flipped: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        mask, ct = slices.mask[index], slices.ct[index]
+        mask[flipped] = labels.MIRROR[mask[flipped][:, :, ::-1]]
+        ct[flipped] = ct[flipped][:, :, ::-1]
+        return mask, to_unit(ct, window)[..., None]
+
+    for mask, ct in _stream(gather, (np.uint8, np.float32), len(slices), batch_size, seed, images_seen, mirror):
+        yield PairBatch(mask=mask, ct=ct)
+
+
+def _stream(
+    gather: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, ...]],
+    dtypes: tuple[type, ...],
+    count: int,
+    batch_size: int,
+    seed: int,
+    images_seen: int,
+    mirror: bool,
+) -> Iterator[tuple[Any, ...]]:
+    """Batches of `gather(index [b], flipped [b])`, made ahead of their use.
+
+    Image j of the stream is the slice at place j mod n of a permutation of epoch j // n; nothing is remembered.
+    """
+    from tsgan_jax.data.tensorflow_quiet import import_tensorflow
+
+    tf, _ = import_tensorflow()
+    count64 = tf.constant(count, tf.int64)
+
+    def place(image: Any) -> tuple[Any, Any]:
+        epoch = image // count64
+        index = tf.random.experimental.index_shuffle(image % count64, [epoch, seed], count64 - 1)
+        chance = tf.random.stateless_uniform([], seed=[seed ^ _MIRROR_STREAM, image])
+        return index, chance < 0.5 if mirror else tf.constant(False)
+
+    def fetch(index: Any, flipped: Any) -> Any:
+        return tf.numpy_function(gather, [index, flipped], dtypes, stateful=False)
+
+    data = tf.data.Dataset.range(images_seen, np.iinfo(np.int64).max).map(place, deterministic=True)
+    data = data.batch(batch_size, drop_remainder=True).map(fetch, deterministic=True).prefetch(2)
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = 2
+    options.threading.max_intra_op_parallelism = 1
+    yield from data.with_options(options).as_numpy_iterator()
+
+
+def _examples(builder: Any, split: str) -> list[dict[str, Any]]:
+    """The rows of one split, in the order in which they were written."""
+    from tsgan_jax.data.luna16 import tfds
+
+    config = tfds.ReadConfig(interleave_cycle_length=1, add_tfds_id=False)
+    return list(tfds.as_numpy(builder.as_dataset(split=split, shuffle_files=False, read_config=config)))
+
+
+def _nodules(rows: dict[str, np.ndarray]) -> tuple[PreparedNodule, ...]:
+    return tuple(
+        PreparedNodule(Box(*map(int, box)), Box(*map(int, native)), (float(centre[0]), float(centre[1])), float(mm))
+        for box, native, centre, mm in zip(
+            rows["box"], rows["box_native"], rows["centre"], rows["diameter_mm"], strict=True
+        )
+    )

@@ -1,0 +1,97 @@
+"""One scan to stored slices, and all scans of a tree in parallel.  Runs in worker processes: no TensorFlow here."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from tsgan_jax import labels
+from tsgan_jax.data import lungs
+from tsgan_jax.data.slices import StoredSlice, chosen_indices, labelled_slices, resample
+from tsgan_jax.data.verify import Case, Checked, Tree, Verdict, check_case
+from tsgan_jax.errors import UserError
+
+Progress = Callable[[int, int, Verdict], None]
+"""Called after each scan with scans done, scans in all, and the verdict."""
+
+MAX_WORKERS = 8  # each holds a whole volume and its segmentation
+
+
+def prepare_case(case: Case, root: Path, resolution: int) -> tuple[Verdict, list[StoredSlice]]:
+    """Read, check, label and resample one scan; whatever is wrong with it ends in its verdict."""
+    try:
+        checked = check_case(case, root)
+        if checked.volume is None or not checked.nodules:
+            return checked.verdict, []
+        indices = chosen_indices(checked.volume, checked.nodules)
+        slices = labelled_slices(checked.volume, checked.nodules, anatomy(checked, indices))
+        stored = [resample(one, resolution) for one in slices]
+    except Exception as error:  # one scan must never stop the others
+        reason = f"{case.path}: {type(error).__name__}: {error}"
+        refused = Verdict(
+            case.seriesuid, str(case.path.relative_to(root)), case.subset, case.fold, "refused", (reason,)
+        )
+        return refused, []
+    return replace(checked.verdict, slices=len(stored)), stored
+
+
+def anatomy(checked: Checked, indices: Sequence[int]) -> np.ndarray:
+    """uint8 [n, h, w], classes 0 to 4 of some slices: lungs and trachea of the scan's own mask where it has one."""
+    volume = checked.volume
+    assert volume is not None
+    if checked.lungs is None:
+        return lungs.segment(volume.hu, volume.spacing)[list(indices)]
+    given = checked.lungs[list(indices)]
+    body = np.stack([lungs.body_mask(volume.hu[k : k + 1], volume.spacing)[0] for k in indices])
+    return np.where(given > 0, given, np.where(body, labels.BODY, labels.BACKGROUND)).astype(np.uint8)
+
+
+def prepare_cases(
+    tree: Tree, resolution: int, workers: int | None = None, progress: Progress | None = None
+) -> list[tuple[Verdict, list[StoredSlice]]]:
+    """Every case of the tree, in the tree's order, by `workers` processes (none: as many as there are cores).
+
+    Raises UserError when a worker process dies.
+    """
+    workers = min(workers or min(_cores(), MAX_WORKERS), len(tree.cases))
+    report = progress or (lambda done, total, verdict: None)
+    if workers == 1:
+        results = []
+        for case in tree.cases:
+            results.append(prepare_case(case, tree.root, resolution))
+            report(len(results), len(tree.cases), results[-1][0])
+        return results
+    # Spawned, not forked: the parent may hold TensorFlow's and XLA's threads.
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        futures = [pool.submit(prepare_case, case, tree.root, resolution) for case in tree.cases]
+        try:
+            _follow(futures, report)
+        except BrokenProcessPool:
+            raise UserError(
+                f"a worker of {workers} was killed while reading {tree.root}, most likely for want of memory; "
+                "run again with fewer workers"
+            ) from None
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+        return [future.result() for future in futures]
+
+
+def _cores() -> int:
+    """Cores this process may use; macOS does not say, there it is all of them."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _follow(futures: Sequence[Future], report: Progress) -> None:
+    """Report each result as it comes."""
+    pending, done = set(futures), 0
+    while pending:
+        finished, pending = wait(pending, return_when=FIRST_COMPLETED)
+        for future in finished:
+            done += 1
+            report(done, len(futures), future.result()[0])

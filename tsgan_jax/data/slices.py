@@ -1,0 +1,226 @@
+"""Volumes to labelled slices, and labelled slices to the training resolution.
+
+One slice for every nodule, its central one; a slice that is central to several stands once, with every nodule that
+crosses it drawn (FACTS A26).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tsgan_jax import labels
+from tsgan_jax.data.nodules import NODULE_SHARE, Box, Nodule, Section, boxes, coverage, draw, section_radius
+from tsgan_jax.data.volume import HU_MIN, Volume, world_to_voxel
+
+
+@dataclass(frozen=True)
+class LabelledSlice:
+    """An axial slice as scanned.
+
+    hu: int16 [h, w]; anatomy: uint8 [h, w], classes 0 to 4; pixel: height and width of a pixel in mm.
+    sections: the nodules that cross it.  index: position in the volume (z ascends); z: world mm.
+    """
+
+    seriesuid: str
+    index: int
+    z: float
+    hu: np.ndarray
+    anatomy: np.ndarray
+    pixel: tuple[float, float]
+    sections: tuple[Section, ...]
+
+    @property
+    def mask(self) -> np.ndarray:
+        """uint8 [h, w], all six classes."""
+        return _with_nodules(self.anatomy, self.sections, self.pixel)[0]
+
+
+@dataclass(frozen=True)
+class StoredNodule:
+    """A nodule of a stored slice.
+
+    box: pixels of the stored mask; native_box: pixels of the slice as scanned (both of the mask's component).
+    centre: x, y in stored pixels; diameter: mm, of the sphere; area: of the section, in stored pixels.
+    """
+
+    box: Box
+    native_box: Box
+    centre: tuple[float, float]
+    diameter: float
+    area: float
+
+
+@dataclass(frozen=True)
+class StoredSlice:
+    """A slice at the training resolution R.
+
+    ct: int16 HU [R, R]; mask: uint8 [R, R]; pixel_mm: side of a stored pixel; native_mm: height and width of a
+    pixel as scanned.
+    """
+
+    seriesuid: str
+    index: int
+    z: float
+    ct: np.ndarray
+    mask: np.ndarray
+    pixel_mm: float
+    native_mm: tuple[float, float]
+    nodules: tuple[StoredNodule, ...]
+
+
+def central_index(volume: Volume, nodule: Nodule) -> int:
+    """The slice nearest to the nodule's centre."""
+    z = float(world_to_voxel(volume.affine, np.array(nodule.centre))[2])
+    return int(np.clip(np.floor(z + 0.5), 0, len(volume.hu) - 1))
+
+
+def chosen_indices(volume: Volume, nodules: Sequence[Nodule]) -> list[int]:
+    """The central slices of the nodules, ascending, each once."""
+    return sorted({central_index(volume, nodule) for nodule in nodules})
+
+
+def labelled_slices(volume: Volume, nodules: Sequence[Nodule], anatomy: np.ndarray) -> list[LabelledSlice]:
+    """The chosen slices of one scan.  anatomy: uint8 [n, h, w], classes 0 to 4 of `chosen_indices`."""
+    pixel = volume.spacing[1:]
+    result = []
+    for index, classes in zip(chosen_indices(volume, nodules), anatomy, strict=True):
+        z = volume.origin[2] + index * volume.spacing[0]
+        sections = []
+        for nodule in nodules:
+            x, y, _ = world_to_voxel(volume.affine, np.array(nodule.centre))
+            section = Section(nodule, (float(x), float(y)), section_radius(nodule, z))
+            grazes = coverage(classes.shape, section.centre, section.radius, pixel).max() < NODULE_SHARE
+            if central_index(volume, nodule) == index or not grazes:
+                sections.append(section)
+        result.append(LabelledSlice(volume.seriesuid, index, z, volume.hu[index], classes, pixel, tuple(sections)))
+    return result
+
+
+def resample(source: LabelledSlice, resolution: int) -> StoredSlice:
+    """The slice padded to a square with air and brought to `resolution` x `resolution` pixels.
+
+    HU by exact area average when shrinking and linearly when enlarging; the anatomy likewise as class shares, of
+    which the largest wins, ties by precedence.  Nodules are drawn afresh on the new grid.
+    """
+    grid = _Grid.square(source.hu.shape, source.pixel, resolution)
+    rows, columns = grid.weights()
+    inside = np.outer(rows.sum(1), columns.sum(1))
+    ct = rows @ source.hu.astype(np.float32) @ columns.T + (1.0 - inside) * HU_MIN
+    order = [code for code in labels.PRECEDENCE if code != labels.NODULE]
+    shares = {code: rows @ (source.anatomy == code).astype(np.float32) @ columns.T for code in order}
+    shares[labels.BACKGROUND] += 1.0 - inside
+    # Rounded, so that shares that are equal but for the last bit count as a tie.
+    winner = np.round(np.stack([shares[c] for c in order]), 4).argmax(0)
+    anatomy = np.array(order, np.uint8)[winner]
+
+    sections = tuple(Section(s.nodule, grid.position(s.centre), s.radius) for s in source.sections)
+    mask, areas = _with_nodules(anatomy, sections, (grid.pixel_mm, grid.pixel_mm))
+    stored = _boxes(mask, sections)
+    native = _boxes(source.mask, source.sections)
+    nodules = tuple(
+        StoredNodule(box, native_box, section.centre, section.nodule.diameter, area)
+        for box, native_box, section, area in zip(stored, native, sections, areas, strict=True)
+    )
+    ct = np.rint(ct).astype(np.int16)
+    return StoredSlice(source.seriesuid, source.index, source.z, ct, mask, grid.pixel_mm, source.pixel, nodules)
+
+
+def pool_classes(mask: np.ndarray, resolution: int) -> np.ndarray:
+    """float32 [r, r, 6]: the share of each class in each pixel of a mask [h, h] brought down to r = `resolution`."""
+    factor = mask.shape[0] // resolution
+    return count_classes(mask[None], resolution)[0].astype(np.float32) / factor**2
+
+
+def count_classes(masks: np.ndarray, resolution: int) -> np.ndarray:
+    """uint8 or uint16 [n, r, r, 6]: pixels of each class under each pixel of the lower resolution r.
+
+    Raises ValueError unless r divides the masks' side.
+    """
+    n, side, _ = masks.shape
+    if side % resolution:
+        raise ValueError(f"masks of {side} pixels cannot be pooled to {resolution}")
+    factor = side // resolution
+    counts = np.empty((n, resolution, resolution, labels.NUM_CLASSES), np.uint8 if factor < 16 else np.uint16)
+    for image, mask in enumerate(masks):
+        for code in range(labels.NUM_CLASSES):
+            rows = np.add.reduceat(mask == code, np.arange(0, side, factor), axis=0, dtype=counts.dtype)
+            counts[image, :, :, code] = np.add.reduceat(rows, np.arange(0, side, factor), axis=1)
+    return counts
+
+
+def area_weights(size: int, step: float, offset: float, resolution: int, pixel: float) -> np.ndarray:
+    """float32 [resolution, size]: row j holds the share of output pixel j that each input pixel fills.
+
+    Input pixel i spans offset + [i, i+1] step, output pixel j [j, j+1] pixel (mm); a row sums to less than 1 where
+    the output reaches beyond the input.
+    """
+    inputs = offset + step * np.arange(size)
+    outputs = pixel * np.arange(resolution)[:, None]
+    overlap = np.minimum(inputs + step, outputs + pixel) - np.maximum(inputs, outputs)
+    return (np.clip(overlap, 0, None) / pixel).astype(np.float32)
+
+
+def linear_weights(size: int, step: float, offset: float, resolution: int, pixel: float) -> np.ndarray:
+    """float32 [resolution, size]: linear interpolation between input pixels' centres, none beyond the input."""
+    weights = np.zeros((resolution, size), np.float32)
+    position = ((np.arange(resolution) + 0.5) * pixel - offset) / step - 0.5
+    rows = np.flatnonzero((position >= -0.5) & (position <= size - 0.5))
+    clamped = np.clip(position[rows], 0, size - 1)
+    low = np.minimum(clamped.astype(int), max(size - 2, 0))
+    fraction = clamped - low
+    weights[rows, low] = 1 - fraction
+    weights[rows, np.minimum(low + 1, size - 1)] += fraction
+    return weights
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """A square of `resolution` pixels over a slice; the slice's first row and column begin at `offset` (mm)."""
+
+    shape: tuple[int, int]
+    step: tuple[float, float]
+    offset: tuple[float, float]
+    resolution: int
+    pixel_mm: float
+
+    @staticmethod
+    def square(shape: tuple[int, int], step: tuple[float, float], resolution: int) -> "_Grid":
+        side = max(n * s for n, s in zip(shape, step, strict=True))
+        # Whole pixels of padding: half a pixel would blur a slice that needs no other change.
+        offset = [s * int((side / s - n) / 2 + 1e-6) for n, s in zip(shape, step, strict=True)]
+        return _Grid(shape, step, (offset[0], offset[1]), resolution, side / resolution)
+
+    def weights(self) -> tuple[np.ndarray, np.ndarray]:
+        """Matrices [resolution, h] and [resolution, w]."""
+        rows, columns = (
+            (area_weights if self.pixel_mm >= step * (1 - 1e-9) else linear_weights)(
+                size, step, offset, self.resolution, self.pixel_mm
+            )
+            for size, step, offset in zip(self.shape, self.step, self.offset, strict=True)
+        )
+        return rows, columns
+
+    def position(self, centre: tuple[float, float]) -> tuple[float, float]:
+        """Pixel x, y of the slice to pixel x, y of the square."""
+        x, y = (
+            ((c + 0.5) * step + offset) / self.pixel_mm - 0.5
+            for c, step, offset in zip(centre, self.step[::-1], self.offset[::-1], strict=True)
+        )
+        return x, y
+
+
+def _with_nodules(
+    anatomy: np.ndarray, sections: Sequence[Section], pixel: tuple[float, float]
+) -> tuple[np.ndarray, list[float]]:
+    """The mask with nodules drawn over it, and their areas in pixels."""
+    mask, areas = anatomy.copy(), []
+    for section in sections:
+        disc, area = draw(mask.shape, section, pixel)
+        mask[disc] = labels.NODULE
+        areas.append(area)
+    return mask, areas
+
+
+def _boxes(mask: np.ndarray, sections: Sequence[Section]) -> list[Box]:
+    return boxes(mask == labels.NODULE, [section.centre for section in sections]) if sections else []

@@ -1,0 +1,237 @@
+"""The whole tree looked at, one verdict a scan; a bad scan is named and left out and never stops the others."""
+
+import json
+import os
+import re
+from collections import defaultdict
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from tsgan_jax import labels
+from tsgan_jax.data.folds import fold_of, scan_of
+from tsgan_jax.data.metaimage import VolumeError
+from tsgan_jax.data.nodules import Nodule, find_annotations, read_annotations
+from tsgan_jax.data.volume import Volume, read_labels, read_volume, world_to_voxel
+from tsgan_jax.errors import UserError
+
+LUNG_MASKS = "seg-lungs-LUNA16"
+SEG_LEFT, SEG_RIGHT, SEG_TRACHEA = 3, 4, 5  # LUNA16's codes, sides verified in every scan (FACTS A24)
+
+Status = Literal["ok", "warning", "refused"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A scan as the tree offers it, unread.  fault: why it cannot be used whatever it holds."""
+
+    seriesuid: str
+    path: Path
+    subset: int | None
+    fold: int
+    lung_mask: Path | None
+    nodules: tuple[Nodule, ...]
+    fault: str = ""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A LUNA16 tree.
+
+    dropped: rows of annotations.csv that cannot be used, with reasons; unknown: rows of scans that are not here.
+    """
+
+    root: Path
+    cases: tuple[Case, ...]
+    dropped: tuple[str, ...]
+    unknown: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one scan.
+
+    nodules: usable annotations; dropped: reasons for the others; lungs: where the lung mask comes from.
+    """
+
+    seriesuid: str
+    file: str
+    subset: int | None
+    fold: int
+    status: Status
+    reasons: tuple[str, ...] = ()
+    size: tuple[int, ...] = ()
+    spacing_mm: tuple[float, ...] = ()
+    nodules: int = 0
+    dropped: tuple[str, ...] = ()
+    lungs: Literal["seg-lungs", "segmented", ""] = ""
+    slices: int = 0
+
+    def line(self) -> str:
+        """One line for a reader."""
+        facts = f"{self.nodules} nodules, {self.slices} slices" if self.status != "refused" else "left out"
+        notes = "; ".join((*self.reasons, *self.dropped))
+        return f"{self.status:8} {self.file} (fold {self.fold}): {facts}" + (f"; {notes}" if notes else "")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A scan that was read.  volume is None when it was refused; lungs: uint8 [z, y, x], classes 0, 2, 3, 4."""
+
+    verdict: Verdict
+    volume: Volume | None = None
+    lungs: np.ndarray | None = None
+    nodules: tuple[Nodule, ...] = field(default=())
+
+
+def find_cases(root: Path) -> Tree:
+    """The scans of a tree: subset*/**/*.mhd, or *.mhd in its root when it has no subset folders.
+
+    Raises UserError when the root, the annotations or any scan is missing.
+    """
+    if not root.is_dir():
+        raise UserError(f"data.root: {root} is not a folder; give the folder that holds subset0 .. subset9")
+    annotations, dropped = read_annotations(find_annotations(root))
+    files = sorted(_scan_files(root))
+    if not files:
+        raise UserError(f"data.root: {root} holds no .mhd scans, neither in subset folders nor directly")
+    subsets = {subset for _, subset in files if subset is not None}
+    groups: dict[str, set[tuple[Path, int | None]]] = defaultdict(set)
+    for path, subset in files:
+        groups[scan_of(path.stem)].add((path, subset))
+    cases = []
+    for path, subset in files:
+        mask = root / LUNG_MASKS / path.name
+        cases.append(
+            Case(
+                seriesuid=path.stem,
+                path=path,
+                subset=subset,
+                fold=fold_of(path.stem, subset, subsets),
+                lung_mask=mask if os.path.lexists(mask) else None,
+                nodules=tuple(annotations.get(path.stem, ())),
+                fault=_duplicate(root, path, groups[scan_of(path.stem)]),
+            )
+        )
+    known = {case.seriesuid for case in cases}
+    unknown = sum(len(rows) for seriesuid, rows in annotations.items() if seriesuid not in known)
+    return Tree(root, tuple(cases), tuple(dropped), unknown)
+
+
+def scan_tree(root: Path) -> tuple[Verdict, ...]:
+    """Read every scan of the tree and judge it, one after another."""
+    tree = find_cases(root)
+    return tuple(check_case(case, root).verdict for case in tree.cases)
+
+
+def check_case(case: Case, root: Path) -> Checked:
+    """Read one scan with its lung mask and place its nodules; never raises for what the files hold."""
+    verdict = Verdict(case.seriesuid, str(case.path.relative_to(root)), case.subset, case.fold, "ok")
+    if case.fault:
+        return Checked(replace(verdict, status="refused", reasons=(case.fault,)))
+    warnings: list[str] = []
+    try:
+        volume = read_volume(case.path, root)
+        lungs = None
+        if case.lung_mask is not None:
+            lungs, warning = remap_lungs(read_labels(case.lung_mask, root, volume), case.lung_mask)
+            warnings += [warning] if warning else []
+    except VolumeError as error:
+        return Checked(replace(verdict, status="refused", reasons=(str(error),)))
+    except OSError as error:
+        reason = f"{error.filename or case.path}: cannot be read ({error.strerror}); check permissions and the disk"
+        return Checked(replace(verdict, status="refused", reasons=(reason,)))
+    if lungs is None:
+        warnings.append(f"no {LUNG_MASKS} mask, lungs are segmented from HU")
+    if volume.overflow:
+        warnings.append(f"{volume.overflow} voxels above 3071 HU clamped")
+    kept, dropped = place_nodules(volume, case.nodules)
+    verdict = replace(
+        verdict,
+        status="warning" if warnings or dropped else "ok",
+        reasons=tuple(warnings),
+        size=volume.hu.shape[::-1],
+        spacing_mm=volume.spacing[::-1],
+        nodules=len(kept),
+        dropped=dropped,
+        lungs="seg-lungs" if lungs is not None else "segmented",
+    )
+    return Checked(verdict, volume, lungs, kept)
+
+
+def place_nodules(volume: Volume, nodules: tuple[Nodule, ...]) -> tuple[tuple[Nodule, ...], tuple[str, ...]]:
+    """The nodules whose centre lies in the volume, and reasons for the others; nothing is moved or clipped."""
+    kept, dropped = [], []
+    size = np.array(volume.hu.shape[::-1])
+    for nodule in nodules:
+        voxel = world_to_voxel(volume.affine, np.array(nodule.centre))
+        if ((voxel >= -0.5) & (voxel < size - 0.5)).all():
+            kept.append(nodule)
+        else:
+            place = ", ".join(f"{v:.0f}" for v in voxel)
+            dropped.append(f"nodule at voxel ({place}) lies outside the volume of {' x '.join(map(str, size))}")
+    return tuple(kept), tuple(dropped)
+
+
+def remap_lungs(mask: np.ndarray, path: Path) -> tuple[np.ndarray, str]:
+    """LUNA16's codes to ours: uint8, classes 0, 2, 3, 4, and a warning ("" for none).
+
+    The left lung must have the larger mean x; when the codes are the other way round they are swapped.
+    Raises VolumeError for codes that LUNA16 does not use.
+    """
+    codes = set(np.unique(mask).tolist())
+    if not codes <= {0, SEG_LEFT, SEG_RIGHT, SEG_TRACHEA}:
+        raise VolumeError(f"{path}: label codes {sorted(codes)}; expected 0, 3 (left), 4 (right), 5 (trachea)")
+    if not codes & {SEG_LEFT, SEG_RIGHT}:
+        raise VolumeError(f"{path}: no lung (codes {sorted(codes)}); remove it to have the lungs segmented from HU")
+    left, right, warning = labels.LEFT_LUNG, labels.RIGHT_LUNG, ""
+    if {SEG_LEFT, SEG_RIGHT} <= codes and _mean_x(mask == SEG_LEFT) < _mean_x(mask == SEG_RIGHT):
+        left, right, warning = right, left, "lung mask names left and right the other way round, swapped"
+    table = np.zeros(SEG_TRACHEA + 1, np.uint8)
+    table[[SEG_LEFT, SEG_RIGHT, SEG_TRACHEA]] = left, right, labels.TRACHEA
+    return table[mask.astype(np.uint8)], warning
+
+
+def verdict_from(fields: dict[str, Any]) -> Verdict:
+    """A verdict as `report` wrote it."""
+    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}
+    return Verdict(**values)
+
+
+def report(tree: Tree, verdicts: tuple[Verdict, ...]) -> str:
+    """The verdicts as JSON, for programs."""
+    return json.dumps(
+        {
+            "scans": [asdict(verdict) for verdict in verdicts],
+            "annotations_dropped": list(tree.dropped),
+            "annotations_of_unknown_scans": tree.unknown,
+        },
+        indent=1,
+    )
+
+
+def _scan_files(root: Path) -> list[tuple[Path, int | None]]:
+    """Every .mhd that is a scan, with the number of its subset folder."""
+    folders = [(p, re.fullmatch(r"subset(\d+)", p.name)) for p in sorted(root.iterdir()) if p.is_dir()]
+    subsets = [(folder, int(match[1])) for folder, match in folders if match]
+    if not subsets:
+        return [(path, None) for path in root.glob("*.mhd") if not path.name.startswith(".")]
+    return [(p, number) for folder, number in subsets for p in folder.rglob("*.mhd") if not p.name.startswith(".")]
+
+
+def _duplicate(root: Path, path: Path, group: set[tuple[Path, int | None]]) -> str:
+    """Why a scan that stands in the tree more than once is not used: it could be trained on and tested on."""
+    elsewhere = [other for other, _ in sorted(group) if other != path and other.stem == path.stem]
+    if elsewhere:
+        return f"{path.name} also stands in {elsewhere[0].parent.relative_to(root)}; keep one of the two"
+    subsets = sorted({subset for _, subset in group if subset is not None})
+    if len(subsets) > 1:
+        return f"slices of scan {scan_of(path.stem)} stand in subset folders {subsets}; keep a scan in one of them"
+    return ""
+
+
+def _mean_x(mask: np.ndarray) -> float:
+    columns = mask.sum(axis=(0, 1), dtype=np.int64)
+    return float(columns @ np.arange(columns.size) / columns.sum())
