@@ -74,16 +74,19 @@ class Tensorboard(Hook):
 
 
 class Save(Hook):
-    """Checkpoints every `minutes` of wall-clock time and at the end; never while updates are being skipped."""
+    """Checkpoints every `minutes` of wall-clock time and at the end; never while updates are being skipped.
+
+    labels: facts written beside the state, with its images seen.
+    """
 
     def __init__(
         self,
         checkpoints: Checkpoints,
         minutes: float,
-        meta: Callable[[Moment], Mapping[str, Any]],
+        labels: Mapping[str, Any],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._checkpoints, self._seconds, self._meta, self._clock = checkpoints, 60 * minutes, meta, clock
+        self._checkpoints, self._seconds, self._labels, self._clock = checkpoints, 60 * minutes, dict(labels), clock
         self._latest = clock()
 
     def __call__(self, moment: Moment) -> None:
@@ -91,7 +94,7 @@ class Save(Hook):
         due = moment.healthy and self._clock() - self._latest >= self._seconds
         if not (due or moment.last):
             return
-        self._checkpoints.save(moment.state, self._meta(moment), moment.step)
+        self._checkpoints.save(moment.state, {**self._labels, "images_seen": moment.images}, moment.step)
         self._latest = self._clock()
         if moment.last:
             self._checkpoints.wait()

@@ -1,0 +1,81 @@
+"""bin/train: data, both stages and a generated set of one experiment; run it again to resume."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tsgan_jax.errors import UserError
+
+_EPILOG = """\
+The run directory holds everything: config.yaml, masks/ and translation/ (checkpoints, log.jsonl, samples/*.png),
+sets/.  Interrupt it however you like: the same command goes on from the last checkpoint and ends with the same
+result.  Exit codes: 0 done, 2 refused or failed with a message, 130 or 143 interrupted with all saved.
+
+example: bin/train --config configs/luna16.yaml data.root=/data/LUNA16 translation.epochs=50
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return _run(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; run the command again to go on from the last checkpoint", file=sys.stderr)
+        return 130
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from tsgan_jax.configio import load_config
+
+    config = load_config(arguments.config, arguments.settings)  # before JAX: mistakes are told at once
+    run = arguments.run or Path("runs") / arguments.config.stem
+    from tsgan_jax.cli._console import console
+    from tsgan_jax.train.loop import Interrupted
+
+    if arguments.dry_run:
+        from tsgan_jax.experiment.plan import describe
+
+        print(describe(config, run, arguments.stage))
+        return 0
+    from tsgan_jax.experiment import train
+
+    screen = console()
+    try:
+        train(config, run, screen, arguments.stage, arguments.allow_config_change)
+    except Interrupted as stop:
+        print(f"{stop}: saved in {run}; run the command again to go on", file=sys.stderr)
+        return 128 + stop.signum
+    finally:
+        screen.finish()
+    screen.say(f"done: {run}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bin/train", description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", required=True, type=Path, metavar="FILE", help="experiment, a YAML file")
+    parser.add_argument(
+        "--stage", choices=("masks", "translation", "all"), default="all", help="what to train (default: all)"
+    )
+    parser.add_argument("--run", type=Path, metavar="DIR", help="run directory (default: runs/<name of the config>)")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan: phases, parameters, memory, disk")
+    parser.add_argument(
+        "--allow-config-change",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="let KEY (or section) differ from what the run was trained with so far; repeatable",
+    )
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="override one setting of the file")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

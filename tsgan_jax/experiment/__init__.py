@@ -1,0 +1,114 @@
+"""One experiment in the method's order: data, stage 1 (masks), stage 2 (translation), a generated set.
+
+Running it again resumes what is unfinished and skips what is done.
+"""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import jax
+import numpy as np
+
+from tsgan_jax.config import Config
+from tsgan_jax.data.luna16 import prepare
+from tsgan_jax.data.pipeline import SliceSet, load, training_folds
+from tsgan_jax.data.verify import Verdict
+from tsgan_jax.experiment import rundir
+from tsgan_jax.experiment.generation import generate_set
+from tsgan_jax.experiment.masks import train_masks
+from tsgan_jax.experiment.stage import Stage, is_finished, open_stage
+from tsgan_jax.experiment.translation import train_translation
+from tsgan_jax.experiment.work import Ahead, masks_work, translation_work
+from tsgan_jax.masks.growth import plan
+from tsgan_jax.synthesis import fingerprint
+from tsgan_jax.train.progress import Console
+from tsgan_jax.translators.api import Translator
+from tsgan_jax.translators.registry import translator as translator_of
+
+Chosen = Literal["masks", "translation", "all"]
+
+
+def train(
+    config: Config, run: Path, console: Console, chosen: Chosen = "all", allow_changes: Sequence[str] = ()
+) -> None:
+    """Train what is missing in a run directory; with both stages chosen, generate its set as well.
+
+    allow_changes: config keys or sections that may differ from what a stage was trained with so far.
+    Raises UserError for the user's mistakes, train.loop.Interrupted after SIGTERM or SIGINT with all saved.
+    """
+    keep_compiled()
+    with rundir.locked(run):
+        rundir.check_config(run, config, allow_changes)
+        slices, shown = _slices(config, console)
+        wanted = rundir.STAGES if chosen == "all" else (chosen,)
+        # Made before stage 1 is trained for hours: it refuses configs that do not fit and missing weight files.
+        translator = translator_of(config.translation, len(slices)) if "translation" in wanted else None
+        work = {
+            "masks": sum(phase.images * masks_work(config.masks, phase.resolution) for phase in plan(config.masks)),
+            "translation": config.translation.epochs * len(slices) * translation_work(config.translation),
+        }
+        facts = {
+            "slices": len(slices),
+            "slices_sha256": fingerprint((slices.ct, slices.mask)),
+            "pixel_mm": float(np.median(slices.pixel_mm)),
+        }
+        for place, name in enumerate(wanted):
+            stage = open_stage(name, _images(config, name, len(slices)), run, config, console)
+            about = dict(translator.about) if translator and name == "translation" else {}
+            rundir.begin_stage(run, config, name, stage.images, {**facts, **about}, allow_changes)
+            if is_finished(stage):
+                continue
+            ahead = Ahead(work[name], sum(work[later] for later in wanted[place:]))
+            _train(stage, translator, slices, shown, ahead)
+        if chosen == "all" and config.generation.count:
+            generate_set(run, config, run / "sets" / "synthetic", console)
+
+
+def keep_compiled() -> None:
+    """Keep compiled programs in the user's cache: a resumed run, or the next one, does not compile again.
+
+    The folder is named after the CPU's features: programs of another CPU may not run here, and homes are shared.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    jax.config.update("jax_compilation_cache_dir", str(cache / "tsgan_jax" / "xla" / _cpu()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    features = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return hashlib.sha256(features.encode()).hexdigest()[:8]
+
+
+def _slices(config: Config, console: Console) -> tuple[SliceSet, SliceSet]:
+    """(training slices, test slices), prepared first if need be."""
+
+    def progress(done: int, total: int, verdict: Verdict) -> None:
+        console.update("data", done / total, f"{done}/{total} scans read")
+
+    if config.data.root is None:
+        console.say("data: no data.root given, so the chest phantom stands in for LUNA16")
+    prepared = prepare(config.data, progress=progress)
+    console.finish()
+    made = prepared.summary
+    console.say(
+        f"data: {made.slices} slices of {made.resolution} px with {made.nodules} nodules from {made.scans - made.refused} "
+        f"scans, {made.refused} scans refused{'' if prepared.fresh else ' (prepared earlier)'}; {prepared.directory}"
+    )
+    return load(config.data, training_folds(config.data)), load(config.data, [config.data.test_fold])
+
+
+def _images(config: Config, stage: str, slices: int) -> int:
+    """Real images a stage sees from beginning to end."""
+    return plan(config.masks)[-1].end if stage == "masks" else config.translation.epochs * slices
+
+
+def _train(stage: Stage, translator: Translator | None, slices: SliceSet, shown: SliceSet, ahead: Ahead) -> None:
+    if stage.name == "masks":
+        train_masks(stage, slices, ahead)
+    elif translator is not None:
+        train_translation(stage, translator, slices, shown, ahead)

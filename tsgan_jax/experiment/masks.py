@@ -1,0 +1,99 @@
+"""Stage 1 of a run: the phases of the growth plan, one after the other."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from tsgan_jax.data.pipeline import SliceSet, mask_batches
+from tsgan_jax.errors import UserError
+from tsgan_jax.experiment import stage as stages
+from tsgan_jax.experiment.stage import Part, Stage
+from tsgan_jax.experiment.work import Ahead, masks_work
+from tsgan_jax.export.grids import mask_grid
+from tsgan_jax.masks import growth
+from tsgan_jax.masks.growth import Phase
+from tsgan_jax.masks.learner import MaskGanState, stylegan
+from tsgan_jax.masks.sample import generator_of, sample_masks
+from tsgan_jax.train.checkpoint import Saved
+from tsgan_jax.train.keys import stream
+from tsgan_jax.train.mesh import data_mesh, place
+from tsgan_jax.train.progress import Span
+from tsgan_jax.types import MaskBatch
+
+SAMPLES = 16
+"""Masks in a sample grid."""
+
+
+def train_masks(stage: Stage, slices: SliceSet, ahead: Ahead) -> None:
+    """Train from wherever the newest checkpoint stands to the end of the plan."""
+    phases = growth.plan(stage.config.masks)
+    saved = stages.begin(stage)
+    first, _ = growth.phase_at(phases, saved.meta["images_seen"] if saved else 0)
+    state = state_at(stage, phases, first, saved)
+    for index in range(first, len(phases)):
+        if index > first:
+            state = _grown(stage, phases, index, state)
+        state = stages.train_part(stage, _part(stage, phases, index, slices, ahead), state)
+    stages.close(stage, state)
+
+
+def state_at(stage: Stage, phases: tuple[Phase, ...], index: int, saved: Saved | None) -> MaskGanState:
+    """The state of a checkpoint, or the initial one, as phase `index` trains it."""
+    config, mesh = stage.config.masks, data_mesh(phases[index].batch_size)
+    if saved is None and index:
+        raise UserError(f"{stage.directory}: no checkpoint is left to go back to; run the command again to start over")
+    if saved is None:
+        return stages.initial_state(stylegan(config, phases[index]), stage.key, mesh)
+    trained = saved.meta["phase"]
+    state = stages.restored(stage, saved, stylegan(config, phases[trained]), mesh)
+    return state if trained == index else _grown(stage, phases, index, state)
+
+
+def _grown(stage: Stage, phases: tuple[Phase, ...], index: int, state: MaskGanState) -> MaskGanState:
+    """The end of phase `index` - 1 as the beginning of phase `index`: the same whenever it is computed."""
+    mesh = data_mesh(phases[index].batch_size)
+    learner = stylegan(stage.config.masks, phases[index])
+    fresh = stages.initial_state(learner, jax.random.fold_in(stage.key, index), mesh)
+    return place(growth.grow(place(state, mesh), fresh), mesh)
+
+
+def _part(stage: Stage, phases: tuple[Phase, ...], index: int, slices: SliceSet, ahead: Ahead) -> Part:
+    config, phase = stage.config, phases[index]
+
+    def batches(images: int) -> Iterator[MaskBatch]:
+        return mask_batches(slices, phase.resolution, phase.batch_size, config.seed, images, config.masks.mirror)
+
+    def fits(meta: Mapping[str, Any]) -> bool:
+        return meta["phase"] == index or meta["images_seen"] == phase.start
+
+    def load(older: bool) -> MaskGanState:
+        return state_at(stage, phases, index, stages.newest(stage, older, fits))
+
+    def render(state: MaskGanState) -> NDArray[np.uint8]:
+        generator = generator_of(state, config.masks, phase)
+        key = stream(stage.key, "samples")
+        return mask_grid(sample_masks(generator, key, np.arange(SAMPLES), config.generation.truncation))
+
+    span = Span(
+        label=f"masks {phase.resolution} px{' fade' if phase.fade else ''}, phase {index + 1}/{len(phases)}",
+        start=phase.start,
+        end=phase.end,
+        per_image=masks_work(config.masks, phase.resolution),
+        before=sum(p.images * masks_work(config.masks, p.resolution) for p in phases[:index]),
+        stage=ahead.stage,
+        overall=ahead.overall,
+    )
+    pictures = max(1, round(config.run.samples * phase.images / stage.images))
+    return Part(
+        learner=stylegan(config.masks, phase),
+        mesh=data_mesh(phase.batch_size),
+        batches=batches,
+        load=load,
+        render=render,
+        points=stages.evenly(phase.start, phase.end, pictures),
+        span=span,
+        labels={"phase": index, "resolution": phase.resolution, "fade": phase.fade},
+    )

@@ -1,0 +1,149 @@
+"""A run directory: one experiment, one trainer at a time, and no silent change of its config.
+
+config.yaml                resolved config
+masks/  translation/       manifest.json, log.jsonl, checkpoints/, samples/*.png
+sets/<name>/               generated sets
+"""
+
+import fcntl
+import platform
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import jax
+
+import tsgan_jax
+from tsgan_jax.config import Config
+from tsgan_jax.configio import config_hash, dump_config, flatten
+from tsgan_jax.errors import UserError
+from tsgan_jax.export.atomic import read_json, write_bytes, write_json
+
+STAGES = ("masks", "translation")
+CONFIG = "config.yaml"
+MANIFEST = "manifest.json"
+PLACES = ("data.root", "data.prepared", "translation.vgg_weights")
+"""Where files lie, which changes nothing in the result; what is in them is compared by hash."""
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Hold the run directory; a second trainer is refused.  The lock goes with the process, however it ends."""
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        file = (run / ".lock").open("a+")
+    except OSError as error:
+        raise UserError(f"{run}: cannot be used as a run directory: {error}") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{run}: another process is training here; wait for it or choose another --run") from None
+        yield
+
+
+def settings(config: Config, stage: str) -> dict[str, Any]:
+    """Everything in the config that a stage's result depends on, dotted."""
+    tree = config.model_dump(mode="json")
+    wanted = {name: tree[name] for name in ("seed", "precision", "data", stage)}
+    return {key: value for key, value in flatten(wanted).items() if key not in PLACES}
+
+
+def check_config(run: Path, config: Config, allowed: Sequence[str] = ()) -> None:
+    """Refuse a config that a trained stage of this run was not trained with; else write it to config.yaml.
+
+    allowed: keys, or sections, that may differ; the change is recorded in the stage's manifest.
+    Raises UserError with the differences.
+    """
+    differences: dict[str, dict[str, tuple[Any, Any]]] = {}
+    for stage in STAGES:
+        if (run / stage / MANIFEST).is_file() and any((run / stage / "checkpoints").glob(f"*/{MANIFEST}")):
+            trained, asked = read_json(run / stage / MANIFEST)["settings"], settings(config, stage)
+            keys = [key for key in (*trained, *(asked.keys() - trained.keys())) if trained.get(key) != asked.get(key)]
+            differences[stage] = {key: (trained.get(key), asked.get(key)) for key in keys}
+    refused = [
+        f"  {key}: trained with {old!r}, now {new!r}  (stage {stage})"
+        for stage, changes in differences.items()
+        for key, (old, new) in changes.items()
+        if not _covered(key, allowed)
+    ]
+    if refused:
+        keys = " ".join(f"--allow-config-change {line.split(':')[0].strip()}" for line in dict.fromkeys(refused))
+        raise UserError(
+            f"{run} was trained with another config:\n" + "\n".join(refused) + "\n"
+            f"choose another --run directory, take the changes back, or accept them with: {keys}"
+        )
+    for stage, changes in differences.items():
+        if changes:
+            _record(run / stage / MANIFEST, config, stage, changes)
+    write_bytes(run / CONFIG, dump_config(config).encode())
+
+
+def _covered(key: str, allowed: Sequence[str]) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in allowed)
+
+
+def _record(path: Path, config: Config, stage: str, changes: dict[str, tuple[Any, Any]]) -> None:
+    manifest = read_json(path)
+    now = [
+        {"key": key, "from": old, "to": new, "images_seen": manifest["images_seen"]}
+        for key, (old, new) in changes.items()
+    ]
+    write_json(path, {**manifest, **_identity(config, stage), "changes": manifest["changes"] + now}, indent=1)
+
+
+def _identity(config: Config, stage: str) -> dict[str, Any]:
+    chosen = settings(config, stage)
+    return {"settings": chosen, "config_sha256": config_hash(chosen)}
+
+
+def begin_stage(
+    run: Path, config: Config, stage: str, images: int, facts: dict[str, Any], allowed: Sequence[str]
+) -> None:
+    """Write or check a stage's manifest before its training goes on.
+
+    images: real images the stage will see; facts: hashes of what it is trained on, compared on a resume.
+    Raises UserError if the run was trained on something else.
+    """
+    path = run / stage / MANIFEST
+    path.parent.mkdir(parents=True, exist_ok=True)
+    known = read_json(path) if path.is_file() else {}
+    resumed = known.get("images_seen", 0) > 0 or any((run / stage / "checkpoints").glob(f"*/{MANIFEST}"))
+    for name, value in facts.items():
+        if resumed and known.get(name, value) != value and not _covered(name, allowed):
+            raise UserError(
+                f"{run}: stage {stage} was trained with {name} {known[name]!r}, now it is {value!r}; choose another "
+                f"--run directory, or accept it with: --allow-config-change {name}"
+            )
+    manifest = {
+        "stage": stage,
+        **_identity(config, stage),
+        **facts,
+        "seed": config.seed,
+        "images_total": images,
+        "images_seen": known.get("images_seen", 0),
+        "finished": False,
+        "versions": versions(),
+        "changes": known.get("changes", []),
+    }
+    write_json(path, manifest, indent=1)
+
+
+def note_progress(run: Path, stage: str, images: int, step: int, total: int) -> None:
+    """Bring a stage's manifest up to date; total: images it sees from beginning to end."""
+    path = run / stage / MANIFEST
+    now = {"images_seen": images, "steps": step, "finished": images >= total}
+    write_json(path, {**read_json(path), **now}, indent=1)
+
+
+def versions() -> dict[str, str]:
+    """Software and device that a stage is trained with."""
+    found = {"python": platform.python_version(), "tsgan_jax": tsgan_jax.__version__}
+    for package in ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # built from source, without metadata
+            found[package] = "unknown"
+    return {**found, "device": jax.devices()[0].device_kind}

@@ -1,0 +1,186 @@
+"""What both stages share: their place in the run directory, their key, and one phase of training with its hooks."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from numpy.typing import NDArray
+
+from tsgan_jax.config import Config
+from tsgan_jax.errors import UserError
+from tsgan_jax.experiment import rundir
+from tsgan_jax.train import hooks
+from tsgan_jax.train.checkpoint import Checkpoints, Saved, abstract_like
+from tsgan_jax.train.keys import stream
+from tsgan_jax.train.learner import Learner
+from tsgan_jax.train.loop import Hook, Moment, compile_step, prefetch
+from tsgan_jax.train.mesh import place, replicated
+from tsgan_jax.train.progress import Console, Progress, Span
+from tsgan_jax.train.recovery import run_recovering
+from tsgan_jax.types import Key
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a run.
+
+    name: masks or translation; images: real images it sees from beginning to end.
+    """
+
+    name: str
+    images: int
+    run: Path
+    config: Config
+    checkpoints: Checkpoints
+    console: Console
+
+    @property
+    def directory(self) -> Path:
+        """masks/ or translation/ of the run."""
+        return self.run / self.name
+
+    @property
+    def key(self) -> Key:
+        """The stage's key, from the experiment's seed."""
+        return stream(jax.random.key(self.config.seed), self.name)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stretch of a stage with one compiled step.
+
+    batches: images seen -> endless batches; load: given whether the newest checkpoint is to be passed over, the
+    state to go back to; render: state -> picture uint8 [h, w, 3], drawn when one of `points` (images) is passed;
+    labels: go into every log line and checkpoint.
+    """
+
+    learner: Learner
+    mesh: Mesh
+    batches: Callable[[int], Iterator[Any]]
+    load: Callable[[bool], Any]
+    render: Callable[[Any], NDArray[np.uint8]]
+    points: tuple[int, ...]
+    span: Span
+    labels: Mapping[str, Any]
+
+
+class Note(Hook):
+    """Keeps the stage's manifest up to date."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+
+    def __call__(self, moment: Moment) -> None:
+        if moment.last:
+            rundir.note_progress(self._stage.run, self._stage.name, moment.images, moment.step, self._stage.images)
+
+
+def open_stage(name: str, images: int, run: Path, config: Config, console: Console) -> Stage:
+    """A stage with its checkpoints."""
+    checkpoints = Checkpoints(run / name / "checkpoints", config.run.keep, console.say)
+    return Stage(name, images, run, config, checkpoints, console)
+
+
+def begin(stage: Stage) -> Saved | None:
+    """The newest sound checkpoint, the log cut back to it; says where training goes on."""
+    saved = stage.checkpoints.newest()
+    if saved is None:
+        stage.console.say(f"stage {stage.name}: {stage.images} images, from the start")
+    else:
+        seen = saved.meta["images_seen"]
+        stage.console.say(f"stage {stage.name}: resumed at step {saved.step}, {seen} of {stage.images} images seen")
+    hooks.truncate_log(stage.directory / "log.jsonl", saved.step if saved else 0)
+    return saved
+
+
+def is_finished(stage: Stage) -> bool:
+    """Whether the newest sound checkpoint is the stage's last one; says so."""
+    saved = stage.checkpoints.newest()
+    if saved is None or saved.meta["images_seen"] < stage.images:
+        return False
+    rundir.note_progress(stage.run, stage.name, saved.meta["images_seen"], saved.step, stage.images)
+    stage.console.say(f"stage {stage.name}: finished earlier ({saved.step} steps, {saved.meta['images_seen']} images)")
+    return True
+
+
+def train_part(stage: Stage, part: Part, state: Any) -> Any:
+    """Train one part to its end, with the hooks of a run directory.
+
+    Raises UserError when the device runs out of memory or training does not recover, Interrupted after a signal.
+    """
+    settings, say = stage.config.run, stage.console.say
+    chosen: list[Hook] = [
+        hooks.JsonlLog(stage.directory / "log.jsonl", part.labels, say),
+        Progress(stage.console, part.span),
+        hooks.Samples(stage.directory / "samples", part.render, part.points, int(state.images_seen), say),
+        hooks.Save(stage.checkpoints, settings.save_minutes, {"stage": stage.name, **part.labels}),
+        Note(stage),
+    ]
+    if settings.tensorboard:
+        chosen.append(hooks.Tensorboard(stage.directory / "tensorboard", int(state.step)))
+    stage.console.update(part.span.label, part.span.before / part.span.stage, "compiling")
+    try:
+        return run_recovering(
+            compile_step(part.learner, part.mesh),
+            state,
+            lambda images: prefetch(part.batches(images), part.mesh),
+            chosen,
+            stage.checkpoints,
+            part.load,
+            until_images=part.span.end,
+            log_steps=settings.log_steps,
+            say=say,
+        )
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise UserError(
+            f"{part.span.label}: the device has not enough memory for a step; what was trained is saved. Use a smaller "
+            f"{stage.name}.batch_size (and --allow-config-change {stage.name}.batch_size), or another device"
+        ) from error
+    finally:
+        stage.console.finish()
+
+
+def close(stage: Stage, state: Any) -> None:
+    """Let go of a stage that was trained to its end; UserError if its last state could not be written."""
+    stage.checkpoints.close()
+    if int(state.step) not in stage.checkpoints.steps():
+        raise UserError(
+            f"{stage.directory}: training is done, but its last checkpoint could not be written (see above); make room "
+            "and run the command again: it goes on from the last one that could"
+        )
+
+
+def initial_state(learner: Learner, key: Key, mesh: Mesh) -> Any:
+    """`init` on the mesh; compiled, so that no two leaves share a buffer."""
+    return jax.jit(learner.init, out_shardings=replicated(mesh))(key)
+
+
+def restored(stage: Stage, saved: Saved, learner: Learner, mesh: Mesh) -> Any:
+    """The state of a checkpoint, on the mesh."""
+    shapes = abstract_like(jax.eval_shape(learner.init, stage.key), replicated(mesh))
+    return place(stage.checkpoints.restore(saved, shapes), mesh)
+
+
+def newest(stage: Stage, older: bool, fits: Callable[[Mapping[str, Any]], bool]) -> Saved | None:
+    """The checkpoint to go back to: the newest or, where one before it fits, that one (the newest is dropped).
+
+    fits: whether a checkpoint's facts let it begin the part being trained.  Raises UserError if none does.
+    """
+    steps = stage.checkpoints.steps()
+    if older and len(steps) > 1 and fits(stage.checkpoints.meta(steps[-2])):
+        stage.checkpoints.drop_after(steps[-2])
+    saved = stage.checkpoints.newest()
+    if saved is not None and not fits(saved.meta):
+        raise UserError(f"{stage.directory}: no checkpoint of this phase to go back to; run the command again")
+    return saved
+
+
+def evenly(start: int, end: int, count: int) -> tuple[int, ...]:
+    """`count` points in (start, end], the last one at the end."""
+    return tuple(start + (end - start) * (i + 1) // count for i in range(count))

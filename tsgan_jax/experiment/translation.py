@@ -1,0 +1,74 @@
+"""Stage 2 of a run: one method of the registry on (mask, CT) pairs."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from tsgan_jax.data.pipeline import SliceSet, pair_batches
+from tsgan_jax.data.windows import to_unit
+from tsgan_jax.experiment import stage as stages
+from tsgan_jax.experiment.stage import Part, Stage
+from tsgan_jax.experiment.work import Ahead, translation_work
+from tsgan_jax.export.grids import pair_grid
+from tsgan_jax.train.checkpoint import Saved
+from tsgan_jax.train.keys import stream
+from tsgan_jax.train.learner import Learner
+from tsgan_jax.train.mesh import data_mesh
+from tsgan_jax.train.progress import Span
+from tsgan_jax.translators.api import Translator
+from tsgan_jax.types import PairBatch
+
+SAMPLES = 4
+"""(mask, real, generated) triples in a sample grid."""
+
+
+def train_translation(stage: Stage, translator: Translator, slices: SliceSet, shown: SliceSet, ahead: Ahead) -> None:
+    """Train from wherever the newest checkpoint stands to the last epoch.
+
+    shown: slices of the test fold, for the sample grids only.
+    """
+    saved = stages.begin(stage)
+    state = state_at(stage, translator, saved)
+    state = stages.train_part(stage, _part(stage, translator, slices, shown, ahead), state)
+    stages.close(stage, state)
+
+
+def state_at(stage: Stage, translator: Translator, saved: Saved | None) -> Any:
+    """The state of a checkpoint, or the initial one."""
+    learner, mesh = Learner(translator.init, translator.step), data_mesh(stage.config.translation.batch_size)
+    if saved is None:
+        return stages.initial_state(learner, stage.key, mesh)
+    return stages.restored(stage, saved, learner, mesh)
+
+
+def _part(stage: Stage, translator: Translator, slices: SliceSet, shown: SliceSet, ahead: Ahead) -> Part:
+    config, window, seed = stage.config.translation, stage.config.data.hu_window, stage.config.seed
+    masks, real = shown.mask[:SAMPLES], to_unit(shown.ct[:SAMPLES], window)
+    key = stream(stage.key, "samples")
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(len(masks)))
+    translate = jax.jit(translator.translate)
+
+    def batches(images: int) -> Iterator[PairBatch]:
+        return pair_batches(slices, config.batch_size, seed, images, window, config.mirror)
+
+    def load(older: bool) -> Any:
+        return state_at(stage, translator, stages.newest(stage, older, lambda meta: True))
+
+    def render(state: Any) -> NDArray[np.uint8]:
+        return pair_grid(masks, real, np.asarray(translate(state, masks, keys)))
+
+    work = translation_work(config)
+    return Part(
+        learner=Learner(translator.init, translator.step),
+        mesh=data_mesh(config.batch_size),
+        batches=batches,
+        load=load,
+        render=render,
+        points=stages.evenly(0, stage.images, stage.config.run.samples),
+        span=Span(f"translation, {config.method}", 0, stage.images, work, 0.0, ahead.stage, ahead.overall),
+        labels={"phase": 0},
+    )

@@ -1,0 +1,29 @@
+"""How much there is to do, in GFLOP, so that the time left can be told across resolutions and stages.
+
+Rough by design: fitted to measured training steps of the paper's networks, right within about a third.  Only
+ratios matter; the rate is measured while training.
+"""
+
+from dataclasses import dataclass
+
+from tsgan_jax.config import DLPix2PixConfig, MasksConfig
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """Work of a stage, and of it with what the command does after it."""
+
+    stage: float
+    overall: float
+
+
+def masks_work(config: MasksConfig, resolution: int) -> float:
+    """GFLOP of one real image in a stage 1 step: every resolution up to this one does r^2 f^2, f its feature maps."""
+    levels = [r for r in config.resolutions if r <= resolution]
+    return 0.75e-6 * sum(r * r * min(2 * config.fmap_base / r, config.fmap_max) ** 2 for r in levels)
+
+
+def translation_work(config: DLPix2PixConfig) -> float:
+    """GFLOP of one real image in a stage 2 step: U-Net and critic go with width squared, VGG-19 does not."""
+    area = (config.resolution / 512) ** 2
+    return area * (270 * (config.generator_width / 64) ** 2 + 650 * config.perceptual)
