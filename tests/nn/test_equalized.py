@@ -1,0 +1,81 @@
+"""Equalised learning rate (T1)."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tsgan_jax.nn.equalized import EqualizedConv, EqualizedDense, initialise
+
+KEY = jax.random.key(0)
+
+
+@pytest.mark.parametrize("gain", [1.0, 2.0**0.5])
+@pytest.mark.parametrize("lr_mul", [1.0, 0.01])
+def test_dense_output_has_the_spread_of_its_gain(gain, lr_mul):
+    layer = EqualizedDense(256, gain=gain, lr_mul=lr_mul)
+    x = jax.random.normal(jax.random.key(1), (128, 300))
+    params = layer.init(KEY, x)
+    assert float(params["params"]["kernel"].std()) == pytest.approx(1.0 / lr_mul, rel=0.02)
+    assert float(layer.apply(params, x).std()) == pytest.approx(gain, rel=0.05)
+
+
+def test_conv_output_has_the_spread_of_its_gain():
+    layer = EqualizedConv(64)
+    x = jax.random.normal(jax.random.key(1), (2, 32, 32, 48))
+    inner = layer.apply(layer.init(KEY, x), x)[:, 1:-1, 1:-1]
+    assert float(inner.std()) == pytest.approx(2.0**0.5, rel=0.05)
+
+
+def test_conv_is_the_plain_loop():
+    layer = EqualizedConv(3, gain=1.5)
+    x = np.asarray(jax.random.normal(jax.random.key(1), (1, 5, 4, 2)))
+    params = layer.init(KEY, x)
+    kernel = np.asarray(params["params"]["kernel"]) * 1.5 / 18**0.5
+    padded = np.pad(x[0], ((1, 1), (1, 1), (0, 0)))
+    expected = np.zeros((5, 4, 3))
+    for i in range(5):
+        for j in range(4):
+            expected[i, j] = np.einsum("abc,abcf->f", padded[i : i + 3, j : j + 3], kernel)
+    np.testing.assert_allclose(layer.apply(params, x)[0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_learning_rate_multiplier_scales_bias_and_step():
+    """A unit of gradient step moves the effective weight by gain / sqrt(fan_in) * lr_mul."""
+    layer = EqualizedDense(1, gain=1.0, lr_mul=0.01)
+    x = jnp.ones((1, 4))
+    params = {"params": {"kernel": jnp.zeros((4, 1)), "bias": jnp.full(1, 3.0)}}
+    moved = {"params": {"kernel": jnp.ones((4, 1)), "bias": jnp.full(1, 3.0)}}
+    assert float(layer.apply(params, x)[0, 0]) == pytest.approx(0.03)
+    assert float((layer.apply(moved, x) - layer.apply(params, x))[0, 0]) == pytest.approx(4 * 0.01 / 2)
+
+
+def test_bfloat16_computes_in_it_and_keeps_float32_parameters():
+    layer = EqualizedConv(8, dtype="bfloat16")
+    params = layer.init(KEY, jnp.zeros((1, 4, 4, 2)))
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+    assert layer.apply(params, jnp.zeros((1, 4, 4, 2))).dtype == jnp.bfloat16
+
+
+class Pair(nn.Module):
+    """Two layers and a constant."""
+
+    @nn.compact
+    def __call__(self, x):
+        constant = self.param("constant", nn.initializers.ones, (3,))
+        x = EqualizedDense(200, name="first")(x)
+        return EqualizedDense(100, name="second")(x), constant
+
+
+def test_initialise_has_the_tree_and_the_distribution_of_init():
+    x = jnp.zeros((1, 150))
+    usual, drawn = Pair().init(KEY, x)["params"], initialise(Pair(), KEY, x, lr_mul=0.1)
+    assert jax.tree.map(jnp.shape, usual) == jax.tree.map(jnp.shape, drawn)
+    for name in ("first", "second"):
+        assert float(drawn[name]["kernel"].std()) == pytest.approx(10.0, rel=0.03)
+        assert abs(float(drawn[name]["kernel"].mean())) < 0.2
+        assert not drawn[name]["bias"].any()
+    np.testing.assert_array_equal(drawn["constant"], 1.0)
+    flat = [np.asarray(drawn[name]["kernel"]).ravel()[:1000] for name in ("first", "second")]
+    assert abs(np.corrcoef(flat)[0, 1]) < 0.1
