@@ -1,6 +1,7 @@
 """Inside the lungs: aerated tissue, fissures, vessel trees and the bronchi beside them."""
 
 import numpy as np
+from scipy import ndimage
 
 from . import texture, vessels
 from .shapes import Field, cover, paint
@@ -10,6 +11,22 @@ LABEL_LEFT, LABEL_RIGHT, LABEL_TRACHEA = 3, 4, 5
 
 TREE_DEPTH_MM = 28.0
 """Vessel trees fill the lungs this far above and below the slices' middle."""
+
+
+def side_labels(inside: Field, x: Field) -> np.ndarray:
+    """LUNA16's codes of the lungs, uint8 [z, y, x].
+
+    A connected region is one lung, though it may reach over the midline; only where both have grown together
+    does the midline part them.
+    """
+    labels = np.zeros(inside.shape, np.uint8)
+    for plane, out, across in zip(inside, labels, x, strict=True):
+        parts, _ = ndimage.label(plane < 0)
+        left = np.bincount(parts.ravel(), weights=(across > 0).ravel()) / np.maximum(np.bincount(parts.ravel()), 1)
+        share = left[parts]
+        is_left = np.where(np.abs(share - 0.5) < 0.3, across > 0, share > 0.5)
+        out[parts > 0] = np.where(is_left, LABEL_LEFT, LABEL_RIGHT)[parts > 0]
+    return labels
 
 
 def paint_tissue(rng: np.random.Generator, hu: Field, lung: Field, y: Field, half_depth: float, px: float) -> None:
@@ -74,8 +91,8 @@ def paint_trees(
         area = float(region.sum()) * px * px
         for system in ("artery", "vein"):
             root = hilum + np.array([0, 0, 0 if system == "artery" else -6], np.float32)
-            count = int(rng.uniform(0.013, 0.018) * area)
-            tree = vessels.grow(rng, root, _targets(rng, region, count, axes), rng.uniform(0.38, 0.46))
+            count = int(rng.uniform(0.015, 0.021) * area * min(1.0, 2.5 / px))  # coarse pixels hide twigs
+            tree = vessels.grow(rng, root, _targets(rng, region, count, axes), rng.uniform(0.40, 0.50))
             vessels.draw(vessel, tree.segments(), axes, px)
             if system == "artery":
                 start, end, radius = vessels.bronchi(rng, tree, 1.25)

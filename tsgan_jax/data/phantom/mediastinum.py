@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy import ndimage
 
 from .shapes import Capsule, Ellipse, Field, Shape, cover, paint, smooth_max, smooth_min
 from .wall import Wall
@@ -29,6 +30,10 @@ LEVELS = (
     Level("heart", 0.30, 0.70, 45),
     Level("dome", 0.17, 0.92, 80),
 )
+
+
+ISLET_MM2 = 500.0
+"""Lung in a slice smaller than this is none."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,10 @@ def plan(rng: np.random.Generator, level: Level, wall: Wall) -> Contents:
     half_depth = wall.half_depth
     frame = Frame(rng, front=-half_depth + 2, back=wall.spine.y - 17, half_width=wall.half_width)
     contents = Contents()
-    contents.hila = ((frame.near(-44, 3), frame.near(frame.y(0.28), 4)), (frame.near(46, 3), frame.near(frame.y(0.24), 4)))
+    contents.hila = (
+        (frame.near(-44, 3), frame.near(frame.y(0.28), 4)),
+        (frame.near(46, 3), frame.near(frame.y(0.24), 4)),
+    )
     _along_the_spine(frame, contents, level)
     BUILDERS[level.name](frame, contents)
     thin = rng.uniform(2, 6)
@@ -90,12 +98,20 @@ def plan(rng: np.random.Generator, level: Level, wall: Wall) -> Contents:
         (Capsule(frame.near(2, 2), top, frame.near(0, 2), -half_depth - 10, thin, thin + rng.uniform(1, 8)), 0),
         (Capsule(0, frame.back + 5, 2, frame.y(0.45), 9, 9), 0),
         *((part, 2.0) for part in wall.spine.arch),
+        *((_behind(part, half_depth), 0) for part in wall.spine.arch if isinstance(part, Capsule) and part.x0),
     ]
     return contents
 
 
+def _behind(process: Capsule, half_depth: float) -> Capsule:
+    """The tissue from the tip of a process back to the chest wall, so that no islet of lung is left behind it."""
+    return Capsule(process.x1, process.y1, 0.85 * process.x1, half_depth + 8, process.r1, process.r1 + 3)
+
+
 def _along_the_spine(frame: Frame, contents: Contents, level: Level) -> None:
     """Descending aorta (below the arch), oesophagus, azygos vein, and the tissue round the vertebra."""
+    back = frame.back + 17
+    contents.organs.append(Organ(Ellipse(0, back + 33, 31, 18), "muscle", 0))
     r = frame.rng.uniform(10.5, 14.5)
     if level.name != "arch":
         contents.organs.append(Organ(frame.disc(21, 0.0, r), "blood", 2.0))
@@ -103,7 +119,6 @@ def _along_the_spine(frame: Frame, contents: Contents, level: Level) -> None:
     contents.organs += [Organ(gullet, "muscle", 2.5), Organ(frame.disc(-5, 0.03, 4), "blood", 2.5)]
     if frame.rng.random() < 0.4:
         contents.organs.append(Organ(Ellipse(gullet.x, gullet.y, 2.2, 1.7), -600.0, 0.0))
-    back = frame.back + 17
     contents.bounds += [(Ellipse(0, back, 22, 19), 0), (Ellipse(0, back + 32, frame.rng.uniform(27, 34), 22), 0)]
 
 
@@ -159,17 +174,17 @@ def _chambers(frame: Frame, contents: Contents, size: float) -> None:
     tilt = rng.normal(0.62, 0.14)
     lean = rng.uniform(0.75, 1.2)
     axis = np.array([np.cos(tilt), -np.sin(tilt)])
-    base = np.array([frame.near(-4, 3), frame.y(rng.uniform(0.36, 0.44))])
-    left, right = base + axis * 44 * size * lean, base + axis * 26 * size + np.array([-16, -14]) * size
+    base = np.array([frame.near(-4, 3), frame.y(rng.uniform(0.33, 0.41))])
+    left, right = base + axis * 44 * size * lean, base + axis * 22 * size + np.array([-21, -27]) * size
     atrium, back = base + np.array([-27, -6]) * size, base + np.array([4, 24]) * size
     angle = -tilt
     contents.organs += [
         Organ(Ellipse(left[0], left[1], 50 * size, 34 * size, angle), "muscle"),
-        Organ(Ellipse(right[0], right[1], 50 * size, 33 * size, angle * 0.7), "muscle"),
+        Organ(Ellipse(right[0], right[1], 47 * size, 27 * size, angle * 0.8), "muscle"),
         Organ(Ellipse(atrium[0], atrium[1], 28 * size, 36 * size, 0.2), "muscle"),
         Organ(Ellipse(back[0], back[1], 34 * size, 19 * size, 0.1), "muscle"),
-        Organ(Ellipse(left[0] - 2, left[1] + 2, 35 * size, 18 * size, angle), "blood", 0),
-        Organ(Ellipse(right[0], right[1] - 3, 40 * size, 17 * size, angle * 0.8), "blood", 0),
+        Organ(Ellipse(left[0] - 2, left[1] + 3, 34 * size, 16 * size, angle), "blood", 0),
+        Organ(Ellipse(right[0], right[1] - 3, 39 * size, 18 * size, angle * 0.8), "blood", 0),
         Organ(Ellipse(atrium[0] - 1, atrium[1], 22 * size, 29 * size, 0.2), "blood", 0),
         Organ(Ellipse(back[0], back[1], 29 * size, 14 * size, 0.1), "blood", 0),
     ]
@@ -245,9 +260,18 @@ def paint_domes(
     paint(hu, cover(total, rng.uniform(3, 12)) * cover(pleura + 2, 3.0), value)
 
 
-def lung_distance(pleura: Field, bound: Field) -> Field:
-    """Signed distance (mm) to the lungs: inside the cage, outside the boundary, with rounded recesses."""
-    return smooth_max(pleura, -bound, 9)
+def lung_distance(pleura: Field, bound: Field, px: float) -> Field:
+    """Signed distance (mm) to the lungs: inside the cage, outside the boundary, with rounded recesses.
+
+    Islets that the boundary cuts off between vessels are given to the mediastinum.
+    """
+    inside = smooth_max(pleura, -bound, 9)
+    for plane in inside:
+        parts, _ = ndimage.label(plane < 0)
+        small = np.bincount(parts.ravel()) * px * px < ISLET_MM2
+        small[0] = False
+        plane[small[parts]] = max(px, 2.0)
+    return inside
 
 
 def airway_distance(contents: Contents, xy: tuple[Field, Field]) -> tuple[Field, Field]:

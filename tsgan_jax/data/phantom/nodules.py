@@ -99,7 +99,7 @@ def paint_nodule(
     if nodule.kind == "spiculated":
         share = np.maximum(share, _spicules(rng, (dx, dy), distance - radius, radius))
     tissue = {"solid": rng.uniform(0, 60), "part-solid": rng.uniform(-20, 30), "calcified": rng.uniform(180, 420)}
-    value = np.full(edge.shape, tissue.get(nodule.kind, 35.0), np.float32)
+    value: Field = np.full(edge.shape, tissue.get(nodule.kind, 35.0), np.float32)
     if nodule.kind == "part-solid":
         core = np.clip(0.5 - (distance - radius * rng.uniform(0.5, 0.65) * lobes) / (soft + 0.12 * radius), 0, 1)
         value = core * value + (1 - core) * np.float32(rng.uniform(-620, -420))
@@ -110,7 +110,7 @@ def paint_nodule(
 
 def _lobes(rng: np.random.Generator, offset: tuple[Field, Field, Field], distance: Field, strength: float) -> Field:
     """A factor about 1 on the radius that varies with direction."""
-    factor = np.ones_like(distance)
+    factor: Field = np.ones(distance.shape)
     scale = 1 / (distance + 1e-3)
     for _ in range(5):
         way = rng.normal(size=3)

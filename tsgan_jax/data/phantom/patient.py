@@ -112,17 +112,17 @@ def _paint(
     middle = x[core], y[core]
     bound = np.full_like(x, 1e3)
     bound[core] = mediastinum.paint_organs(hu[core], contents, tissues, middle, px)
-    inside = mediastinum.lung_distance(pleura, mediastinum.with_domes(contents, bound, (x, y)))
+    inside = mediastinum.lung_distance(pleura, mediastinum.with_domes(contents, bound, (x, y)), px)
     lumen, outside = mediastinum.airway_distance(contents, middle)
-    lungs = np.where(inside < 0, np.where(x > 0, lung.LABEL_LEFT, lung.LABEL_RIGHT), 0).astype(np.uint8)
+    lungs = lung.side_labels(inside, x)
     lungs[core][lumen < 0] = lung.LABEL_TRACHEA
 
     lung.paint_tissue(rng, hu, inside, y, plan.half_depth, px)
     mediastinum.paint_domes(rng, hu, contents, tissues["liver"], pleura, (x, y))
     lung.paint_fissures(rng, hu, inside, (x, y, z), (plan.half_width, plan.half_depth))
     above = level.hilum_z + rng.normal(0, 7)
-    hila = tuple(np.array([*place, above], np.float32) for place in contents.hila)
-    lung.paint_trees(rng, hu, inside, lungs, hila, axes, tissues["blood"])
+    right, left = (np.array([*place, above], np.float32) for place in contents.hila)
+    lung.paint_trees(rng, hu, inside, lungs, (right, left), axes, tissues["blood"])
     paint(hu[core], cover(outside, px), 20)
     paint(hu[core], cover(lumen, px), -985)
     wall.paint_skeleton(rng, hu, plan, index, pleura, (x, y), px, core)
@@ -136,7 +136,12 @@ def _paint(
 def _tissues(rng: np.random.Generator) -> dict[str, float]:
     """HU of soft tissues; about half of the patients have contrast medium in their blood."""
     blood = rng.uniform(36, 48) if rng.random() < 0.55 else rng.uniform(110, 280)
-    return {"blood": blood, "muscle": rng.uniform(42, 55) + 0.12 * (blood - 40), "fat": -95.0, "liver": 55 + 0.2 * blood}
+    return {
+        "blood": blood,
+        "muscle": rng.uniform(42, 55) + 0.12 * (blood - 40),
+        "fat": -95.0,
+        "liver": 55 + 0.2 * blood,
+    }
 
 
 def _core(plan: wall.Wall, axes: tuple[np.ndarray, np.ndarray, np.ndarray]) -> tuple[slice, slice, slice]:

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from . import texture
 from .shapes import Field, cover, paint
-from .wall import ANGLE, TABLE, Wall
+from .wall import ANGLE, Wall
 
 AIR, LOWEST, HIGHEST = -1000, -1024, 3071
 

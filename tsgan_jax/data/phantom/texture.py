@@ -10,17 +10,16 @@ def slow_field(rng: np.random.Generator, shape: tuple[int, int], extent_mm: floa
     """A smooth field [h, w] of about unit deviation that varies over `wavelength_mm`."""
     knots = max(4, round(extent_mm / wavelength_mm) + 3)
     coarse = rng.standard_normal((knots, knots)).astype(np.float32)
-    rows = np.linspace(1, knots - 2, shape[0], dtype=np.float32)
-    cols = np.linspace(1, knots - 2, shape[1], dtype=np.float32)
-    weights_y, weights_x = _spline_weights(rows, knots), _spline_weights(cols, knots)
-    return (weights_y @ coarse @ weights_x.T) * np.float32(1.9)
+    rows = _spline(coarse, np.linspace(1, knots - 2.001, shape[0], dtype=np.float32))
+    return _spline(rows.T, np.linspace(1, knots - 2.001, shape[1], dtype=np.float32)).T * np.float32(1.9)
 
 
-def _spline_weights(position: np.ndarray, knots: int) -> np.ndarray:
-    """Cubic B-spline weights of every knot at each position: float32 [len(position), knots]."""
-    gap = np.abs(position[:, None] - np.arange(knots, dtype=np.float32))
-    near, far = 2 / 3 - gap**2 + gap**3 / 2, np.maximum(2 - gap, 0) ** 3 / 6
-    return np.where(gap < 1, near, far).astype(np.float32)
+def _spline(knots: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """Cubic B-spline through the rows of `knots` [k, n] at each position in 1..k-2: float32 [len(position), n]."""
+    first = position.astype(np.int32)
+    t = (position - first)[:, None]
+    weights = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, 1 + 3 * t + 3 * t**2 - 3 * t**3, t**3)
+    return sum(weight * knots[first + shift - 1] for shift, weight in enumerate(weights)) / np.float32(6)
 
 
 def _frequency(shape: tuple[int, ...], pixel_mm: float) -> np.ndarray:

@@ -10,8 +10,8 @@ import numpy as np
 
 from .shapes import Field
 
-ROOT_PATH_WEIGHT = 0.45
-MURRAY = 2.5
+ROOT_PATH_WEIGHT = 0.6
+MURRAY = 2.4
 PIECES = 3
 """Straight pieces of the bent line that joins one target to the tree."""
 
@@ -100,8 +100,11 @@ def draw(
         box = (slice(None), slice(first[i, 1], last[i, 1]), slice(first[i, 0], last[i, 0]))
         (ax, ay, az), (bx, by, bz) = start[i], end[i] - start[i]
         dx, dy, dz = xs[box[2]] - ax, ys[box[1], None] - ay, zs[:, None, None] - az
-        along = np.clip((dx * bx + dy * by + dz * bz) / (bx * bx + by * by + bz * bz + np.float32(1e-6)), 0, 1)
+        along = (dx * bx + dy * by + dz * bz) / (bx * bx + by * by + bz * bz + np.float32(1e-6))
+        along = np.minimum(np.maximum(along, 0), 1)  # several times faster than np.clip on arrays this small
         gap = np.sqrt((dx - along * bx) ** 2 + (dy - along * by) ** 2 + (dz - along * bz) ** 2) / np.float32(pixel_mm)
         r = radius[i] / np.float32(pixel_mm)
-        inside = np.clip(half + r - gap, 0, 1) - np.clip(half - r - gap, 0, 1)
+        inside = np.minimum(np.maximum(half + r - gap, 0), 1)
+        if r < half:
+            inside -= np.maximum(half - r - gap, 0)
         np.maximum(share[box], inside, out=share[box])

@@ -82,9 +82,8 @@ def draw_wall_plan(rng: np.random.Generator, level: float) -> Wall:
         + rng.uniform(16, 22) * bump(ANGLE, 164, 17)
         + 3
     )
-    waves = 1 + 0.10 * np.cos(np.deg2rad(2 * ANGLE) + rng.normal(0, 0.3)) + 0.05 * np.cos(
-        np.deg2rad(3 * ANGLE) + rng.uniform(0, 6)
-    )
+    turn = np.deg2rad(ANGLE)
+    waves = 1 + 0.10 * np.cos(2 * turn + rng.normal(0, 0.3)) + 0.05 * np.cos(3 * turn + rng.uniform(0, 6))
     fat = lean * waves * (1 - 0.45 * bump(ANGLE, 0, 14))
     breast = np.zeros(TABLE)
     if level > 0.15 and rng.random() < 0.35:
@@ -115,7 +114,8 @@ def _lying_back(
     level, soft = y.max() - rng.uniform(7, 14), rng.uniform(3, 7)
     flat = np.where(down > 0.2, y - soft * np.logaddexp(0, (y - level) / soft), y)
     flat = flat + np.where(down > 0.2, 0.5 * np.clip(level - flat, 0, 12) * bump(ANGLE, 180, 6), 0)
-    return np.where(down > 0.2, np.maximum((flat - y) / np.maximum(down, 0.2) / steepness, 5 - thickness + RIB_LAYER), 0)
+    change = (flat - y) / np.maximum(down, 0.2) / steepness
+    return np.where(down > 0.2, np.maximum(change, RIB_LAYER + 5 - thickness), 0)
 
 
 def _cage_radius(rng: np.random.Generator, half_width: float, half_depth: float) -> np.ndarray:
@@ -149,8 +149,8 @@ def _ribs(rng: np.random.Generator, arc: np.ndarray) -> Bones:
         count = round(abs(last - first) / rng.uniform(44, 60))
         for share in np.linspace(0, 1, count + 1):
             centre = first + share * (last - first) + rng.normal(0, 5)
-            half = rng.uniform(4, 10) + 10 * share**2 * rng.uniform(0.2, 1.3)
-            capsules.append((centre, half, rng.uniform(5.2, 6.4), rng.normal(0, 0.13), rng.uniform(3.7, 5.0)))
+            half = rng.uniform(4, 12) + 10 * share**2 * rng.uniform(0.2, 1.3)
+            capsules.append((centre, half, rng.uniform(5.2, 6.4), rng.normal(0, 0.16), rng.uniform(3.4, 4.8)))
     return _along_wall(arc, capsules)
 
 
@@ -165,7 +165,8 @@ def _scapulae(rng: np.random.Generator, arc: np.ndarray, muscle: np.ndarray) -> 
     for side in (-1, 1):
         place = TABLE // 2 + int(side * TABLE * rng.uniform(0.32, 0.36))
         depth = RIB_LAYER + max(5.0, 0.55 * muscle[place])
-        capsules.append((arc[place], rng.uniform(14, 28), depth, -side * rng.uniform(-0.02, 0.10), rng.uniform(1.8, 2.6)))
+        tilt = -side * rng.uniform(-0.02, 0.10)
+        capsules.append((arc[place], rng.uniform(14, 28), depth, tilt, rng.uniform(1.8, 2.6)))
     return _along_wall(arc, capsules)
 
 
@@ -187,23 +188,24 @@ def paint_layers(
     """Skin, subcutaneous fat with strands, breast glands, muscle with fat planes, and the mediastinal fat inside."""
     outer = d - wall.thickness.astype(np.float32)[index]
     paint(hu, cover(outer, pixel_mm), 15 + 25 * rng.random())
-    fat_hu = np.float32(rng.uniform(-112, -96))
+    fat_hu = rng.uniform(-112, -96)
     strands = np.maximum(fine - np.float32(1.4), 0) * np.float32(45)
-    paint(hu, cover(outer + np.float32(SKIN), pixel_mm), fat_hu + strands)
+    paint(hu, cover(outer + np.float32(SKIN), pixel_mm), np.float32(fat_hu) + strands)
     if wall.breast.any():
         breast = wall.breast.astype(np.float32)[index]
         gland = np.clip((breast - 9) / 12, 0, 1) * np.clip(fine + np.float32(rng.uniform(-0.6, 0.5)), 0, 1)
         middle = np.abs(outer + np.float32(0.55) * breast + 4)
         paint(hu, gland * cover(middle - np.float32(0.3) * breast, 6.0), 25)
     wavy = np.float32(1.2) * fine
-    muscle_edge = d - (RIB_LAYER + wall.muscle).astype(np.float32)[index]
+    muscle_edge = np.maximum(d - (RIB_LAYER + wall.muscle).astype(np.float32)[index], outer + np.float32(SKIN + 1))
     muscle_hu = rng.uniform(45, 60)
     paint(hu, cover(muscle_edge + wavy * np.float32(0.5), pixel_mm), muscle_hu)
     marbling = np.clip(fine - np.float32(rng.uniform(1.0, 1.8)), 0, 1) * (d > RIB_LAYER)
     paint(hu, marbling * cover(muscle_edge, pixel_mm), fat_hu)
     for depth in (RIB_LAYER + 1.0, RIB_LAYER + rng.uniform(8, 14)):
         thick = (wall.muscle > depth - RIB_LAYER + 3).astype(np.float32)[index]
-        paint(hu, np.float32(0.75) * thick * cover(np.abs(d - np.float32(depth) - wavy) - np.float32(0.7), pixel_mm), fat_hu)
+        plane = np.maximum(np.abs(d - np.float32(depth) - wavy) - np.float32(0.7), muscle_edge)
+        paint(hu, np.float32(0.75) * thick * cover(plane, pixel_mm), fat_hu)
     paint(hu, cover(d + np.float32(1.5), 2 * pixel_mm), fat_hu + 8)
 
 
@@ -214,10 +216,10 @@ def bone_distance(bones: Bones, index: np.ndarray, d: Field) -> Field:
     return np.sqrt(gap * gap + across * across) - bones.radius.astype(np.float32)[index]
 
 
-def paint_bone(hu: Field, distance: Field, cortex_hu: float, cortex_mm: float, marrow: Field | float, px: float) -> None:
-    """A shell of cortex around marrow."""
-    paint(hu, cover(distance, px), cortex_hu)
-    paint(hu, cover(distance + np.float32(cortex_mm), px), marrow)
+def paint_bone(hu: Field, distance: Field, cortex: tuple[float, float], marrow: Field | float, px: float) -> None:
+    """Marrow in a shell of cortex, (HU, thickness mm)."""
+    paint(hu, cover(distance, px), cortex[0])
+    paint(hu, cover(distance + np.float32(cortex[1]), px), marrow)
 
 
 def paint_skeleton(
@@ -228,32 +230,32 @@ def paint_skeleton(
     density = rng.uniform(0.75, 1.15)
     grain = np.stack([texture.slow_field(rng, hu.shape[1:], hu.shape[1] * px, 3.5)] * len(hu))
     marrow = np.float32(density) * (150 + 45 * grain)
-    paint_bone(hu, bone_distance(wall.ribs, index, d), 800 * density, 1.4, marrow + 60, px)
-    paint_bone(hu, bone_distance(wall.sternum, index, d), 620 * density, 1.6, marrow - 40, px)
+    paint_bone(hu, bone_distance(wall.ribs, index, d), (800 * density, 1.4), marrow + 60, px)
+    paint_bone(hu, bone_distance(wall.sternum, index, d), (620 * density, 1.6), marrow - 40, px)
     if wall.scapulae is not None:
-        paint_bone(hu, bone_distance(wall.scapulae, index, d), 760 * density, 1.5, marrow + 80, px)
+        paint_bone(hu, bone_distance(wall.scapulae, index, d), (760 * density, 1.5), marrow + 80, px)
     arch, canal = wall.spine.arch, wall.spine.canal
     xy, hu, marrow = (xy[0][core], xy[1][core]), hu[core], marrow[core]
     processes = arch[0].distance(*xy)
     for part in arch[1:]:
         processes = smooth_min(processes, part.distance(*xy), 4)
-    paint_bone(hu, processes, 700 * density, 2.0, marrow + 130, px)
-    paint_bone(hu, wall.spine.body.distance(*xy), 560 * density, 1.7, marrow + 25, px)
+    paint_bone(hu, processes, (700 * density, 2.0), marrow + 130, px)
+    paint_bone(hu, wall.spine.body.distance(*xy), (560 * density, 1.7), marrow + 25, px)
     paint(hu, cover(canal.distance(*xy), px), 30)
     paint(hu, cover(Ellipse(canal.x, canal.y - 0.5, canal.rx - 3.5, canal.ry - 3).distance(*xy), px), 48)
 
 
 def _spine(rng: np.random.Generator, y: float) -> Spine:
-    """Vertebral body at (0, y), arch with its processes, in half of the slices the necks of ribs, spinal canal."""
+    """Vertebral body at (0, y), arch with its processes, in some slices the necks of ribs, spinal canal."""
     scale = rng.uniform(0.92, 1.1)
     canal = Ellipse(0, y + 23 * scale, 9.5, 8.2)
     arch: list[Shape] = [Ellipse(0, canal.y + 1, 15 * scale, 12.5 * scale)]
     tip = rng.uniform(20, 28)
     arch.append(Capsule(0, canal.y + 10, rng.normal(0, 2), canal.y + tip, 4.2, 2.6))
     tilt = rng.uniform(4, 12)
-    necks = rng.random() < 0.5
+    necks = rng.random() < 0.4
     for side in (-1, 1):
         arch.append(Capsule(side * 13, canal.y - 1, side * rng.uniform(21, 29), canal.y + tilt, 6.4, 5.0))
         if necks and rng.random() < 0.9:
             arch.append(Capsule(side * 20, canal.y - 14, side * rng.uniform(32, 44), canal.y + tilt + 3, 3.4, 4.2))
-    return Spine(y, Ellipse(0, y, 20 * scale, 16.5 * scale), tuple(arch), canal)
+    return Spine(y, Ellipse(0, y - 1, 21 * scale, 17.5 * scale), tuple(arch), canal)

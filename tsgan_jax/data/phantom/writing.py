@@ -75,7 +75,8 @@ def _mark_of(root: Path) -> dict | None:
 def _written(root: Path, config: PhantomConfig, workers: int | None) -> Iterator[list[tuple]]:
     """Each patient's annotation rows, once its files are written."""
     jobs = [(root, config, index) for index in range(config.patients)]
-    workers = min(workers or len(os.sched_getaffinity(0)), -(-len(jobs) // 4))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(workers or cores, -(-len(jobs) // 4))
     if workers <= 1 or len(jobs) < WORTH_A_POOL:
         yield from map(_write_one, jobs)
         return
