@@ -8,8 +8,8 @@ import pytest
 import SimpleITK as sitk
 from hypothesis import given
 from hypothesis import strategies as st
-
 from luna16_trees import chest, write_mhd
+
 from tsgan_jax.data.metaimage import VolumeError, parse_header, read_voxels
 from tsgan_jax.data.volume import grid_affine, read_header, read_labels, read_volume, voxel_to_world, world_to_voxel
 

@@ -6,12 +6,13 @@ preparing code), so that neither a changed tree nor a changed recipe is ever ans
 
 import fcntl
 import hashlib
+import io
 import json
 import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -189,7 +190,11 @@ def _prepare(config: DataConfig, root: Path, directory: Path, workers: int | Non
     if not summary.slices:
         raise UserError(_no_slices(root, tree, verdicts, directory))
     builder = Luna16Slices(data_dir=config.prepared, key=directory.name, resolution=config.resolution, slices=folds)
-    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
+    with redirect_stdout(io.StringIO()):  # it announces a download that never happens
+        builder.download_and_prepare(
+            download_dir=directory / "downloads", download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+        )
+    shutil.rmtree(directory / "downloads", ignore_errors=True)
 
 
 def _summary(

@@ -26,9 +26,9 @@ def prepare_case(case: Case, root: Path, resolution: int) -> tuple[Verdict, list
     """Read, check, label and resample one scan; whatever is wrong with it ends in its verdict."""
     try:
         checked = check_case(case, root)
-        if checked.volume is None or not checked.nodules:
+        indices = chosen_indices(checked.volume, checked.nodules) if checked.volume else []
+        if checked.volume is None or not indices:
             return checked.verdict, []
-        indices = chosen_indices(checked.volume, checked.nodules)
         slices = labelled_slices(checked.volume, checked.nodules, anatomy(checked, indices))
         stored = [resample(one, resolution) for one in slices]
     except Exception as error:  # one scan must never stop the others

@@ -69,15 +69,15 @@ class StoredSlice:
     nodules: tuple[StoredNodule, ...]
 
 
-def central_index(volume: Volume, nodule: Nodule) -> int:
-    """The slice nearest to the nodule's centre."""
-    z = float(world_to_voxel(volume.affine, np.array(nodule.centre))[2])
-    return int(np.clip(np.floor(z + 0.5), 0, len(volume.hu) - 1))
+def central_index(volume: Volume, nodule: Nodule) -> int | None:
+    """The slice nearest to the nodule's centre; None when the centre lies above or below the volume."""
+    index = int(np.floor(world_to_voxel(volume.affine, np.array(nodule.centre))[2] + 0.5))
+    return index if 0 <= index < len(volume.hu) else None
 
 
 def chosen_indices(volume: Volume, nodules: Sequence[Nodule]) -> list[int]:
     """The central slices of the nodules, ascending, each once."""
-    return sorted({central_index(volume, nodule) for nodule in nodules})
+    return sorted({index for nodule in nodules if (index := central_index(volume, nodule)) is not None})
 
 
 def labelled_slices(volume: Volume, nodules: Sequence[Nodule], anatomy: np.ndarray) -> list[LabelledSlice]:

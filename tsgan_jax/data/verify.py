@@ -53,7 +53,8 @@ class Tree:
 class Verdict:
     """What became of one scan.
 
-    nodules: usable annotations; dropped: reasons for the others; lungs: where the lung mask comes from.
+    nodules: usable annotations; dropped: reasons for the others; lungs: where the lung mask comes from (a tree
+    without any lung masks is no warning, a scan without one among others with is).
     """
 
     seriesuid: str
@@ -71,7 +72,9 @@ class Verdict:
 
     def line(self) -> str:
         """One line for a reader."""
-        facts = f"{self.nodules} nodules, {self.slices} slices" if self.status != "refused" else "left out"
+        facts = "left out"
+        if self.status != "refused":
+            facts = f"{self.nodules} nodules, {self.slices} slices, lungs {self.lungs}"
         notes = "; ".join((*self.reasons, *self.dropped))
         return f"{self.status:8} {self.file} (fold {self.fold}): {facts}" + (f"; {notes}" if notes else "")
 
@@ -143,8 +146,8 @@ def check_case(case: Case, root: Path) -> Checked:
     except OSError as error:
         reason = f"{error.filename or case.path}: cannot be read ({error.strerror}); check permissions and the disk"
         return Checked(replace(verdict, status="refused", reasons=(reason,)))
-    if lungs is None:
-        warnings.append(f"no {LUNG_MASKS} mask, lungs are segmented from HU")
+    if lungs is None and (root / LUNG_MASKS).is_dir():
+        warnings.append(f"no mask in {LUNG_MASKS}, lungs are segmented from HU")
     if volume.overflow:
         warnings.append(f"{volume.overflow} voxels above 3071 HU clamped")
     kept, dropped = place_nodules(volume, case.nodules)
@@ -162,12 +165,17 @@ def check_case(case: Case, root: Path) -> Checked:
 
 
 def place_nodules(volume: Volume, nodules: tuple[Nodule, ...]) -> tuple[tuple[Nodule, ...], tuple[str, ...]]:
-    """The nodules whose centre lies in the volume, and reasons for the others; nothing is moved or clipped."""
+    """The nodules that cross a slice of the volume, and reasons for the others; nothing is moved or clipped.
+
+    A centre above or below the volume is accepted as long as its sphere reaches the first or last slice.
+    """
     kept, dropped = [], []
     size = np.array(volume.hu.shape[::-1])
     for nodule in nodules:
         voxel = world_to_voxel(volume.affine, np.array(nodule.centre))
-        if ((voxel >= -0.5) & (voxel < size - 0.5)).all():
+        inside = (voxel >= -0.5) & (voxel < size - 0.5)
+        beyond = max(-voxel[2], voxel[2] - (size[2] - 1)) * volume.spacing[0]
+        if inside[:2].all() and (inside[2] or beyond < nodule.diameter / 2):
             kept.append(nodule)
         else:
             place = ", ".join(f"{v:.0f}" for v in voxel)
