@@ -1,0 +1,164 @@
+"""bin/generate: labelled CT slices from a trained run, as a COCO set; run it again to finish one."""
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tsgan_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from tsgan_jax.cli._console import LiveConsole, PlainConsole
+    from tsgan_jax.synthesis import Progress, Summary
+
+_EPILOG = """\
+The set holds images/ (8-bit PNG in the window), hu/ (16-bit PNG, HU + 1024), masks/ (indexed PNG), annotations.json
+(COCO, a box for each nodule) and manifest.json.  Image i depends on the checkpoints, the seed and i alone: a larger
+count extends a set, and any batch size or number of devices gives the same one.  Interrupt it however you like: the
+same command finishes it.  Exit codes: 0 done, 2 refused or failed with a message, 130 or 143 interrupted.
+
+examples: bin/generate --run runs/luna16 --count 2500 --out nodules
+          bin/generate --run runs/luna16 --real-fold 0 --out real_test
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return _run(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; run the command again to finish the set", file=sys.stderr)
+        return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    run: Path = arguments.run
+    if not (run / "config.yaml").is_file():
+        raise UserError(f"{run}: no run directory (it has no config.yaml); bin/train makes one")
+    bare = "/" not in arguments.out and arguments.out not in (".", "..")
+    out = run / "sets" / arguments.out if bare else Path(arguments.out)
+    if arguments.real_fold is not None:
+        return _export(run, arguments.real_fold, out)
+    from tsgan_jax.cli._console import console
+
+    screen = console()
+    screen.say(f"set {out}: loading the networks of {run}")
+    from tsgan_jax.synthesis import generate_run
+
+    started = time.monotonic()
+    try:
+        summary = generate_run(
+            run,
+            arguments.count,
+            out,
+            seed=arguments.seed,
+            truncation=arguments.truncation,
+            batch_size=arguments.batch_size,
+            progress=_reporter(screen),
+            say=screen.say,
+        )
+    finally:
+        screen.finish()
+    for line in report(summary, time.monotonic() - started):
+        screen.say(line)
+    if summary.count and not summary.accepted:
+        raise UserError(f"{out}: every mask was refused, so the set is empty; stage 1 of {run} needs more training")
+    return 0
+
+
+def _export(run: Path, fold: int, out: Path) -> int:
+    from tsgan_jax.data.pipeline import load
+    from tsgan_jax.runs import decisive_settings, read_config
+    from tsgan_jax.synthesis import export_fold
+
+    config = read_config(run)
+    source = {"fold": fold, "data": decisive_settings(config)["data"]}
+    summary = export_fold(load(config.data, [fold]), config.data.hu_window, out, source)
+    print(f"fold {fold}: {summary.accepted} real slices with {summary.objects} nodules; {summary.out}")
+    return 0
+
+
+def report(summary: "Summary", seconds: float) -> list[str]:
+    """What came out, in lines."""
+    rate = f"{summary.accepted / summary.drawn:.0%}" if summary.drawn else "none"
+    lines = [
+        f"images     {summary.accepted} of {summary.count} asked for"
+        + (f", {summary.count - summary.made} of them settled earlier" if summary.made < summary.count else ""),
+        f"masks      {summary.drawn} drawn, {rate} accepted",
+        *(f"           {times} refused: {reason}" for reason, times in summary.reasons.items()),
+        f"nodules    {summary.objects} boxes; {summary.specks} specks below 3 px or 3 mm have none",
+    ]
+    if summary.damaged:
+        lines.append(f"damaged    {summary.damaged} finished images were missing or changed, and were made again")
+    return [*lines, f"time       {seconds:.0f} s", f"directory  {summary.out}"]
+
+
+def _reporter(screen: "PlainConsole | LiveConsole") -> Callable[["Progress"], None]:
+    """Progress with images a second and the time left, counted from the first call on (after compilation)."""
+    first: list[tuple[float, int]] = []
+
+    def show(now: "Progress") -> None:
+        done = now.accepted + now.rejected
+        first.append((time.monotonic(), done))
+        start, at_start = first[0]
+        speed = (done - at_start) / (time.monotonic() - start) if done > at_start else 0.0
+        pace = f", {speed:.2g} images/s, {(now.count - done) / speed:.0f} s left" if speed else ""
+        share = done / now.count if now.count else 1.0
+        screen.update("generate", share, f"{done}/{now.count} images, {now.rejected} given up{pace}")
+
+    return show
+
+
+def _terminate(signum: int, frame: Any) -> None:
+    print("terminated; run the command again to finish the set", file=sys.stderr)
+    sys.exit(128 + signum)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bin/generate", description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--run", required=True, type=Path, metavar="DIR", help="run directory of bin/train")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--count", type=_whole, metavar="N", help="images; default: the run's generation.count")
+    what.add_argument("--real-fold", type=int, choices=range(5), metavar="K", help="export real fold K instead")
+    parser.add_argument("--out", required=True, metavar="SET", help="directory; a bare name means DIR/sets/NAME")
+    parser.add_argument("--seed", type=_whole, metavar="S", help="default: the run's generation.seed")
+    parser.add_argument("--truncation", type=_share, metavar="T", help="0 to 1; smaller: more typical masks")
+    parser.add_argument("--batch-size", type=_positive, metavar="B", help="changes the speed, not the images")
+    return parser
+
+
+def _whole(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return number
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return number
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,420 @@
+"""Stage 1 and stage 2 composed: noise to masks, a gate on the masks, masks to CT, a set on disk.
+
+Image i of a set depends on the two networks, the seed and i, on nothing else: attempt a at its mask draws
+image i under the key `fold_in(mask key, a)`, its CT uses `fold_in(CT key, i)`, and the compiled batch computes
+each CT alone.  So batch size, device count and interruptions change no pixel.
+"""
+
+import hashlib
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import PIL
+from jax import lax
+from jax.sharding import PartitionSpec
+from numpy.typing import NDArray
+
+import tsgan_jax
+from tsgan_jax import runs
+from tsgan_jax.data import windows
+from tsgan_jax.errors import UserError
+from tsgan_jax.export import coco
+from tsgan_jax.export.sets import LabelledSlice, Record, SetDirectory
+from tsgan_jax.masks import plausibility
+from tsgan_jax.masks.plausibility import judge
+from tsgan_jax.masks.sample import MaskGenerator, chunk_size, sample_masks
+from tsgan_jax.train.keys import stream
+from tsgan_jax.train.mesh import data_mesh, replicated
+from tsgan_jax.translators.api import Translator
+from tsgan_jax.types import Array, Key
+
+if TYPE_CHECKING:
+    from tsgan_jax.data.pipeline import SliceSet
+
+Window = tuple[float, float]
+Draw = Callable[[int, list[int]], NDArray[np.uint8]]
+"""(attempt, indices [n]) to masks [n, h, w]."""
+
+PNG_THREADS = 4
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a set is: images wanted, accepted and given up so far, and how many an earlier call had settled."""
+
+    count: int
+    accepted: int
+    rejected: int
+    before: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A finished set.
+
+    count: images asked for; accepted: images in it; drawn: masks drawn for them; reasons: how often the gate
+    gave each; objects: nodule boxes; specks: nodule components too small for a box (A28); made: images settled
+    by this call; damaged: finished ones that had to be made again.
+    """
+
+    out: Path
+    count: int
+    accepted: int
+    drawn: int
+    reasons: dict[str, int]
+    objects: int
+    specks: int
+    made: int
+    damaged: int
+
+
+@dataclass
+class Candidate:
+    """An image on its way: its mask once one is accepted, and why each earlier attempt was refused."""
+
+    index: int
+    mask: NDArray[np.uint8] | None = None
+    refused: list[list[str]] = field(default_factory=list)
+
+
+def translate(
+    translator: Translator, state: Any, masks: Array | NDArray[np.uint8], key: Key, window: Window = (-1000.0, 400.0)
+) -> NDArray[np.float32]:
+    """CT of masks: uint8 [n, h, w] to float32 HU [n, h, w].
+
+    key: image i's noise comes from `fold_in(key, i)`.  window: the HU range that the network was trained in.
+    """
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(len(masks)))
+    return windows.to_hu(np.asarray(translator.translate(state, jnp.asarray(masks), keys)), window)
+
+
+def generate(
+    generator: MaskGenerator,
+    translator: Translator,
+    translator_state: Any,
+    *,
+    window: Window,
+    pixel_mm: float,
+    count: int,
+    seed: int,
+    out: Path,
+    truncation: float = 0.7,
+    attempts: int = 20,
+    batch_size: int = 16,
+    source: dict[str, Any] | None = None,
+    resume: bool = True,
+    progress: Callable[[Progress], None] | None = None,
+) -> Summary:
+    """Make a synthetic set, or finish one that was interrupted.
+
+    window: HU shown as [-1, 1] in training.  pixel_mm: side of a pixel of the masks.  attempts: masks drawn for
+    an image before it is recorded as rejected.  source: provenance; with the settings and the networks' hashes
+    it states what the set is made from, and a directory made from something else is refused.
+    Raises UserError for such a directory, for a full disk (the set can be finished later) and for a network
+    whose CT is not finite.
+    """
+    made_from = {
+        "kind": "synthetic",
+        "seed": seed,
+        "truncation": truncation,
+        "attempts": attempts,
+        "window": [float(hu) for hu in window],
+        "pixel_mm": float(pixel_mm),
+        "gate": {name: getattr(plausibility, name.upper()) for name in ("nodule_mm", "lung_share", "body_in_one")},
+        "weights": {
+            "masks": fingerprint((generator.params, generator.w_avg, generator.alpha)),
+            "translation": fingerprint(translator_state),
+        },
+        **(source or {}),
+    }
+    root = jax.random.key(seed)
+    batch_size = max(1, min(batch_size, count))
+    render = renderer(translator, translator_state, stream(root, "ct"), batch_size)
+    draw = mask_drawer(generator, stream(root, "masks"), truncation)
+    draw_size = max(batch_size, chunk_size(generator.resolution))
+    with _storage_faults(out), SetDirectory(out, made_from, versions(), coco.SYNTHETIC, resume) as directory:
+        _refuse_larger(directory, count)
+        before = len(directory.records)
+        todo = [index for index in range(count) if index not in directory.records]
+        with ThreadPoolExecutor(PNG_THREADS) as pool, _Writer(directory, pool, window, pixel_mm, seed) as writer:
+            candidates = _candidates(draw, todo, pixel_mm, attempts, draw_size, pool)
+            for batch in _batches(candidates, batch_size, directory, seed):
+                writer.put(batch, render(batch))
+                if progress:
+                    progress(_progress(directory, count, before))
+        if progress:
+            progress(_progress(directory, count, before))
+        return _summary(directory, count, len(todo))
+
+
+def generate_run(
+    run: Path,
+    count: int | None,
+    out: Path,
+    *,
+    seed: int | None = None,
+    truncation: float | None = None,
+    attempts: int | None = None,
+    batch_size: int | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    say: Callable[[str], None] = print,
+) -> Summary:
+    """`generate` with the networks of a run directory; what is not given is the run's `generation.*`."""
+    trained = runs.restore(run, say)
+    for stage in trained.unfinished:
+        say(f"stage {stage} of {run} is not trained to its end; the set is of its newest checkpoint")
+    defaults = trained.config.generation
+    return generate(
+        trained.generator,
+        trained.translator,
+        trained.translator_state,
+        window=trained.config.data.hu_window,
+        pixel_mm=trained.pixel_mm,
+        count=defaults.count if count is None else count,
+        seed=defaults.seed if seed is None else seed,
+        out=out,
+        truncation=defaults.truncation if truncation is None else truncation,
+        attempts=attempts or defaults.attempts,
+        batch_size=batch_size or defaults.batch_size,
+        source=trained.source,
+        progress=progress,
+    )
+
+
+def export_fold(slices: "SliceSet", window: Window, out: Path, source: dict[str, Any] | None = None) -> Summary:
+    """Real slices in the form of a generated set; every nodule of theirs is an object.
+
+    slices: CT int16 HU and masks uint8 [n, r, r] with their series and pixel spacing (mm).
+    source: provenance, such as which fold and which preparation they are.
+    """
+    made_from = {
+        "kind": "real",
+        "window": [float(hu) for hu in window],
+        "slices": fingerprint((slices.ct, slices.mask)),
+        **(source or {}),
+    }
+
+    def write(index: int) -> None:
+        hu = slices.ct[index]
+        labelled = LabelledSlice(windows.to_uint8(hu, window), hu, slices.mask[index], float(slices.pixel_mm[index]))
+        place = {"seriesuid": slices.seriesuid[index], "slice_index": int(slices.slice_index[index])}
+        directory.add(index, f"{place['seriesuid']}_{place['slice_index']:04d}", labelled, **place)
+
+    count = len(slices.ct)
+    with _storage_faults(out), SetDirectory(out, made_from, versions(), coco.REAL) as directory:
+        _refuse_larger(directory, count)
+        todo = [index for index in range(count) if index not in directory.records]
+        with ThreadPoolExecutor(PNG_THREADS) as pool:
+            list(pool.map(write, todo))
+        return _summary(directory, count, len(todo))
+
+
+def fingerprint(tree: Any) -> str:
+    """SHA-256 (first 32 hex digits) of a pytree of arrays: paths, types, shapes and values."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        is_key = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        values = np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {values.dtype} {values.shape};".encode())
+        digest.update(np.ascontiguousarray(values).data)
+    return digest.hexdigest()[:32]
+
+
+def versions() -> dict[str, str]:
+    """The software and device that make a set; another of either may change the last bit of a network's output."""
+    return {
+        "tsgan_jax": tsgan_jax.__version__,
+        "jax": jax.__version__,
+        "numpy": np.__version__,
+        "pillow": PIL.__version__,
+        "device": jax.devices()[0].device_kind,
+    }
+
+
+def mask_drawer(generator: MaskGenerator, key: Key, truncation: float) -> Draw:
+    """Masks by (attempt, index)."""
+
+    def draw(attempt: int, indices: list[int]) -> NDArray[np.uint8]:
+        return sample_masks(generator, jax.random.fold_in(key, attempt), jnp.array(indices, jnp.uint32), truncation)
+
+    return draw
+
+
+def renderer(translator: Translator, state: Any, key: Key, size: int) -> Callable[[list[Candidate]], Array]:
+    """CT [size, h, w] in [-1, 1] of up to `size` masks, compiled once; rows past the masks given are padding.
+
+    The devices share a batch; on each of them `lax.map` computes one image at a time, so that neither its
+    neighbours nor the batch size can change the order in which its sums are taken.
+    """
+    mesh = data_mesh(size)
+    state = jax.device_put(state, replicated(mesh))
+
+    def some(state: Any, masks: Array, indices: Array) -> Array:
+        def one(image: tuple[Array, Array]) -> Array:
+            mask, index = image
+            return translator.translate(state, mask[None], jax.random.fold_in(key, index)[None])[0]
+
+        return lax.map(one, (masks, indices))
+
+    whole, split = PartitionSpec(), PartitionSpec("data")
+    shared = jax.jit(jax.shard_map(some, mesh=mesh, in_specs=(whole, split, split), out_specs=split, check_vma=False))
+
+    def render(batch: list[Candidate]) -> Array:
+        filled = batch + batch[-1:] * (size - len(batch))
+        masks = np.stack([candidate.mask for candidate in filled if candidate.mask is not None])
+        return shared(state, masks, np.array([candidate.index for candidate in filled], np.uint32))
+
+    return render
+
+
+def _candidates(
+    draw: Draw, todo: list[int], pixel_mm: float, attempts: int, size: int, pool: ThreadPoolExecutor
+) -> Iterator[Candidate]:
+    """Every image of `todo`, with its first accepted mask, or without one after `attempts` refusals.
+
+    Images wait by the attempt they are at, so that each draw is a full one: the latest attempt that has
+    `size` images waiting goes first, which also bounds how many wait.
+    """
+    waiting = [deque[Candidate]() for _ in range(attempts)]
+    waiting[0].extend(Candidate(index) for index in todo)
+    while any(waiting):
+        full = [attempt for attempt, queue in enumerate(waiting) if len(queue) >= size]
+        attempt = full[-1] if full else next(attempt for attempt, queue in enumerate(waiting) if queue)
+        queue = waiting[attempt]
+        batch = [queue.popleft() for _ in range(min(size, len(queue)))]
+        masks = draw(attempt, [candidate.index for candidate in batch])
+        verdicts = pool.map(judge, masks, [pixel_mm] * len(masks))
+        for candidate, mask, verdict in zip(batch, masks, verdicts, strict=True):
+            if verdict.accepted:
+                candidate.mask = mask
+                yield candidate
+                continue
+            candidate.refused.append(list(verdict.reasons))
+            if attempt + 1 < attempts:
+                waiting[attempt + 1].append(candidate)
+            else:
+                yield candidate
+
+
+def _batches(
+    candidates: Iterable[Candidate], size: int, directory: SetDirectory, seed: int
+) -> Iterator[list[Candidate]]:
+    """Accepted candidates in batches of `size`, the last one as it comes; the others are recorded."""
+    batch: list[Candidate] = []
+    for candidate in candidates:
+        if candidate.mask is None:
+            directory.reject(candidate.index, seed=seed, refused=candidate.refused)
+            continue
+        batch.append(candidate)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+class _Writer:
+    """Writes one batch while the device computes the next; at most two batches wait in memory.
+
+    Leaving it without an exception waits for all files.
+    """
+
+    def __init__(
+        self, directory: SetDirectory, pool: ThreadPoolExecutor, window: Window, pixel_mm: float, seed: int
+    ) -> None:
+        self._directory, self._pool = directory, pool
+        self._window, self._pixel_mm, self._seed = window, pixel_mm, seed
+        self._computing: tuple[list[Candidate], Array] | None = None
+        self._files: list[Future[None]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            for file in self._files:
+                file.cancel()
+            return
+        self._hand_over(None)
+        self._await_files()
+
+    def put(self, batch: list[Candidate], ct: Array) -> None:
+        """Take over a batch whose CT is being computed; hands the one before it to the threads."""
+        self._hand_over((batch, ct))
+
+    def _hand_over(self, following: tuple[list[Candidate], Array] | None) -> None:
+        self._await_files()
+        computed, self._computing = self._computing, following
+        if computed is None:
+            return
+        batch, ct = computed
+        values = np.asarray(ct)
+        self._files = [self._pool.submit(self._write, c, unit) for c, unit in zip(batch, values, strict=False)]
+
+    def _await_files(self) -> None:
+        for file in self._files:
+            file.result()
+        self._files = []
+
+    def _write(self, candidate: Candidate, unit: NDArray[np.float32]) -> None:
+        if not np.isfinite(unit).all():
+            raise UserError(f"image {candidate.index}: the translator's CT is not finite; its training has diverged")
+        assert candidate.mask is not None
+        hu = np.rint(windows.to_hu(unit, self._window)).astype(np.int16)
+        labelled = LabelledSlice(windows.to_uint8(hu, self._window), hu, candidate.mask, self._pixel_mm)
+        facts = {"seed": self._seed, "attempt": len(candidate.refused), "refused": candidate.refused}
+        self._directory.add(candidate.index, f"{candidate.index:06d}", labelled, **facts)
+
+
+@contextmanager
+def _storage_faults(out: Path) -> Iterator[None]:
+    """A full or failing disk is the user's to mend, and nothing finished is lost by it."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{out}: {error}; images finished so far are kept, run the same command again to finish the set"
+        ) from error
+
+
+def _refuse_larger(directory: SetDirectory, count: int) -> None:
+    held = max(directory.records, default=-1) + 1
+    if held > count:
+        raise UserError(
+            f"{directory.out}: holds {held} images, more than the {count} asked for; choose another directory"
+        )
+
+
+def _progress(directory: SetDirectory, count: int, before: int) -> Progress:
+    settled = list(directory.records.values())
+    accepted = sum(record["accepted"] for record in settled)
+    return Progress(count, accepted, len(settled) - accepted, before)
+
+
+def _summary(directory: SetDirectory, count: int, made: int) -> Summary:
+    manifest = directory.finish()
+    records: list[Record] = manifest["images"]
+    refusals = [reasons for record in records for reasons in record.get("refused", [])]
+    accepted = sum(record["accepted"] for record in records)
+    return Summary(
+        out=directory.out,
+        count=count,
+        accepted=accepted,
+        drawn=accepted + len(refusals),
+        reasons=dict(Counter(reason for reasons in refusals for reason in reasons).most_common()),
+        objects=manifest["objects"],
+        specks=manifest["specks_dropped"],
+        made=made,
+        damaged=directory.damaged,
+    )
