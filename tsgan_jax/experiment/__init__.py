@@ -17,13 +17,12 @@ from tsgan_jax.data.luna16 import prepare
 from tsgan_jax.data.pipeline import SliceSet, load, training_folds
 from tsgan_jax.data.verify import Verdict
 from tsgan_jax.experiment import rundir
-from tsgan_jax.experiment.generation import generate_set
 from tsgan_jax.experiment.masks import train_masks
 from tsgan_jax.experiment.stage import Stage, is_finished, open_stage
 from tsgan_jax.experiment.translation import train_translation
 from tsgan_jax.experiment.work import Ahead, masks_work, translation_work
 from tsgan_jax.masks.growth import plan
-from tsgan_jax.synthesis import fingerprint
+from tsgan_jax.synthesis import Progress, fingerprint, generate_run
 from tsgan_jax.train.progress import Console
 from tsgan_jax.translators.api import Translator
 from tsgan_jax.translators.registry import translator as translator_of
@@ -64,7 +63,7 @@ def train(
             ahead = Ahead(work[name], sum(work[later] for later in wanted[place:]))
             _train(stage, translator, slices, shown, ahead)
         if chosen == "all" and config.generation.count:
-            generate_set(run, config, run / "sets" / "synthetic", console)
+            _generate(run, console)
 
 
 def keep_compiled() -> None:
@@ -96,8 +95,9 @@ def _slices(config: Config, console: Console) -> tuple[SliceSet, SliceSet]:
     console.finish()
     made = prepared.summary
     console.say(
-        f"data: {made.slices} slices of {made.resolution} px with {made.nodules} nodules from {made.scans - made.refused} "
-        f"scans, {made.refused} scans refused{'' if prepared.fresh else ' (prepared earlier)'}; {prepared.directory}"
+        f"data: {made.slices} slices of {made.resolution} px with {made.nodules} nodules from "
+        f"{made.scans - made.refused} scans, {made.refused} scans refused"
+        f"{'' if prepared.fresh else ' (prepared earlier)'}; {prepared.directory}"
     )
     return load(config.data, training_folds(config.data)), load(config.data, [config.data.test_fold])
 
@@ -112,3 +112,18 @@ def _train(stage: Stage, translator: Translator | None, slices: SliceSet, shown:
         train_masks(stage, slices, ahead)
     elif translator is not None:
         train_translation(stage, translator, slices, shown, ahead)
+
+
+def _generate(run: Path, console: Console) -> None:
+    """The set that the config's section `generation` asks for; nothing is made twice."""
+
+    def progress(now: Progress) -> None:
+        done = now.accepted + now.rejected
+        console.update("generated set", done / now.count, f"{done}/{now.count} images, {now.rejected} given up")
+
+    summary = generate_run(run, None, run / "sets" / "synthetic", progress=progress, say=console.say)
+    console.finish()
+    console.say(
+        f"set: {summary.accepted} of {summary.count} images accepted from {summary.drawn} masks drawn, "
+        f"{summary.objects} nodule boxes; {summary.out}"
+    )

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
@@ -75,7 +76,7 @@ def _part(stage: Stage, phases: tuple[Phase, ...], index: int, slices: SliceSet,
     def render(state: MaskGanState) -> NDArray[np.uint8]:
         generator = generator_of(state, config.masks, phase)
         key = stream(stage.key, "samples")
-        return mask_grid(sample_masks(generator, key, np.arange(SAMPLES), config.generation.truncation))
+        return mask_grid(sample_masks(generator, key, jnp.arange(SAMPLES), config.generation.truncation))
 
     span = Span(
         label=f"masks {phase.resolution} px{' fade' if phase.fade else ''}, phase {index + 1}/{len(phases)}",

@@ -20,12 +20,11 @@ from tsgan_jax.config import Config
 from tsgan_jax.configio import config_hash, dump_config, flatten
 from tsgan_jax.errors import UserError
 from tsgan_jax.export.atomic import read_json, write_bytes, write_json
+from tsgan_jax.runs import decisive_settings
 
 STAGES = ("masks", "translation")
 CONFIG = "config.yaml"
 MANIFEST = "manifest.json"
-PLACES = ("data.root", "data.prepared", "translation.vgg_weights")
-"""Where files lie, which changes nothing in the result; what is in them is compared by hash."""
 
 
 @contextmanager
@@ -45,10 +44,9 @@ def locked(run: Path) -> Iterator[None]:
 
 
 def settings(config: Config, stage: str) -> dict[str, Any]:
-    """Everything in the config that a stage's result depends on, dotted."""
-    tree = config.model_dump(mode="json")
-    wanted = {name: tree[name] for name in ("seed", "precision", "data", stage)}
-    return {key: value for key, value in flatten(wanted).items() if key not in PLACES}
+    """Everything in the config that a stage's result depends on, dotted; what lies in files is compared by hash."""
+    decisive = decisive_settings(config)
+    return flatten({name: decisive[name] for name in ("seed", "precision", "data", stage)})
 
 
 def check_config(run: Path, config: Config, allowed: Sequence[str] = ()) -> None:
@@ -70,10 +68,10 @@ def check_config(run: Path, config: Config, allowed: Sequence[str] = ()) -> None
         if not _covered(key, allowed)
     ]
     if refused:
-        keys = " ".join(f"--allow-config-change {line.split(':')[0].strip()}" for line in dict.fromkeys(refused))
+        flags = " ".join(dict.fromkeys(f"--allow-config-change {line.split(':')[0].strip()}" for line in refused))
         raise UserError(
             f"{run} was trained with another config:\n" + "\n".join(refused) + "\n"
-            f"choose another --run directory, take the changes back, or accept them with: {keys}"
+            f"choose another --run directory, take the changes back, or accept them with: {flags}"
         )
     for stage, changes in differences.items():
         if changes:

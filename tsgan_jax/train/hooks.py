@@ -116,7 +116,7 @@ class Samples(Hook):
     ) -> None:
         self._directory, self._render, self._say = directory, render, say
         self._all = sorted(points)
-        self.rewind(0, images)
+        self._points = [point for point in self._all if point > images]
 
     def __call__(self, moment: Moment) -> None:
         if not self._points or moment.images < self._points[0]:

@@ -150,14 +150,15 @@ class Tally:
         """Fetch one step's metrics, waiting for that step if it still runs."""
         values = {name: float(np.asarray(value)) for name, value in jax.device_get(metrics).items()}
         self.recent.append(values)
-        if values.pop(SKIPPED):
+        if values[SKIPPED]:
             self.streak += 1
             self._bad += 1
             return
         self.streak = 0
         self._good += 1
         for name, value in values.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
+            if name != SKIPPED:
+                self._sums[name] = self._sums.get(name, 0.0) + value
 
     def drain(self) -> dict[str, float]:
         """Means since the last call; only the count of skipped steps if every one was."""

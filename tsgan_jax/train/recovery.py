@@ -37,17 +37,18 @@ def run_recovering(
 
     The noise of a rerun stretch is another one (the stage key is folded with the number of the attempt), so that it
     does not walk into the same step again.  From the second attempt on the earlier checkpoint is asked for: the
-    newest may be finite and lost all the same.  After `rollbacks` attempts without a new checkpoint in between a
+    newest may be finite and lost all the same.  After `rollbacks` attempts that come no further a
     diagnosis is written beside the checkpoints and UserError raised.
     """
-    attempts, latest = 0, _latest(checkpoints)
+    attempts, reached = 0, _latest(checkpoints)
     while True:
         try:
             batches = batches_from(int(state.images_seen))  # type: ignore[attr-defined]
             return run(step, state, batches, hooks, until_images=until_images, log_steps=log_steps, bad_limit=bad_limit)
         except NonFinite as fault:
             checkpoints.wait()
-            attempts = 1 if _latest(checkpoints) > latest else attempts + 1
+            attempts = 1 if _latest(checkpoints) > reached else attempts + 1
+            reached = max(reached, _latest(checkpoints))
             if attempts > rollbacks:
                 raise UserError(_diagnose(fault, rollbacks, checkpoints.directory.parent / DIAGNOSIS)) from None
             earlier = load(attempts > 1)
@@ -57,7 +58,6 @@ def run_recovering(
             checkpoints.drop_after(back)
             for hook in hooks:
                 hook.rewind(back, int(state.images_seen))  # type: ignore[attr-defined]
-            latest = _latest(checkpoints)
 
 
 def _latest(checkpoints: Checkpoints) -> int:

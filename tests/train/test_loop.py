@@ -1,0 +1,211 @@
+"""The loop, the guard around its step, and recovery."""
+
+import json
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import toy
+
+from tsgan_jax.errors import UserError
+from tsgan_jax.train.checkpoint import Checkpoints
+from tsgan_jax.train.hooks import Save
+from tsgan_jax.train.loop import SKIPPED, Hook, Interrupted, NonFinite, compile_step, prefetch, run, skip_nonfinite
+from tsgan_jax.train.mesh import data_mesh, place
+from tsgan_jax.train.recovery import DIAGNOSIS, run_recovering
+
+
+class Recorder(Hook):
+    """Keeps what a hook is shown; `act` runs at a step."""
+
+    def __init__(self, at=None, act=None):
+        self.moments, self.at, self.act, self.rewound = [], at, act, []
+
+    def __call__(self, moment):
+        self.moments.append((moment.step, moment.images, moment.metrics, moment.last, moment.healthy))
+        if moment.step == self.at:
+            self.act()
+
+    def rewind(self, step, images):
+        self.rewound.append((step, images))
+
+
+def trained(until, stream=None, hooks=(), state=None, **options):
+    learner, mesh = toy.toy(), data_mesh(toy.BATCH)
+    state = state or toy.initial(learner)
+    stream = stream or toy.batches(int(state.images_seen))
+    return run(compile_step(learner, mesh), state, prefetch(stream, mesh), hooks, until_images=until, **options)
+
+
+def test_loop_is_the_plain_loop_over_steps():
+    learner = toy.toy()
+    state, source = toy.initial(learner), toy.batches(0)
+    step = jax.jit(learner.step)
+    losses = []
+    for _ in range(10):
+        state, metrics = step(state, next(source))
+        losses.append(float(metrics["loss"]))
+    recorder = Recorder()
+    looped = trained(40, hooks=[recorder], log_steps=5)
+    assert toy.weights(looped) == toy.weights(state)
+    logged = [(step, metrics["loss"]) for step, _, metrics, _, _ in recorder.moments if metrics]
+    # Step k's metrics are read while step k + 1 runs, so the first window ends one step early.
+    assert [step for step, _ in logged] == [5, 10]
+    assert logged[0][1] == pytest.approx(np.mean(losses[:4]))
+    assert logged[1][1] == pytest.approx(np.mean(losses[4:]))
+    assert [last for *_, last, _ in recorder.moments] == [False] * 9 + [True]
+
+
+def test_nothing_to_do_calls_no_hook():
+    recorder = Recorder()
+    state = toy.initial(toy.toy())
+    assert toy.weights(trained(0, hooks=[recorder], state=state)) == toy.weights(state)
+    assert not recorder.moments
+
+
+def test_nonfinite_update_is_left_out_and_time_goes_on():
+    learner = toy.toy()
+    step = jax.jit(skip_nonfinite(learner.step))
+    before = toy.initial(learner)
+    after, metrics = step(before, next(toy.batches(0, bad=frozenset([0]))))
+    assert metrics[SKIPPED] == 1
+    assert (after.step, after.images_seen) == (1, toy.BATCH)
+    same = jax.tree.map(lambda a, b: bool(jnp.all(a == b)), after.player, before.player)
+    assert all(jax.tree.leaves(same))
+    good, metrics = step(before, next(toy.batches(0)))
+    expected, _ = jax.jit(learner.step)(before, next(toy.batches(0)))
+    assert metrics[SKIPPED] == 0
+    assert toy.weights(good) == toy.weights(expected)
+
+
+def test_nonfinite_gradient_behind_a_finite_loss_is_left_out():
+    def step(state, batch):
+        broken = jax.tree.map(lambda p: p / 0.0, state.player)
+        return state.replace(step=state.step + 1, player=broken), {"loss": jnp.float32(1)}
+
+    before = toy.initial(toy.toy())
+    after, metrics = skip_nonfinite(step)(before, next(toy.batches(0)))
+    assert metrics[SKIPPED] == 1
+    np.testing.assert_array_equal(after.player.params["w"], before.player.params["w"])
+
+
+def test_single_bad_batches_are_counted_and_skipped():
+    recorder = Recorder()
+    state = trained(40, toy.batches(0, bad=frozenset([8, 24])), [recorder], log_steps=10, bad_limit=2)
+    assert int(state.step) == 10
+    (means,) = [metrics for _, _, metrics, _, _ in recorder.moments if metrics]
+    assert means[SKIPPED] == 2
+    assert np.isfinite(means["loss"])
+    assert [step for step, *_, healthy in recorder.moments if not healthy] == [4, 8]
+
+
+def test_many_bad_batches_stop_the_loop():
+    with pytest.raises(NonFinite) as fault:
+        trained(80, toy.batches(0, bad=frozenset(range(20, 80))), bad_limit=3)
+    assert fault.value.step <= 5 + 3 + 1
+    assert sum(row[SKIPPED] for row in fault.value.recent) == 3
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_signal_ends_the_loop_at_a_step_with_a_last_moment(signum):
+    before = signal.getsignal(signum)
+    recorder = Recorder(at=3, act=lambda: signal.raise_signal(signum))
+    with pytest.raises(Interrupted) as stop:
+        trained(400, hooks=[recorder])
+    assert stop.value.signum == signum
+    assert [(step, last) for step, _, _, last, _ in recorder.moments][2:] == [(3, False), (4, True)]
+    assert signal.getsignal(signum) is before
+
+
+def test_signal_in_the_last_step_still_interrupts():
+    recorder = Recorder(at=10, act=lambda: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(Interrupted):
+        trained(40, hooks=[recorder])
+    assert recorder.moments[-1][3]
+
+
+def test_second_interrupt_does_not_wait():
+    def twice():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(400, hooks=[Recorder(at=3, act=twice)])
+
+
+def test_place_gives_every_leaf_its_own_buffer():
+    shared = jnp.ones(3)
+    placed = place({"a": shared, "b": shared}, data_mesh(1))
+    assert len({leaf.unsafe_buffer_pointer() for leaf in placed.values()} | {shared.unsafe_buffer_pointer()}) == 3
+
+
+def recovering(tmp_path, bad_at, saves, until=200, rollbacks=3):
+    """A run whose `bad_at(images, attempt)` batches are NaN, with a checkpoint at each step of `saves`."""
+    learner, mesh, lines, attempts = toy.toy(), data_mesh(toy.BATCH), [], []
+    checkpoints = Checkpoints(tmp_path / "checkpoints", 2, lines.append)
+
+    class SaveAt(Save):
+        def __call__(self, moment):
+            if moment.step in saves and moment.healthy or moment.last:
+                self._checkpoints.save(moment.state, {"images_seen": moment.images}, moment.step)
+                self._checkpoints.wait()
+
+    def stream(images):
+        attempts.append(images)
+        bad = frozenset(i for i in range(0, until, toy.BATCH) if bad_at(i, len(attempts) - 1))
+        return prefetch(toy.batches(images, bad), mesh)
+
+    def load(older):
+        if older and len(checkpoints.steps()) > 1:
+            checkpoints.drop_after(checkpoints.steps()[-2])
+        return toy.load(checkpoints, learner)
+
+    recorder = Recorder()
+    hooks = [SaveAt(checkpoints, 1e9, {}), recorder]
+    try:
+        state = run_recovering(
+            compile_step(learner, mesh), toy.initial(learner), stream, hooks, checkpoints, load,
+            until_images=until, log_steps=1, bad_limit=3, rollbacks=rollbacks, say=lines.append,
+        )  # fmt: skip
+    finally:
+        checkpoints.close()
+    return state, attempts, recorder, lines, checkpoints
+
+
+def test_rolls_back_to_the_last_checkpoint_with_other_noise(tmp_path):
+    state, attempts, recorder, lines, checkpoints = recovering(
+        tmp_path, lambda images, attempt: attempt == 0 and images >= 100, saves={10, 20}
+    )
+    assert int(state.images_seen) == 200
+    assert attempts == [0, 80]
+    assert recorder.rewound == [(20, 80)]
+    assert any("back to step 20" in line for line in lines)
+    assert np.isfinite(np.asarray(state.player.params["w"])).all()
+    assert not jnp.array_equal(jax.random.key_data(state.key), jax.random.key_data(jax.random.key(0)))
+    assert checkpoints.steps()[-1] == 50
+
+
+def test_second_rollback_goes_to_an_earlier_checkpoint(tmp_path):
+    _, attempts, *_ = recovering(tmp_path, lambda images, attempt: attempt < 2 and images >= 100, saves={10, 20})
+    assert attempts == [0, 80, 40]
+
+
+def test_stops_with_a_diagnosis_when_nothing_helps(tmp_path):
+    with pytest.raises(UserError, match="does not recover: loss became NaN"):
+        recovering(tmp_path, lambda images, attempt: images >= 100, saves={10, 20}, rollbacks=2)
+    diagnosis = json.loads((tmp_path / DIAGNOSIS).read_text())
+    assert diagnosis["not_finite"] == ["loss"]
+    assert diagnosis["rollbacks"] == 2
+    assert diagnosis["latest_steps"][-1]["loss"] == "nan"
+
+
+def test_saves_in_between_reset_the_count_of_rollbacks(tmp_path):
+    """Rare faults in a long run must not add up to a stop."""
+    state, attempts, *_ = recovering(
+        tmp_path, lambda images, attempt: images >= 60 + 40 * attempt and attempt < 3, saves=set(range(5, 50, 5)),
+        rollbacks=1,
+    )  # fmt: skip
+    assert int(state.images_seen) == 200
+    assert attempts == [0, 60, 100, 140]
