@@ -170,9 +170,9 @@ def _hilum(frame: Frame, contents: Contents) -> None:
 def _chambers(frame: Frame, contents: Contents, size: float) -> None:
     """The four chambers in one pericardium, apex to the left and front."""
     rng = frame.rng
-    size = size * np.clip((frame.back - frame.front) / 130, 0.8, 1.1)
-    tilt = rng.normal(0.62, 0.14)
-    lean = rng.uniform(0.75, 1.2)
+    size = size * np.clip((frame.back - frame.front) / 140, 0.65, 1.0)
+    tilt = rng.normal(0.5, 0.12)
+    lean = rng.uniform(0.8, 1.2) * frame.half_width / 135
     axis = np.array([np.cos(tilt), -np.sin(tilt)])
     base = np.array([frame.near(-4, 3), frame.y(rng.uniform(0.33, 0.41))])
     left, right = base + axis * 44 * size * lean, base + axis * 22 * size + np.array([-21, -27]) * size
@@ -225,8 +225,11 @@ BUILDERS: dict[str, Callable[[Frame, Contents], None]] = {
 }
 
 
-def paint_organs(hu: Field, contents: Contents, tissues: dict[str, float], xy: tuple[Field, Field], px: float) -> Field:
+def paint_organs(
+    hu: Field, contents: Contents, tissues: dict[str, float], pleura: Field, xy: tuple[Field, Field], px: float
+) -> Field:
     """Paint the organs over the mediastinal fat; returns the signed distance (mm) to all that keeps the lungs apart."""
+    cage = cover(pleura + 2, 2.0)
     total = np.full_like(xy[0], 1e3)
     for shape, margin in contents.bounds:
         total = smooth_min(total, shape.distance(*xy) - np.float32(margin), 9)
@@ -235,7 +238,7 @@ def paint_organs(hu: Field, contents: Contents, tissues: dict[str, float], xy: t
     for organ in contents.organs:
         distance = organ.shape.distance(*xy)
         value = tissues[organ.tissue] if isinstance(organ.tissue, str) else organ.tissue
-        paint(hu, cover(distance, max(px, 1.2)), value)
+        paint(hu, cage * cover(distance, max(px, 1.2)), value)
         if organ.margin > 0:
             total = smooth_min(total, distance - np.float32(organ.margin), 9)
     return total
@@ -270,7 +273,9 @@ def lung_distance(pleura: Field, bound: Field, px: float) -> Field:
         parts, _ = ndimage.label(plane < 0)
         small = np.bincount(parts.ravel()) * px * px < ISLET_MM2
         small[0] = False
-        plane[small[parts]] = max(px, 2.0)
+        if small.any():
+            rim = ndimage.binary_dilation(small[parts], iterations=2) & (small[parts] | (parts == 0))
+            plane[rim] = np.maximum(plane[rim], max(px, 2.0))
     return inside
 
 

@@ -111,7 +111,7 @@ def _paint(
     core = _core(plan, axes)
     middle = x[core], y[core]
     bound = np.full_like(x, 1e3)
-    bound[core] = mediastinum.paint_organs(hu[core], contents, tissues, middle, px)
+    bound[core] = mediastinum.paint_organs(hu[core], contents, tissues, pleura[core], middle, px)
     inside = mediastinum.lung_distance(pleura, mediastinum.with_domes(contents, bound, (x, y)), px)
     lumen, outside = mediastinum.airway_distance(contents, middle)
     lungs = lung.side_labels(inside, x)
