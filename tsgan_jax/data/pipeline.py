@@ -152,9 +152,10 @@ def _stream(
     def fetch(index: Any, flipped: Any) -> Any:
         return tf.numpy_function(gather, [index, flipped], dtypes, stateful=False)
 
-    data = tf.data.Dataset.range(images_seen, np.iinfo(np.int64).max).map(place, deterministic=True)
-    data = data.batch(batch_size, drop_remainder=True).map(fetch, deterministic=True).prefetch(2)
+    data = tf.data.Dataset.range(images_seen, np.iinfo(np.int64).max).map(place)
+    data = data.batch(batch_size, drop_remainder=True).map(fetch).prefetch(2)
     options = tf.data.Options()
+    options.deterministic = True
     options.threading.private_threadpool_size = 2
     options.threading.max_intra_op_parallelism = 1
     yield from data.with_options(options).as_numpy_iterator()
