@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tsgan_jax.nn.equalized import EqualizedConv, EqualizedDense, initialise
+from tsgan_jax.nn.resample import downsample, upsample
 
 KEY = jax.random.key(0)
 
@@ -39,6 +40,15 @@ def test_conv_is_the_plain_loop():
         for j in range(4):
             expected[i, j] = np.einsum("abc,abcf->f", padded[i : i + 3, j : j + 3], kernel)
     np.testing.assert_allclose(layer.apply(params, x)[0], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("resample", ["up", "down"])
+def test_fused_resampling_is_that_of_the_two_steps(resample):
+    x = jax.random.normal(jax.random.key(1), (2, 4, 6, 3))
+    fused, plain = (EqualizedConv(5, resample=kind) for kind in (resample, "none"))
+    params = fused.init(KEY, x)
+    two_steps = plain.apply(params, upsample(x)) if resample == "up" else downsample(plain.apply(params, x))
+    np.testing.assert_allclose(fused.apply(params, x), two_steps, atol=1e-5)
 
 
 def test_learning_rate_multiplier_scales_bias_and_step():

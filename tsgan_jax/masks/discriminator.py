@@ -1,6 +1,7 @@
 """The critic of progressive growing: label maps to scores, the generator's mirror image."""
 
 import functools
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 from tsgan_jax.config import MasksConfig
 from tsgan_jax.masks.growth import Phase
 from tsgan_jax.masks.synthesis import channels
-from tsgan_jax.nn.equalized import Bias, EqualizedConv, EqualizedDense, leaky
+from tsgan_jax.nn.equalized import EqualizedConv, EqualizedDense, leaky
 from tsgan_jax.nn.minibatch_std import minibatch_std
 from tsgan_jax.nn.resample import blur, downsample, fade
 from tsgan_jax.types import Array
@@ -37,8 +38,7 @@ class Discriminator(nn.Module):
         r = self.resolution
         while r > 4:
             x = leaky(self._convolved(x, self._width(r), f"b{r}_conv0"))
-            x = self._convolved(blur(x), self._width(r // 2), f"b{r}_conv1", use_bias=False)
-            x = leaky(Bias(name=f"b{r}_bias1")(downsample(x)))
+            x = leaky(self._convolved(blur(x), self._width(r // 2), f"b{r}_conv1", "down"))
             if self.fade and r == self.resolution:
                 previous = self._from_labels(downsample(labels), r // 2)
                 x = fade(previous, x, alpha.astype(x.dtype))
@@ -54,8 +54,8 @@ class Discriminator(nn.Module):
     def _width(self, r: int) -> int:
         return channels(r, self.fmap_base, self.fmap_max)
 
-    def _convolved(self, x: Array, width: int, name: str, use_bias: bool = True) -> Array:
-        return EqualizedConv(width, use_bias=use_bias, dtype=self.dtype, name=name)(x)
+    def _convolved(self, x: Array, width: int, name: str, resample: Literal["none", "down"] = "none") -> Array:
+        return EqualizedConv(width, resample=resample, dtype=self.dtype, name=name)(x)
 
     def _from_labels(self, labels: Array, r: int) -> Array:
         return leaky(EqualizedConv(self._width(r), size=1, dtype=self.dtype, name=f"b{r}_fromrgb")(labels))

@@ -1,6 +1,7 @@
 """Synthesis network of StyleGAN v1 with a class head: latents of every layer to a map of class shares."""
 
 import itertools
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -57,7 +58,7 @@ class Synthesis(nn.Module):
         for layer in range(2, len(noise), 2):
             r = 2 * x.shape[1]
             previous = x
-            x = blur(self._convolved(upsample(x), r, "conv0"))
+            x = blur(self._convolved(x, r, "conv0", resample="up"))
             x = StyleEpilogue(name=f"b{r}_style0")(x, ws[:, layer], noise[layer])
             x = self._convolved(x, r, "conv1")
             x = StyleEpilogue(name=f"b{r}_style1")(x, ws[:, layer + 1], noise[layer + 1])
@@ -66,9 +67,9 @@ class Synthesis(nn.Module):
             return shares
         return fade(upsample(self._head(previous, self.resolution // 2)), shares, alpha)
 
-    def _convolved(self, x: Array, r: int, name: str) -> Array:
+    def _convolved(self, x: Array, r: int, name: str, resample: Literal["none", "up"] = "none") -> Array:
         width = channels(r, self.fmap_base, self.fmap_max)
-        return EqualizedConv(width, use_bias=False, dtype=self.dtype, name=f"b{r}_{name}")(x)
+        return EqualizedConv(width, use_bias=False, dtype=self.dtype, resample=resample, name=f"b{r}_{name}")(x)
 
     def _head(self, x: Array, r: int) -> Array:
         logits = EqualizedConv(NUM_CLASSES, size=1, gain=1.0, dtype=self.dtype, name=f"b{r}_torgb")(x)

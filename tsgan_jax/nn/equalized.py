@@ -6,14 +6,14 @@ Adam moves every layer at the same relative speed.  Biases start at 0 and are us
 
 import itertools
 import math
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from tsgan_jax.nn.conv import conv2d
+from tsgan_jax.nn.conv import conv2d, conv2d_downsample, upsample_conv2d
 from tsgan_jax.types import Array, Key
 
 Params = Any
@@ -64,21 +64,29 @@ class EqualizedDense(nn.Module):
 class EqualizedConv(nn.Module):
     """x [n, h, w, i] to [n, h, w, features], stride 1, zero padding that keeps the size (odd kernels).
 
-    Without `use_bias` the caller adds one where the architecture puts it (after a blur, after a halving).
+    resample: "up" for nearest-neighbour doubling before a 3x3 convolution, "down" for the mean over 2x2
+    pixels after it, both fused with it.  Without `use_bias` the caller adds one where the architecture puts it.
     """
 
     features: int
     size: int = 3
     gain: float = LEAKY_GAIN
     use_bias: bool = True
+    resample: Literal["none", "up", "down"] = "none"
     dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.normal(1.0), shape)
-        kernel = kernel * (self.gain / math.sqrt(math.prod(shape[:3])))
-        y = conv2d(x.astype(self.dtype), kernel.astype(self.dtype), padding=self.size // 2)
+        kernel = (kernel * (self.gain / math.sqrt(math.prod(shape[:3])))).astype(self.dtype)
+        x = x.astype(self.dtype)
+        if self.resample == "up":
+            y = upsample_conv2d(x, kernel)
+        elif self.resample == "down":
+            y = conv2d_downsample(x, kernel)
+        else:
+            y = conv2d(x, kernel, padding=self.size // 2)
         return Bias(name="bias")(y) if self.use_bias else y
 
 

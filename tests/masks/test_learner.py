@@ -1,0 +1,126 @@
+"""The training step of stage 1: contract, averages, a golden step."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from tsgan_jax.masks.growth import plan
+from tsgan_jax.masks.learner import moving_average, optimiser, stylegan
+
+from .tiny import random_batch, tiny
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "stylegan_step.json"
+MESSAGE = (
+    "The numbers of a StyleGAN training step changed.  If the change of the method was meant, say so in the "
+    f"changelog and write the new numbers to {GOLDEN.name}: earlier versions' checkpoints will go on differently."
+)
+BATCHES = [random_batch(jax.random.key(i), 4, 8) for i in range(3)]
+
+
+@pytest.fixture(scope="module")
+def fading(config):
+    """The learner of the 8 px fade, its compiled step, and states and metrics of three steps."""
+    learner = stylegan(config, plan(config)[1])
+    init, step = jax.jit(learner.init), jax.jit(learner.step)
+    states, logs = [init(jax.random.key(0))], []
+    for batch in BATCHES:
+        state, log = step(states[-1], batch)
+        states.append(state)
+        logs.append({name: float(value) for name, value in log.items()})
+    return learner, init, step, states, logs
+
+
+def test_state_goes_out_as_it_came_in(config):
+    for phase in plan(config):
+        learner = stylegan(config, phase)
+        state = jax.eval_shape(learner.init, jax.random.key(0))
+        batch = jax.eval_shape(lambda r=phase.resolution: random_batch(jax.random.key(0), 4, r))
+        new, metrics = jax.eval_shape(learner.step, state, batch)
+        assert jax.tree.structure(new) == jax.tree.structure(state)
+        assert jax.tree.map(lambda a: (a.shape, a.dtype), new) == jax.tree.map(lambda a: (a.shape, a.dtype), state)
+        assert all(m.shape == () for m in metrics.values())
+
+
+def test_a_donated_step_changes_every_network(config, fading):
+    learner, init, *_ = fading
+    state = init(jax.random.key(0))
+    before = jax.tree.map(np.array, (state.gen.params, state.critic.params, state.ema))
+    new, _ = jax.jit(learner.step, donate_argnums=0)(state, BATCHES[0])
+    assert state.gen.params["synthesis"]["b4_const"].is_deleted()
+    for old, now in zip(before, (new.gen.params, new.critic.params, new.ema), strict=True):
+        assert any(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a != b).any()), old, now)))
+
+
+def test_counters_follow_steps_and_images(fading):
+    *_, states, logs = fading
+    assert [int(s.step) for s in states] == [0, 1, 2, 3]
+    assert [int(s.images_seen) for s in states] == [16, 20, 24, 28]  # the phase starts at 16
+    np.testing.assert_allclose([log["alpha"] for log in logs], [0.0, 0.5, 1.0])
+
+
+def test_same_seed_same_losses(fading):
+    _, init, step, _, logs = fading
+    state = init(jax.random.key(0))
+    for batch, log in zip(BATCHES, logs, strict=True):
+        state, again = step(state, batch)
+        assert {name: float(value) for name, value in again.items()} == log
+
+
+def test_each_step_draws_anew(fading):
+    """The same batch and parameters at another step count give other latents, hence another loss."""
+    _, _, step, states, logs = fading
+    _, log = step(states[0].replace(step=jnp.int32(7)), BATCHES[0])
+    assert float(log["critic_loss"]) != logs[0]["critic_loss"]
+
+
+def test_averages_follow_the_new_parameters(config, fading):
+    *_, states, _ = fading
+    old, new = states[0], states[1]
+    beta = 0.5 ** (4 / config.ema_half_life)
+    expected = jax.tree.map(lambda e, p: beta * e + (1 - beta) * p, old.ema, new.gen.params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), new.ema, expected)
+    assert float(abs(new.w_avg).max()) > 0
+
+
+def test_moving_average_is_half_way_after_the_half_life():
+    average = {"w": jnp.float32(0.0)}
+    for _ in range(10):
+        average = moving_average(average, {"w": jnp.float32(1.0)}, 100, half_life=1000)
+    assert float(average["w"]) == pytest.approx(0.5, abs=1e-4)
+
+
+@pytest.mark.parametrize("betas", [(0.0, 0.99), (0.5, 0.9)])
+def test_optimiser_is_adam(betas):
+    ours = optimiser(tiny(adam_betas=betas))
+    adam = optax.adam(0.002, b1=betas[0], b2=betas[1], eps=1e-8)
+    params = {"w": jax.random.normal(jax.random.key(0), (20,))}
+    state, reference = ours.init(params), adam.init(params)
+    for i in range(5):
+        grads = {"w": jax.random.normal(jax.random.key(i), (20,)) * 10.0**-i}
+        update, state = ours.update(grads, state, params)
+        expected, reference = adam.update(grads, reference, params)
+        np.testing.assert_allclose(update["w"], expected["w"], rtol=1e-4)
+
+
+def test_golden_step(fading):
+    *_, logs = fading
+    golden = json.loads(GOLDEN.read_text())
+    assert [sorted(log) for log in logs] == [sorted(log) for log in golden], MESSAGE
+    for step, (log, reference) in enumerate(zip(logs, golden, strict=True)):
+        for name, value in reference.items():
+            assert log[name] == pytest.approx(value, rel=2e-3, abs=2e-4), f"step {step}, {name}: {MESSAGE}"
+
+
+@pytest.mark.parametrize("changes", [{"discretisation": "none"}, {"drift_on": "real", "precision": "bfloat16"}])
+def test_options_train(changes):
+    config = tiny(resolution=4, **changes)
+    learner = stylegan(config, plan(config)[0])
+    state = jax.jit(learner.init)(jax.random.key(0))
+    state, log = jax.jit(learner.step)(state, random_batch(jax.random.key(1), 3, 4))
+    assert all(np.isfinite(value) for value in log.values())
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state.gen.params, state.critic.params)))

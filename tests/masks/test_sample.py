@@ -1,0 +1,61 @@
+"""Masks are a function of (generator, key, index, truncation)."""
+
+import jax
+import numpy as np
+import pytest
+
+from tsgan_jax.masks.growth import plan
+from tsgan_jax.masks.learner import stylegan
+from tsgan_jax.masks.sample import chunk_size, class_maps, generator_of, sample_masks
+
+from .tiny import tiny
+
+KEY = jax.random.key(5)
+
+
+@pytest.fixture(scope="module")
+def generator():
+    config = tiny()
+    phase = plan(config)[-1]
+    state = jax.jit(stylegan(config, phase).init)(jax.random.key(0))
+    loud = jax.tree.map_with_path(lambda path, x: x + 0.5 if path[-1].key == "noise" else x, state.ema)
+    return generator_of(state.replace(ema=loud), config, phase)
+
+
+def test_a_mask_is_the_same_in_any_batch(generator):
+    indices = np.arange(100, 100 + 2 * chunk_size(8) + 3)
+    together = sample_masks(generator, KEY, indices)
+    assert together.shape == (len(indices), 8, 8) and together.dtype == np.uint8
+    for at in (0, chunk_size(8), len(indices) - 1):
+        np.testing.assert_array_equal(sample_masks(generator, KEY, [indices[at]])[0], together[at])
+    np.testing.assert_array_equal(sample_masks(generator, KEY, indices[::-1]), together[::-1])
+
+
+def test_index_key_and_truncation_matter(generator):
+    maps = class_maps(generator, KEY, np.arange(3))
+    assert abs(maps[0] - maps[1]).max() > 1e-3
+    assert abs(maps - class_maps(generator, jax.random.key(6), np.arange(3))).max() > 1e-3
+    assert abs(maps - class_maps(generator, KEY, np.arange(3), truncation=1.0)).max() > 1e-3
+
+
+def test_class_maps_are_shares_and_masks_their_largest(generator):
+    maps = class_maps(generator, KEY, np.arange(4))
+    np.testing.assert_allclose(maps.sum(axis=-1), 1.0, rtol=1e-5)
+    np.testing.assert_array_equal(sample_masks(generator, KEY, np.arange(4)), maps.argmax(axis=-1))
+
+
+def test_full_truncation_leaves_the_average_latent(generator):
+    """With psi 0 and noise off two images are one (8 px has four layers, all of them truncated)."""
+    quiet = jax.tree.map_with_path(lambda path, x: 0 * x if path[-1].key == "noise" else x, generator.params)
+    still = type(generator)(generator.mapping, generator.synthesis, quiet, generator.w_avg, generator.alpha)
+    maps = class_maps(still, KEY, np.arange(2), truncation=0.0)
+    np.testing.assert_allclose(maps[0], maps[1], atol=1e-6)
+
+
+def test_chunks_shrink_with_resolution():
+    assert [chunk_size(r) for r in (4, 64, 128, 512)] == [16, 16, 8, 2]
+
+
+def test_no_indices_are_refused(generator):
+    with pytest.raises(ValueError, match="no indices"):
+        sample_masks(generator, KEY, [])
