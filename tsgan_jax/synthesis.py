@@ -5,7 +5,6 @@ image i under the key `fold_in(mask key, a)`, its CT uses `fold_in(CT key, i)`, 
 each CT alone.  So batch size, device count and interruptions change no pixel.
 """
 
-import hashlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,12 +17,10 @@ from typing import TYPE_CHECKING, Any, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
-import PIL
 from jax import lax
 from jax.sharding import PartitionSpec
 from numpy.typing import NDArray
 
-import tsgan_jax
 from tsgan_jax import runs
 from tsgan_jax.data import windows
 from tsgan_jax.errors import UserError
@@ -32,6 +29,7 @@ from tsgan_jax.export.sets import LabelledSlice, Record, SetDirectory
 from tsgan_jax.masks import plausibility
 from tsgan_jax.masks.plausibility import judge
 from tsgan_jax.masks.sample import MaskGenerator, chunk_size, sample_masks
+from tsgan_jax.provenance import fingerprint, versions
 from tsgan_jax.train.keys import stream
 from tsgan_jax.train.mesh import data_mesh, replicated
 from tsgan_jax.translators.api import Translator
@@ -122,6 +120,10 @@ def generate(
     Raises UserError for such a directory, for a full disk (the set can be finished later) and for a network
     whose CT is not finite.
     """
+    weights = {
+        "masks": fingerprint((generator.params, generator.w_avg, generator.alpha)),
+        "translation": fingerprint(translator_state),
+    }
     made_from = {
         "kind": "synthetic",
         "seed": seed,
@@ -130,10 +132,7 @@ def generate(
         "window": [float(hu) for hu in window],
         "pixel_mm": float(pixel_mm),
         "gate": {name: getattr(plausibility, name.upper()) for name in ("nodule_mm", "lung_share", "body_in_one")},
-        "weights": {
-            "masks": fingerprint((generator.params, generator.w_avg, generator.alpha)),
-            "translation": fingerprint(translator_state),
-        },
+        "weights": weights,
         **(source or {}),
     }
     root = jax.random.key(seed)
@@ -216,28 +215,6 @@ def export_fold(slices: "SliceSet", window: Window, out: Path, source: dict[str,
         with ThreadPoolExecutor(PNG_THREADS) as pool:
             list(pool.map(write, todo))
         return _summary(directory, count, len(todo))
-
-
-def fingerprint(tree: Any) -> str:
-    """SHA-256 (first 32 hex digits) of a pytree of arrays: paths, types, shapes and values."""
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        is_key = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        values = np.asarray(jax.random.key_data(leaf) if is_key else leaf)
-        digest.update(f"{jax.tree_util.keystr(path)} {values.dtype} {values.shape};".encode())
-        digest.update(np.ascontiguousarray(values).data)
-    return digest.hexdigest()[:32]
-
-
-def versions() -> dict[str, str]:
-    """The software and device that make a set; another of either may change the last bit of a network's output."""
-    return {
-        "tsgan_jax": tsgan_jax.__version__,
-        "jax": jax.__version__,
-        "numpy": np.__version__,
-        "pillow": PIL.__version__,
-        "device": jax.devices()[0].device_kind,
-    }
 
 
 def mask_drawer(generator: MaskGenerator, key: Key, truncation: float) -> Draw:
