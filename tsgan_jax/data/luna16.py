@@ -30,6 +30,8 @@ from tsgan_jax.errors import UserError
 tf, tfds = import_tensorflow()
 
 _SOURCE = Path(__file__).resolve().parent
+MAX_TEXT_BYTES = 1 << 24
+
 _RECIPE = (
     "folds.py", "luna16.py", "lungs.py", "metaimage.py", "nodules.py", "preparation.py", "slices.py", "verify.py",
     "volume.py", "../labels.py",
@@ -274,7 +276,10 @@ def _directory(config: DataConfig, root: Path) -> Path:
 
 
 def _fingerprint(root: Path) -> str:
-    """Relative path, size and modification second of every file that preparing reads; not where the tree stands."""
+    """What identifies the files that preparing reads, wherever the tree stands.
+
+    Relative paths; the content of headers and annotations; size and modification second of voxels.
+    """
     if not root.is_dir():
         raise UserError(f"data.root: {root} is not a folder; give the folder that holds subset0 .. subset9")
     lines = []
@@ -285,9 +290,18 @@ def _fingerprint(root: Path) -> str:
         for name in files:
             if name == "annotations.csv" or Path(name).suffix in (".mhd", ".raw", ".zraw"):
                 path = Path(folder, name)
-                stat = path.stat() if path.exists() else None
-                lines.append(f"{path.relative_to(root)} {(stat.st_size, int(stat.st_mtime)) if stat else 'missing'}")
+                lines.append(f"{path.relative_to(root)} {_identity(path)}")
     return "\n".join(sorted(lines))
+
+
+def _identity(path: Path) -> str:
+    try:
+        stat = path.stat()
+        if path.suffix in (".csv", ".mhd") and stat.st_size < MAX_TEXT_BYTES:
+            return hashlib.sha256(path.read_bytes()).hexdigest()
+        return f"{stat.st_size} {int(stat.st_mtime)}"
+    except OSError as error:  # a scan that cannot be read is refused by its verdict
+        return str(error.strerror)
 
 
 def _complete(directory: Path) -> bool:

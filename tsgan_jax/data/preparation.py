@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -67,7 +68,8 @@ def prepare_cases(
             report(len(results), len(tree.cases), results[-1][0])
         return results
     # Spawned, not forked: the parent may hold TensorFlow's and XLA's threads.
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
         futures = [pool.submit(prepare_case, case, tree.root, resolution) for case in tree.cases]
         try:
             _follow(futures, report)
@@ -85,6 +87,18 @@ def prepare_cases(
 def _cores() -> int:
     """Cores this process may use; macOS does not say, there it is all of them."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed ends too, instead of working on for nobody."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _follow(futures: Sequence[Future], report: Progress) -> None:
