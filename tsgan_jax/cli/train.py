@@ -40,7 +40,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         from tsgan_jax.experiment.plan import describe
 
-        print(describe(config, run, arguments.stage))
+        print(describe(config, run, ("masks", "translation") if arguments.stage == "all" else (arguments.stage,)))
         return 0
     from tsgan_jax.experiment import train
 

@@ -22,7 +22,8 @@ from tsgan_jax.experiment.stage import Stage, is_finished, open_stage
 from tsgan_jax.experiment.translation import train_translation
 from tsgan_jax.experiment.work import Ahead, masks_work, translation_work
 from tsgan_jax.masks.growth import plan
-from tsgan_jax.synthesis import Progress, fingerprint, generate_run
+from tsgan_jax.provenance import fingerprint
+from tsgan_jax.synthesis import Progress, generate_run
 from tsgan_jax.train.progress import Console
 from tsgan_jax.translators.api import Translator
 from tsgan_jax.translators.registry import translator as translator_of

@@ -9,13 +9,11 @@ import fcntl
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import jax
-
-import tsgan_jax
+from tsgan_jax import provenance
 from tsgan_jax.config import Config
 from tsgan_jax.configio import config_hash, dump_config, flatten
 from tsgan_jax.errors import UserError
@@ -138,10 +136,5 @@ def note_progress(run: Path, stage: str, images: int, step: int, total: int) -> 
 
 def versions() -> dict[str, str]:
     """Software and device that a stage is trained with."""
-    found = {"python": platform.python_version(), "tsgan_jax": tsgan_jax.__version__}
-    for package in ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # built from source, without metadata
-            found[package] = "unknown"
-    return {**found, "device": jax.devices()[0].device_kind}
+    packages = ("jaxlib", "flax", "optax", "orbax-checkpoint")
+    return {"python": platform.python_version(), **provenance.versions(), **{name: version(name) for name in packages}}

@@ -52,7 +52,7 @@ class Span:
 
 
 class Progress(Hook):
-    """Shows images/s and the time left, for the stage and for the whole command.
+    """Shows images/s, the time left for the stage and for the whole command, and the losses (the log has the rest).
 
     The rate is measured since the loop began, its first step (which compiles) left out.
     """
@@ -76,7 +76,7 @@ class Progress(Hook):
             line += f", {_rate(images / seconds)}, stage {spell((span.stage - done) / rate)} left"
             if span.overall > span.stage:
                 line += f", all {spell((span.overall - done) / rate)} left"
-        shown = ", ".join(f"{name} {value:.3g}" for name, value in moment.metrics.items() if name != "skipped")
+        shown = ", ".join(f"{name} {value:.3g}" for name, value in moment.metrics.items() if "loss" in name)
         if skipped := moment.metrics.get("skipped"):
             shown += f", {skipped:.0f} updates skipped"
         self._console.update(span.label, done / span.stage, f"{line} | {shown}")

@@ -1,0 +1,156 @@
+"""What a config comes to, before anything is prepared or trained: `bin/train --dry-run`."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from tsgan_jax.config import Config
+from tsgan_jax.errors import UserError
+from tsgan_jax.experiment import rundir
+from tsgan_jax.experiment.work import masks_work, translation_work
+from tsgan_jax.labels import NUM_CLASSES
+from tsgan_jax.masks.growth import Phase, plan
+from tsgan_jax.masks.learner import stylegan
+from tsgan_jax.train.checkpoint import size
+from tsgan_jax.train.learner import Learner
+from tsgan_jax.train.loop import skip_nonfinite
+from tsgan_jax.train.memory import peak_bytes
+from tsgan_jax.translators.registry import translator
+from tsgan_jax.types import MaskBatch, PairBatch
+
+LUNA16_TRAINING_SLICES = 949
+"""Four fifths of LUNA16's 1,186 nodules (section 4.1)."""
+
+
+def describe(config: Config, run: Path, stages: Sequence[str] = rundir.STAGES) -> str:
+    """The plan in lines: phases, steps, images, parameters, memory, disk.
+
+    Memory and the work (in PFLOP) are estimates.  Raises UserError for a config that training would refuse.
+    """
+    lines = [f"run directory   {run}{' (exists: resumed)' if (run / rundir.CONFIG).is_file() else ''}"]
+    lines += _data(config)
+    checkpoints = 0
+    if "masks" in stages:
+        text, one = _masks(config)
+        lines, checkpoints = lines + text, checkpoints + one
+    if "translation" in stages:
+        text, one = _translation(config)
+        lines, checkpoints = lines + text, checkpoints + one
+    if len(stages) > 1 and config.generation.count:
+        lines.append(f"generated set   {config.generation.count} images, truncation {config.generation.truncation:g}")
+    return "\n".join(lines + _disk(config, run, checkpoints, len(stages) > 1))
+
+
+def training_slices(config: Config) -> tuple[int, str]:
+    """(slices to train on, how that is known): from the prepared data, or an estimate."""
+    from tsgan_jax.data.luna16 import open_prepared
+    from tsgan_jax.data.pipeline import training_folds
+
+    try:
+        splits = open_prepared(config.data).info.splits
+        folds = [f"fold_{fold}" for fold in training_folds(config.data)]
+        return sum(splits[fold].num_examples for fold in folds if fold in splits), "prepared"
+    except UserError:
+        if config.data.root is None:
+            return config.data.phantom.patients * config.data.phantom.slices * 4 // 5, "about; not prepared yet"
+        return LUNA16_TRAINING_SLICES, "of the whole LUNA16; not prepared yet"
+
+
+def _data(config: Config) -> list[str]:
+    count, known = training_slices(config)
+    source = f"LUNA16 tree {config.data.root}" if config.data.root else "the chest phantom (no data.root given)"
+    return [
+        f"data            {source}, {config.data.resolution} px, test fold {config.data.test_fold}",
+        f"                {count} slices to train on ({known})",
+    ]
+
+
+def _masks(config: Config) -> tuple[list[str], int]:
+    """Lines, and bytes of a checkpoint."""
+    phases = plan(config.masks)
+    state = _state(stylegan(config.masks, phases[-1]))
+    work = sum(phase.images * masks_work(config.masks, phase.resolution) for phase in phases)
+    steps = sum(phase.images // phase.batch_size for phase in phases)
+    lines = [
+        "",
+        f"stage masks     {len(phases)} phases, {steps:,} steps, {phases[-1].end:,} images, "
+        f"about {work / 1e6:.3g} PFLOP",
+        f"                {_millions(state.gen.params)} generator, {_millions(state.critic.params)} critic parameters",
+        f"                memory about {_gigabytes(_masks_memory(config, phases))} in the widest phase",
+        "                  px         batch      steps       images",
+    ]
+    lines += [
+        f"                {phase.resolution:4d} {'fade  ' if phase.fade else 'stable'} {phase.batch_size:8d} "
+        f"{phase.images // phase.batch_size:10,d} {phase.images:12,d}"
+        for phase in phases
+    ]
+    return lines, size(state)
+
+
+def _masks_memory(config: Config, phases: tuple[Phase, ...]) -> int:
+    """Of the phases, the largest batch area needs most; fades need a little more than stable phases."""
+    widest = max(phases, key=lambda phase: (phase.resolution**2 * phase.batch_size, phase.fade))
+    learner = stylegan(config.masks, widest)
+    shape = (widest.batch_size, widest.resolution, widest.resolution, NUM_CLASSES)
+    return _memory(learner, MaskBatch(jax.ShapeDtypeStruct(shape, jnp.float32)))
+
+
+def _translation(config: Config) -> tuple[list[str], int]:
+    """Lines, and bytes of a checkpoint."""
+    chosen = config.translation
+    count, _ = training_slices(config)
+    method = translator(chosen, count)
+    learner = Learner(method.init, method.step)
+    state = _state(learner)
+    images, side = chosen.epochs * count, chosen.resolution
+    batch = PairBatch(
+        mask=jax.ShapeDtypeStruct((chosen.batch_size, side, side), jnp.uint8),
+        ct=jax.ShapeDtypeStruct((chosen.batch_size, side, side, 1), jnp.float32),
+    )
+    work = images * translation_work(chosen)
+    lines = [
+        "",
+        f"stage translation  {chosen.method}, {chosen.epochs} epochs, {-(-images // chosen.batch_size):,} steps, "
+        f"{images:,} images, about {work / 1e6:.3g} PFLOP",
+        f"                {_millions(state)} numbers in the state (networks, optimisers, frozen features)",
+        f"                memory about {_gigabytes(_memory(learner, batch))}",
+    ]
+    lines += [f"                {name}: {value}" for name, value in method.about.items()]
+    return lines, size(state)
+
+
+def _disk(config: Config, run: Path, checkpoints: int, generates: bool) -> list[str]:
+    """Checkpoints kept and one being written, and the set: three PNGs an image, which hardly compress below this."""
+    needed = checkpoints * (config.run.keep + 1)
+    if generates:
+        needed += int(config.generation.count * config.data.resolution**2 * 2.5)
+    existing = next(path for path in (run.absolute(), *run.absolute().parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    warning = "" if free > needed else "  NOT ENOUGH"
+    devices = jax.devices()
+    return [
+        "",
+        f"disk            about {_gigabytes(needed)} for the run, {_gigabytes(free)} free{warning}",
+        f"devices         {len(devices)} x {devices[0].device_kind}",
+    ]
+
+
+def _state(learner: Learner) -> Any:
+    return jax.eval_shape(learner.init, jax.random.key(0))
+
+
+def _memory(learner: Learner, batch: Any) -> int:
+    return peak_bytes(skip_nonfinite(learner.step), _state(learner), batch)
+
+
+def _millions(tree: Any) -> str:
+    count = sum(leaf.size for leaf in jax.tree.leaves(tree))
+    return f"{count / 1e6:.1f} M" if count >= 1e5 else f"{count:,}"
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
