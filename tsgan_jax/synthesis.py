@@ -5,6 +5,7 @@ image i under the key `fold_in(mask key, a)`, its CT uses `fold_in(CT key, i)`, 
 each CT alone.  So batch size, device count and interruptions change no pixel.
 """
 
+import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -42,7 +43,7 @@ Window = tuple[float, float]
 Draw = Callable[[int, list[int]], NDArray[np.uint8]]
 """(attempt, indices [n]) to masks [n, h, w]."""
 
-PNG_THREADS = 4
+PNG_THREADS = min(8, (os.cpu_count() or 1) + 2)
 
 
 @dataclass(frozen=True)

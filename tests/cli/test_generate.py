@@ -158,6 +158,20 @@ sys.exit(main(sys.argv[1:]))
 
 
 @pytest.mark.slow
+def test_the_number_of_devices_changes_nothing(run, tmp_path):
+    for devices in ("1", "4"):
+        arguments = ["--run", str(run), "--count", "10", "--batch-size", "8", "--out", str(tmp_path / devices)]
+        flags = f"--xla_force_host_platform_device_count={devices}"
+        subprocess.run(
+            [sys.executable, "-c", SLOW_SET, "fast", *arguments],
+            env={**os.environ, "XLA_FLAGS": flags},
+            check=True,
+            capture_output=True,
+        )
+    assert files(tmp_path / "1") == files(tmp_path / "4")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_a_killed_set_is_finished_to_the_same_bytes(run, tmp_path, signum, code):
     def command(pace, out):
