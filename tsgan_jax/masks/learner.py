@@ -7,6 +7,7 @@ own (NVlabs' order, A20); then the running means.
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from tsgan_jax import labels, losses
@@ -58,6 +59,23 @@ def moving_average(average: Params, params: Params, images: int, half_life: int)
     return jax.tree.map(lambda a, p: beta * a + (1.0 - beta) * p, average, params)
 
 
+def nodule_scale(factor: float) -> np.ndarray:
+    """float32 [6]: `factor` for the nodule class, 1 for the others."""
+    scale = np.ones(labels.NUM_CLASSES, np.float32)
+    scale[labels.NODULE] = factor
+    return scale
+
+
+def emphasise(shares: Array, weight: float) -> Array:
+    """Class shares [..., 6] with a nodule's share counted `weight` times, summing to 1 again.
+
+    Pooled to 32 px a nodule of the usual size is a fraction of one pixel and would hardly ever be sampled;
+    hard labels, as at the full resolution, are left as they are.
+    """
+    weighted = shares * nodule_scale(weight)
+    return weighted / weighted.sum(axis=-1, keepdims=True)
+
+
 def stylegan(config: MasksConfig, phase: Phase) -> Learner[MaskGanState, MaskBatch]:
     """The learner of one phase.
 
@@ -79,10 +97,13 @@ def stylegan(config: MasksConfig, phase: Phase) -> Learner[MaskGanState, MaskBat
         return synthesis.apply({"params": gen_params["synthesis"]}, ws, noise, alpha), first
 
     def shown(key: Key, shares: Array) -> Array:
-        """What the critic sees of class shares [n, r, r, 6]: a hard sample (A23), in [-1, 1]."""
+        """What the critic sees of class shares [n, r, r, 6]: a hard sample (A23), in [-1, 1], nodules by their contrast.
+
+        To a critic of slope 1 a class weighs as much as its pixels are many, and nodules are a thousandth of them.
+        """
         if config.discretisation == "gumbel":
             shares = sample_one_hot(key, shares, config.temperature)
-        return 2.0 * shares - 1.0
+        return (2.0 * shares - 1.0) * nodule_scale(config.nodule_contrast)
 
     def train_critic(
         state: MaskGanState, keys: tuple[Key, ...], real: Array, alpha: Array
@@ -153,7 +174,8 @@ def stylegan(config: MasksConfig, phase: Phase) -> Learner[MaskGanState, MaskBat
         keys = step_streams(state.key, state.step, *names)
         alpha = fade_alpha(phase, state.images_seen)
         n = batch.classes.shape[0]
-        real = soften(batch.classes, alpha) if phase.fade else batch.classes
+        real = emphasise(batch.classes, config.nodule_weight)
+        real = soften(real, alpha) if phase.fade else real
         critic, w, critic_log = train_critic(state, keys[:4], real, alpha)
         gen, gen_log = train_generator(state, critic, keys[4:], n, alpha)
         new = state.replace(  # type: ignore[attr-defined]

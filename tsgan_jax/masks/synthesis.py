@@ -6,6 +6,7 @@ from typing import Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from tsgan_jax.config import MasksConfig
 from tsgan_jax.labels import NUM_CLASSES
@@ -14,6 +15,9 @@ from tsgan_jax.nn.equalized import EqualizedConv
 from tsgan_jax.nn.resample import blur, fade, upsample
 from tsgan_jax.nn.style import StyleEpilogue
 from tsgan_jax.types import Array, Key
+
+TYPICAL_SHARES = np.array([0.43, 0.37, 0.09, 0.105, 0.004, 0.001], np.float32)
+"""Rough share of each class in slices through LUNA16's nodules: where an untrained head starts."""
 
 
 def channels(resolution: int, fmap_base: int, fmap_max: int) -> int:
@@ -73,7 +77,9 @@ class Synthesis(nn.Module):
 
     def _head(self, x: Array, r: int) -> Array:
         logits = EqualizedConv(NUM_CLASSES, size=1, gain=1.0, dtype=self.dtype, name=f"b{r}_torgb")(x)
-        return jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
+        # Without the offset every new head begins with a sixth of each class; pushed down from there, the nodule's
+        # share falls past the real one to nothing, where straight-through gradients no longer reach it.
+        return jax.nn.softmax(logits.astype(jnp.float32) + np.log(TYPICAL_SHARES), axis=-1)
 
 
 def synthesis_of(config: MasksConfig, phase: Phase) -> Synthesis:
