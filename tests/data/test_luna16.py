@@ -5,6 +5,8 @@ import multiprocessing
 import os
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -129,12 +131,25 @@ def test_another_resolution_or_recipe_is_another_dataset(
     assert prepare(config.model_copy(update={"resolution": 16}), workers=1).fresh
     source = tmp_path / "source" / "data"
     shutil.copytree(luna16._SOURCE, source)
-    shutil.copy(luna16._SOURCE.parent / "labels.py", source.parent)
+    for name in ("errors.py", "labels.py"):
+        shutil.copy(luna16._SOURCE.parent / name, source.parent)
     monkeypatch.setattr(luna16, "_SOURCE", source)
     assert prepare(config).directory == first.directory
     with (source / "slices.py").open("a") as stream:
         stream.write("\n")
     assert prepare(config, workers=1).directory != first.directory
+
+
+def test_all_code_that_prepares_is_in_the_recipe_and_none_of_it_is_heavy() -> None:
+    """What a worker imports decides what is stored; TensorFlow or JAX in each worker would cost its memory."""
+    program = "import sys, tsgan_jax.data.preparation; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    ours = {
+        name.removeprefix("tsgan_jax.") for name in loaded if name.startswith("tsgan_jax.") and name != "tsgan_jax.data"
+    }
+    recipe = {name.removeprefix("../") if "../" in name else f"data.{name}" for name in luna16._RECIPE}
+    assert {f"{name}.py" for name in ours} <= recipe
+    assert not {"tensorflow", "jax", "flax", "tensorflow_datasets"} & set(loaded)
 
 
 def die_while_writing(config: DataConfig) -> None:

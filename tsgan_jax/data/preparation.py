@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from tsgan_jax import labels
-from tsgan_jax.data import lungs
+from tsgan_jax.data.body import body_mask
+from tsgan_jax.data.lungs import segment
 from tsgan_jax.data.slices import StoredSlice, chosen_indices, labelled_slices, resample
 from tsgan_jax.data.verify import Case, Checked, Tree, Verdict, check_case
 from tsgan_jax.errors import UserError
@@ -46,9 +47,9 @@ def anatomy(checked: Checked, indices: Sequence[int]) -> np.ndarray:
     volume = checked.volume
     assert volume is not None
     if checked.lungs is None:
-        return lungs.segment(volume.hu, volume.spacing)[list(indices)]
+        return segment(volume.hu, volume.spacing)[list(indices)]
     given = checked.lungs[list(indices)]
-    body = np.stack([lungs.body_mask(volume.hu[k : k + 1], volume.spacing)[0] for k in indices])
+    body = np.stack([body_mask(volume.hu[k : k + 1], volume.spacing)[0] for k in indices])
     return np.where(given > 0, given, np.where(body, labels.BODY, labels.BACKGROUND)).astype(np.uint8)
 
 
