@@ -1,0 +1,34 @@
+"""PyTorch's worker: run as a script by an interpreter that has torch, which needs nothing else."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from serve import serve
+from torch_pix2pix import CLASSES, Pix2Pix, UNet
+from torch_stylegan import Generator, StyleGan
+
+
+def prepare(name: str, resolution: int, batch: int) -> tuple[Callable[[], None], int]:
+    """The step of a case."""
+    torch.manual_seed(0)
+    if name == "generate":
+        return generation(resolution, batch)
+    step = {"stylegan": StyleGan, "dl_pix2pix": Pix2Pix}[name](resolution, batch)
+    return step, step.trained()
+
+
+def generation(resolution: int, batch: int) -> tuple[Callable[[], None], int]:
+    """Latents to masks to images."""
+    masks, images = Generator(resolution, fade=False), UNet(resolution.bit_length() - 4)
+
+    @torch.inference_mode()
+    def run() -> None:
+        codes = masks.sample(batch, psi=0.7)
+        images(F.one_hot(codes, CLASSES).permute(0, 3, 1, 2).float().contiguous()).numpy()
+
+    return run, sum(p.numel() for net in (masks, images) for p in net.parameters())
+
+
+if __name__ == "__main__":
+    serve(prepare)

@@ -1,0 +1,27 @@
+"""A compiled training step that can be called again and again."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from tsgan_jax.train.loop import compile_step
+from tsgan_jax.train.mesh import data_mesh, place
+
+
+def stepper(learner: Any, state: Any, batch: Any, batch_size: int) -> Callable[[], None]:
+    """Calls of it train `state` on `batch`, as the training loop would, and return when the step is done."""
+    mesh = data_mesh(batch_size)
+    step = compile_step(learner, mesh)
+    held = [place(state, mesh)]
+
+    def run() -> None:
+        held[0], metrics = step(held[0], batch)
+        jax.block_until_ready((held[0], metrics))
+
+    return run
+
+
+def parameter_count(params: Any) -> int:
+    """Numbers in a tree of parameters."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
