@@ -32,7 +32,10 @@ __all__ = ["Spacing", "body_mask", "segment"]
 
 _AIRWAY_HU = (-820.0, -900.0, -600.0)
 """Upper limits tried in turn: the usual one, one that parts a bronchus from lung, one for a blurred or narrow one."""
-_CLOSING_MM = 4.5
+_BEHIND_LUNGS_MM = 25.0
+"""Airways lie no farther behind the centre of all air: beyond are streaks of metal and thin ends of a lung."""
+_CLOSING_MM = 7.0
+"""Radius that takes vessels, and nodules at the pleura, into the lung."""
 _LARGEST_HOLE_MM2 = 900.0
 """A ring of lung round more than LUNA16's largest nodules (33 mm) is lung round the dome of the liver."""
 _SLAB_MM = 60.0
@@ -99,14 +102,18 @@ def _airway(hu: np.ndarray, body: np.ndarray, middle: float, width: float, mm: f
     found = np.zeros_like(body)
     rows = np.flatnonzero(body.any(1))
     top, height = rows[0], rows[-1] - rows[0] + 1
+    air_rows = np.nonzero(body & (hu < TISSUE_HU))[0]
+    hindmost = (float(air_rows.mean()) if len(air_rows) else 0.0) + _BEHIND_LUNGS_MM / mm
     margin = int(5 / mm) + 2
     for limit in _AIRWAY_HU:
         labels, _ = ndimage.label(body & (hu < limit))
         for index, (rows_of, columns_of) in enumerate(ndimage.find_objects(labels), 1):
             box_mm2 = (rows_of.stop - rows_of.start) * (columns_of.stop - columns_of.start) * mm * mm
             x = 0.5 * (columns_of.start + columns_of.stop)
-            y = (0.5 * (rows_of.start + rows_of.stop) - top) / height
-            if not 30 <= box_mm2 <= 2500 or abs(x - middle) > 0.13 * width or not 0.18 < y < 0.72:
+            y = 0.5 * (rows_of.start + rows_of.stop)
+            if not 30 <= box_mm2 <= 2500 or abs(x - middle) > 0.13 * width:
+                continue
+            if y > hindmost or not 0.18 < (y - top) / height < 0.72:
                 continue
             around = (_widen(rows_of, margin), _widen(columns_of, margin))
             piece = labels[around] == index
