@@ -12,6 +12,7 @@ three layouts.  The two published trainings are different networks and want diff
 
 import hashlib
 import re
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -113,7 +114,7 @@ def load_vgg19(path: Path, layers: Sequence[str]) -> Vgg19:
     read, kind = readers[path.suffix]
     try:
         lookup = read(path)
-    except (OSError, ValueError, RuntimeError, EOFError) as error:
+    except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: cannot be read as VGG-19 weights ({error}); fetch the file again") from error
     needed = CONVS[: _depth(layers)]
     missing = [f"conv{b}_{c}" for b, c in needed if (b, c) not in lookup]

@@ -11,6 +11,7 @@ from tsgan_jax.config import DLPix2PixConfig
 from tsgan_jax.errors import UserError
 from tsgan_jax.labels import NUM_CLASSES
 from tsgan_jax.nn import vgg
+from tsgan_jax.nn.layers import initialise
 from tsgan_jax.nn.local_importance import MIN_SIZE
 from tsgan_jax.nn.patch_critic import PatchCritic
 from tsgan_jax.train.keys import step_streams, stream
@@ -42,15 +43,15 @@ def dl_pix2pix(config: DLPix2PixConfig, images_per_epoch: int) -> Translator[Adv
     def init(key: Key) -> Adversarial:
         size, classes = config.resolution, NUM_CLASSES
         mask = jnp.zeros((1, size, size, classes))
-        generator = nets.generator.init(stream(key, "generator"), mask, jax.random.split(key, 1))
-        critic = nets.critic.init(stream(key, "critic"), jnp.zeros((1, size, size, classes + 1)))
+        generator = initialise(nets.generator, stream(key, "generator"), mask, jax.random.split(key, 1))
+        critic = initialise(nets.critic, stream(key, "critic"), jnp.zeros((1, size, size, classes + 1)))
         tx = adam(0.0, config.adam_betas)
         return Adversarial(
             step=jnp.zeros((), jnp.int32),
             images_seen=jnp.zeros((), jnp.int32),
             key=key,
-            generator=new_player(tx, generator["params"]),
-            critic=new_player(tx, critic["params"]),
+            generator=new_player(tx, generator),
+            critic=new_player(tx, critic),
             frozen=jax.tree.map(jnp.array, features.params) if features else None,
         )
 
