@@ -38,6 +38,8 @@ _CLOSING_MM = 7.0
 """Radius that takes vessels, and nodules at the pleura, into the lung."""
 _LARGEST_HOLE_MM2 = 900.0
 """A ring of lung round more than LUNA16's largest nodules (33 mm) is lung round the dome of the liver."""
+_BULLA_MM2 = 1500.0
+"""Bowel gas seldom has more in one slice."""
 _SLAB_MM = 60.0
 """Below this depth a volume may hold parts of one lung that meet only outside it."""
 _BOX_2D = np.ones((3, 3), bool)
@@ -176,7 +178,12 @@ def _lung_air(planes: list[_Plane], airway: np.ndarray, dz: float) -> np.ndarray
         least = max(500.0, share * float(volumes.max()))
     keep = volumes > least
     boxes = ndimage.find_objects(labels)
+    # In a slice with an airway, thus above the stomach, large dark air behind that airway is an emphysematous lung.
+    front = float(np.nonzero(airway)[1].mean()) + 10.0 / mm if len(planes) == 1 and airway.any() else np.inf
     for index in np.flatnonzero(keep):
+        rows = boxes[index - 1][1]
+        if 0.5 * (rows.start + rows.stop) > front and volumes[index] > _BULLA_MM2 * dz:
+            continue
         keep[index] = not _is_gas(planes, labels, int(index), boxes[index - 1])
     return keep[labels]
 
