@@ -17,7 +17,7 @@ from tsgan_jax.types import Array, Key
 
 def interpolate(key: Key, real: Array, fake: Array) -> Array:
     """x-hat of Eq. 1: for every example [n, ...] a uniformly drawn point between its real and its fake."""
-    u = jax.random.uniform(key, (real.shape[0],) + (1,) * (real.ndim - 1), real.dtype)
+    u = jax.random.uniform(key, real.shape[:1], real.dtype).reshape(-1, *[1] * (real.ndim - 1))
     return real + u * (fake - real)
 
 

@@ -28,7 +28,7 @@ def test_classes_are_drawn_in_proportion():
 
 def test_gradient_is_that_of_the_soft_sample():
     weight = jax.random.normal(jax.random.key(2), SHARES.shape)
-    gumbel = jax.random.gumbel(KEY, SHARES.shape)
+    gumbel = jax.random.gumbel(KEY, (SHARES.size,)).reshape(SHARES.shape)
 
     def soft(shares):
         return (weight * jax.nn.softmax((jnp.log(shares + EPSILON) + gumbel) / 0.7, axis=-1)).sum()
