@@ -1,6 +1,6 @@
 """A learner small enough to train in milliseconds, and a program that trains it in a process of its own.
 
-    python toy.py DIRECTORY UNTIL_IMAGES [SECONDS_A_STEP]
+python toy.py DIRECTORY UNTIL_IMAGES [SECONDS_A_STEP]
 """
 
 import sys

@@ -40,7 +40,11 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         from tsgan_jax.experiment.plan import describe
 
-        print(describe(config, run, ("masks", "translation") if arguments.stage == "all" else (arguments.stage,)))
+        stages = ("masks", "translation") if arguments.stage == "all" else (arguments.stage,)
+        text, problem = describe(config, run, stages)
+        print(text)
+        if problem:
+            raise UserError(problem)
         return 0
     from tsgan_jax.experiment import train
 

@@ -26,23 +26,27 @@ LUNA16_TRAINING_SLICES = 949
 """Four fifths of LUNA16's 1,186 nodules (section 4.1)."""
 
 
-def describe(config: Config, run: Path, stages: Sequence[str] = rundir.STAGES) -> str:
-    """The plan in lines: phases, steps, images, parameters, memory, disk.
+def describe(config: Config, run: Path, stages: Sequence[str] = rundir.STAGES) -> tuple[str, str | None]:
+    """The plan in lines: phases, steps, images, parameters, memory, disk; and what training would refuse, if anything.
 
-    Memory and the work (in PFLOP) are estimates.  Raises UserError for a config that training would refuse.
+    Memory and the work (in PFLOP) are estimates.
     """
     lines = [f"run directory   {run}{' (exists: resumed)' if (run / rundir.CONFIG).is_file() else ''}"]
     lines += _data(config)
-    checkpoints = 0
+    checkpoints, problem = 0, None
     if "masks" in stages:
         text, one = _masks(config)
         lines, checkpoints = lines + text, checkpoints + one
     if "translation" in stages:
-        text, one = _translation(config)
-        lines, checkpoints = lines + text, checkpoints + one
+        try:
+            text, one = _translation(config)
+            lines, checkpoints = lines + text, checkpoints + one
+        except UserError as error:
+            problem = str(error)
+            lines += ["", f"stage translation  {config.translation.method}: cannot be trained as the config stands"]
     if len(stages) > 1 and config.generation.count:
         lines.append(f"generated set   {config.generation.count} images, truncation {config.generation.truncation:g}")
-    return "\n".join(lines + _disk(config, run, checkpoints, len(stages) > 1))
+    return "\n".join(lines + _disk(config, run, checkpoints, len(stages) > 1)), problem
 
 
 def training_slices(config: Config) -> tuple[int, str]:

@@ -57,7 +57,7 @@ def check_config(run: Path, config: Config, allowed: Sequence[str] = ()) -> None
     for stage in STAGES:
         if (run / stage / MANIFEST).is_file() and any((run / stage / "checkpoints").glob(f"*/{MANIFEST}")):
             trained, asked = read_json(run / stage / MANIFEST)["settings"], settings(config, stage)
-            keys = [key for key in (*trained, *(asked.keys() - trained.keys())) if trained.get(key) != asked.get(key)]
+            keys = [key for key in dict.fromkeys([*trained, *asked]) if trained.get(key) != asked.get(key)]
             differences[stage] = {key: (trained.get(key), asked.get(key)) for key in keys}
     refused = [
         f"  {key}: trained with {old!r}, now {new!r}  (stage {stage})"

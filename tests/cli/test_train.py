@@ -1,0 +1,103 @@
+"""bin/train's front: arguments, messages, exit codes.  Training itself is tests/experiment's."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tsgan_jax.cli import train as command
+from tsgan_jax.errors import UserError
+from tsgan_jax.train.loop import Interrupted
+
+SMALL = """\
+data: {phantom: {patients: 10, slices: 1, size: 64}, resolution: 16}
+masks: {z_dim: 8, w_dim: 8, mapping_layers: 1, fmap_base: 32, fmap_max: 8, steps_per_resolution: 4}
+translation: {epochs: 2, decay_start: 1, num_downs: 2, generator_width: 4, critic_width: 4, critic_layers: 1,
+              lia: off, dwmh: off, perceptual: off}
+"""
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "small.yaml"
+    path.write_text(SMALL)
+    return str(path)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """What the experiment is asked for, instead of training."""
+    import tsgan_jax.experiment as experiment
+
+    seen = []
+    monkeypatch.setattr(experiment, "train", lambda *arguments: seen.append(arguments))
+    return seen
+
+
+def test_hands_over_what_was_asked(config, calls, capsys):
+    options = ["--stage", "masks", "--allow-config-change", "masks.batch_size", "--allow-config-change", "seed"]
+    assert command.main(["--config", config, *options, "seed=7", "translation.epochs=5"]) == 0
+    ((chosen, run, _, stage, allowed),) = calls
+    assert (chosen.seed, chosen.translation.epochs) == (7, 5)
+    assert (run, stage, allowed) == (Path("runs/small"), "masks", ["masks.batch_size", "seed"])
+    assert "done: runs/small" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["masks.learning_rat=1"], "did you mean 'learning_rate'?"),
+        (["masks.learning_rate=fast"], "masks.learning_rate"),
+    ],
+)
+def test_mistakes_are_one_message_and_exit_code_2(config, calls, capsys, arguments, message):
+    assert command.main(["--config", config, *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and message in error and "Traceback" not in error
+    assert not calls
+
+
+def test_missing_config_file(calls, capsys, tmp_path):
+    assert command.main(["--config", str(tmp_path / "none.yaml")]) == 2
+    assert "no such config file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "fault, code, message",
+    [
+        (UserError("data.root: no"), 2, "error: data.root: no"),
+        (Interrupted(signal.SIGTERM), 143, "SIGTERM: saved in runs/small"),
+        (Interrupted(signal.SIGINT), 130, "SIGINT: saved in runs/small"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_exit_codes(config, monkeypatch, capsys, fault, code, message):
+    import tsgan_jax.experiment as experiment
+
+    def stop(*arguments):
+        raise fault
+
+    monkeypatch.setattr(experiment, "train", stop)
+    assert command.main(["--config", config]) == code
+    assert message in capsys.readouterr().err
+
+
+def test_dry_run_prints_the_plan_and_touches_nothing(config, calls, capsys, tmp_path):
+    before = sorted(tmp_path.iterdir())
+    assert command.main(["--config", config, "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    # 4 steps at each of 4, 8, 16 px; half of them fade at 8 and 16.
+    assert "stage masks     5 phases, 12 steps, 192 images" in out
+    assert "16 fade         16          2           32" in out
+    assert "8 slices to train on (about; not prepared yet)" in out
+    assert "dl_pix2pix, 2 epochs, 16 steps, 16 images" in out
+    assert "memory about" in out and "disk" in out
+    assert not calls and sorted(tmp_path.iterdir()) == before
+
+
+def test_dry_run_shows_the_plan_of_a_config_that_lacks_a_file(config, capsys):
+    assert command.main(["--config", config, "--dry-run", "translation.perceptual=on"]) == 2
+    shown = capsys.readouterr()
+    assert "stage masks     5 phases" in shown.out and "cannot be trained as the config stands" in shown.out
+    assert "translation.vgg_weights" in shown.err

@@ -1,0 +1,125 @@
+"""A run directory holds one experiment, trained by one process."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tsgan_jax.config import Config
+from tsgan_jax.configio import load_config
+from tsgan_jax.errors import UserError
+from tsgan_jax.experiment import rundir
+
+
+def changed(**sections):
+    return Config.model_validate({"data": {"resolution": 64}, **sections})
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run whose stage masks has a checkpoint and whose stage translation has only begun."""
+    config = changed()
+    rundir.check_config(tmp_path, config)
+    for stage in rundir.STAGES:
+        rundir.begin_stage(tmp_path, config, stage, 100, {"slices_sha256": "abc"}, [])
+    saved = tmp_path / "masks" / "checkpoints" / "7"
+    saved.mkdir(parents=True)
+    (saved / rundir.MANIFEST).write_text("{}")
+    return tmp_path
+
+
+def manifest(run, stage):
+    return json.loads((run / stage / rundir.MANIFEST).read_text())
+
+
+def test_config_is_kept_resolved(run):
+    assert load_config(run / "config.yaml") == changed()
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {},
+        {"run": {"save_minutes": 1.0, "keep": 5}},
+        {"generation": {"count": 3}},
+        {"data": {"resolution": 64, "root": "/elsewhere", "prepared": "there"}},
+        {"translation": {"method": "dl_pix2pix", "epochs": 150}},  # nothing of stage 2 is trained
+    ],
+)
+def test_changes_without_effect_on_trained_stages_are_accepted(run, sections):
+    rundir.check_config(run, changed(**sections))
+    assert load_config(run / "config.yaml") == changed(**sections)
+
+
+@pytest.mark.parametrize(
+    "sections, key, old, new",
+    [
+        ({"masks": {"learning_rate": 0.5}}, "masks.learning_rate", "0.002", "0.5"),
+        ({"masks": {"batch_size": {**Config().masks.batch_size, 32: 4}}}, "masks.batch_size.32", "16", "4"),
+        ({"seed": 3}, "seed", "0", "3"),
+        ({"data": {"resolution": 64, "test_fold": 2}}, "data.test_fold", "0", "2"),
+    ],
+)
+def test_change_of_a_trained_stage_is_refused_with_the_difference(run, sections, key, old, new):
+    with pytest.raises(UserError) as refusal:
+        rundir.check_config(run, changed(**sections))
+    assert f"{key}: trained with {old}, now {new}" in str(refusal.value)
+    assert f"--allow-config-change {key}" in str(refusal.value)
+    assert load_config(run / "config.yaml") == changed()
+
+
+def test_allowed_change_is_taken_and_recorded(run):
+    config = changed(masks={"learning_rate": 0.5})
+    rundir.check_config(run, config, ["masks.learning_rate"])
+    assert manifest(run, "masks")["changes"] == [
+        {"key": "masks.learning_rate", "from": 0.002, "to": 0.5, "images_seen": 0}
+    ]
+    rundir.check_config(run, config)
+    with pytest.raises(UserError):
+        rundir.check_config(run, changed())
+
+
+def test_a_section_allows_its_keys_and_no_others(run):
+    config = changed(masks={"learning_rate": 0.5}, seed=1)
+    with pytest.raises(UserError) as refusal:
+        rundir.check_config(run, config, ["masks"])
+    assert "seed: trained with 0, now 1" in str(refusal.value)
+    assert "masks.learning_rate" not in str(refusal.value)
+
+
+def test_other_data_under_the_same_config_is_refused(run):
+    with pytest.raises(UserError, match="was trained with slices_sha256 'abc', now it is 'xyz'"):
+        rundir.begin_stage(run, changed(), "masks", 100, {"slices_sha256": "xyz"}, [])
+    rundir.begin_stage(run, changed(), "masks", 100, {"slices_sha256": "xyz"}, ["slices_sha256"])
+    assert manifest(run, "masks")["slices_sha256"] == "xyz"
+
+
+def test_progress_is_noted(run):
+    rundir.note_progress(run, "masks", 60, 15, total=100)
+    assert (manifest(run, "masks")["images_seen"], manifest(run, "masks")["finished"]) == (60, False)
+    rundir.note_progress(run, "masks", 100, 25, total=100)
+    assert manifest(run, "masks")["finished"]
+
+
+def test_second_trainer_is_refused_until_the_first_ends(tmp_path):
+    hold = (
+        "import sys, time; from pathlib import Path; from tsgan_jax.experiment.rundir import locked\n"
+        "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"
+    )
+    other = subprocess.Popen([sys.executable, "-c", hold, tmp_path], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match="another process is training here"), rundir.locked(tmp_path):
+            pass
+    finally:
+        other.kill()
+        other.wait()
+    with rundir.locked(tmp_path):
+        pass
+
+
+def test_run_directory_that_is_a_file(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be used as a run directory"), rundir.locked(tmp_path / "file"):
+        pass
