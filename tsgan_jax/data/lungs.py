@@ -1,56 +1,39 @@
 """Body, lungs and trachea from Hounsfield units, for scans that have no mask of their own.
 
-Classical steps only (FACTS 9): the body from tissue, air inside it, the airway near the middle, the lungs by size
-and texture of their air, and one seam of least lung per slice that parts right from left.  A slice is examined in
-its own plane; which air belongs to the lungs, and what is airway, is decided in 3-D where there is more than one.
+Classical steps only (FACTS 9): body from tissue, air inside it, the airway near the middle, the lungs by size and
+texture, and one seam of least air per slice that parts right from left.  A slice is examined in its own plane; which
+air belongs to the lungs, and what is airway, is decided in 3-D where there is more than one slice.
 
-Array order is [z, y, x] with x rising to the patient's left, y to the back, z to the head; lengths are in mm.
+Array index order is [z, y, x] with x rising to the patient's left, y to the back, z to the head; lengths are in mm.
+Work is done on pixels of about 1 mm (means of f x f blocks), edges are then put back on the scan's own pixels.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
-from tsgan_jax.data.body import (
-    FREE_GAS_HU,
-    TISSUE_HU,
-    Spacing,
-    body_mask,
-    body_outline,
-    clip,
-    close,
-    coarse,
-    dilate,
-    erode,
-    refine,
-    working_grid,
-)
 from tsgan_jax.labels import BODY, LEFT_LUNG, RIGHT_LUNG, TRACHEA
 
-__all__ = ["Spacing", "body_mask", "segment"]
+TISSUE_HU = -400.0
+"""Half way between lung and tissue, so that a blurred wall keeps its place."""
+AIRWAY_HU = (-820.0, -900.0, -600.0)
+"""Levels at which the airway is looked for: one or another parts it from lung that lies against it."""
+OUTSIDE_HU = -935.0
+"""Air at the picture's edge that is denser than this on average is lung cut open, not the room."""
+CLOSING_MM = 4.5
+"""Radius of the disc that closes the lungs over vessels at their edge."""
+HOLE_MM2 = 1000.0
+"""Largest hole that is filled: a nodule of LUNA16 (up to 36 mm across), not the dome of the diaphragm."""
 
-_AIRWAY_HU = (-820.0, -900.0, -600.0)
-"""Upper limits tried in turn: the usual one, one that parts a bronchus from lung, one for a blurred or narrow one."""
-_BEHIND_LUNGS_MM = 25.0
-"""Airways lie no farther behind the centre of all air: beyond are streaks of metal and thin ends of a lung."""
-_CLOSING_MM = 7.0
-"""Radius that takes vessels, and nodules at the pleura, into the lung."""
-_LARGEST_HOLE_MM2 = 900.0
-"""A ring of lung round more than LUNA16's largest nodules (33 mm) is lung round the dome of the liver."""
-_BULLA_MM2 = 1500.0
-"""Bowel gas seldom has more in one slice."""
-_SLAB_MM = 60.0
-"""Below this depth a volume may hold parts of one lung that meet only outside it."""
-_BOX_2D = np.ones((3, 3), bool)
+Spacing = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class _Plane:
-    """What a slice alone says, on the working grid [h, w].
-
-    hu: float32; body, air, airway: bool; middle: x of the patient's middle, px; width: the body's, px; mm: pixel.
-    """
+    """What a slice alone says.  hu: float32, body, air, airway: bool, all [h, w]; middle: x of the patient's middle in
+    pixels; width: the body's in pixels; mm: pixel size."""
 
     hu: np.ndarray
     body: np.ndarray
@@ -62,19 +45,16 @@ class _Plane:
 
 
 def segment(hu: np.ndarray, spacing: Spacing) -> np.ndarray:
-    """Classes 0 to 4 (labels.py; no nodules) of a whole scan, a slab of it or one slice.
+    """Classes 0 to 4 (labels.py, no nodules) of a whole scan, a slab of it or one slice.
 
-    hu: [z, h, w] HU, padding of any value below air allowed; spacing: mm, z y x.  Returns uint8 [z, h, w].  Lungs
-    are solid: vessels and nodules inside them are lung.  A slice without lungs holds body only.
-    Raises ValueError on another number of axes or a spacing that is not positive.
+    hu: [z, h, w] HU, any padding below air; spacing: mm, z y x.  Returns uint8 [z, h, w].  Lungs are solid: vessels
+    and nodules inside them are lung.  A slice without lungs holds body only.
     """
-    factor, mm = working_grid(hu, spacing)
-    out = np.zeros(hu.shape, np.uint8)
-    if not len(hu):
-        return out
-    planes = [_examine(coarse(clip(plane), factor, mm), mm) for plane in hu]
+    fine, f, mm = _prepare(hu, spacing)
+    planes = [_examine(_smooth(_coarse(plane, f), mm), mm) for plane in fine]
     airway = _linked_airway(planes, spacing[0])
     lung = _lung_air(planes, airway, spacing[0])
+    out = np.zeros(hu.shape, np.uint8)
     seam = None
     for k, plane in enumerate(planes):
         labels = np.where(plane.body, np.uint8(BODY), np.uint8(0))
@@ -82,174 +62,336 @@ def segment(hu: np.ndarray, spacing: Spacing) -> np.ndarray:
             seam = _seam(plane, lung[k], seam)
             _paint_lungs(labels, plane, lung[k], airway[k], seam)
         labels[airway[k]] = TRACHEA
-        out[k] = refine(labels, clip(hu[k]), factor, spacing)
+        out[k] = _refine(labels, fine[k], f, spacing)
     return out
 
 
+def body_mask(hu: np.ndarray, spacing: Spacing) -> np.ndarray:
+    """The patient without table and blankets, inner air filled.  hu: [z, h, w]; spacing: mm, z y x; bool [z, h, w]."""
+    fine, f, mm = _prepare(hu, spacing)
+    out = np.zeros(hu.shape, bool)
+    for k, plane in enumerate(fine):
+        body = _body(_smooth(_coarse(plane, f), mm), mm)
+        out[k] = _refine(body.astype(np.uint8), plane, f, spacing) > 0
+    return out
+
+
+def _prepare(hu: np.ndarray, spacing: Spacing) -> tuple[np.ndarray, int, float]:
+    """HU without padding (int16), the side of a block in pixels, and in mm."""
+    if hu.ndim != 3:
+        raise ValueError(f"hu has shape {hu.shape}, expected [z, h, w]")
+    f = max(1, int(1.65 / max(spacing[1], spacing[2])))
+    return np.clip(hu, -1024, 600).astype(np.int16), f, f * math.sqrt(spacing[1] * spacing[2])
+
+
+def _coarse(plane: np.ndarray, f: int) -> np.ndarray:
+    h, w = plane.shape
+    padded = np.pad(plane, ((0, -h % f), (0, -w % f)), mode="edge").astype(np.float32)
+    return padded.reshape(padded.shape[0] // f, f, padded.shape[1] // f, f).mean((1, 3))
+
+
+def _smooth(plane: np.ndarray, mm: float) -> np.ndarray:
+    return ndimage.gaussian_filter(plane, 0.8 / mm)
+
+
 def _examine(hu: np.ndarray, mm: float) -> _Plane:
-    body = body_outline(hu, mm)
+    body = _body(hu, mm)
     air = body & (hu < TISSUE_HU)
-    mass = body.sum(0)
-    columns = np.flatnonzero(mass)
+    columns = np.flatnonzero(body.any(0))
     if not len(columns):
         return _Plane(hu, body, air, air, hu.shape[1] / 2, 0.0, mm)
-    centroid = float(mass @ np.arange(len(mass))) / float(mass.sum())
-    middle = 0.5 * centroid + 0.25 * float(columns[0] + columns[-1])
+    mass = body.sum(0)
+    centroid = float((mass * np.arange(len(mass))).sum() / mass.sum())
+    middle = 0.25 * (columns[0] + columns[-1]) + 0.5 * centroid
     width = float(columns[-1] - columns[0] + 1)
-    return _Plane(hu, body, air, _airway(hu, body, middle, width, mm), middle, width, mm)
+    return _Plane(hu, body, air, _airway(hu, body, air, middle, width, mm), middle, width, mm)
 
 
-def _airway(hu: np.ndarray, body: np.ndarray, middle: float, width: float, mm: float) -> np.ndarray:
+def _body(hu: np.ndarray, mm: float) -> np.ndarray:
+    """The largest thick piece of tissue with its holes filled; what is thinner than 12 mm and sticks out is cut."""
+    tissue = hu > TISSUE_HU
+    thin, thick = max(1, round(2 / mm)), max(2, round(6 / mm))
+    core = _largest(_shrink(tissue, thin))
+    if not core.any():
+        return core
+    filled = _fill(tissue & _grow(core, thin + 1), hu, mm)
+    return _largest(_grow(_shrink(filled, thick), thick))
+
+
+def _fill(skin: np.ndarray, hu: np.ndarray, mm: float) -> np.ndarray:
+    """Fills holes, and lungs that a narrow field of view cuts open at the picture's edge."""
+    closed = np.pad(skin, 1)
+    depth = max(1, round(4 / mm))
+    for side in range(4):
+        ring = np.rot90(closed, side)[0, 1:-1]
+        strip = np.rot90(hu, side)[:depth].mean(0)
+        on = np.flatnonzero(np.rot90(skin, side)[0])
+        for a, b in zip(on[:-1], on[1:], strict=True):
+            if b - a > 1 and strip[a + 1 : b].mean() > OUTSIDE_HU:
+                ring[a + 1 : b] = True
+    return _fill_holes(closed)[1:-1, 1:-1]
+
+
+def _airway(hu: np.ndarray, body: np.ndarray, air: np.ndarray, middle: float, width: float, mm: float) -> np.ndarray:
     """Trachea and main bronchi: compact dark air near the middle with a wall of tissue round it, bool [h, w]."""
     found = np.zeros_like(body)
-    rows = np.flatnonzero(body.any(1))
-    top, height = rows[0], rows[-1] - rows[0] + 1
-    air_rows = np.nonzero(body & (hu < TISSUE_HU))[0]
-    hindmost = (float(air_rows.mean()) if len(air_rows) else 0.0) + _BEHIND_LUNGS_MM / mm
-    margin = int(5 / mm) + 2
-    for limit in _AIRWAY_HU:
-        labels, _ = ndimage.label(body & (hu < limit))
-        for index, (rows_of, columns_of) in enumerate(ndimage.find_objects(labels), 1):
-            box_mm2 = (rows_of.stop - rows_of.start) * (columns_of.stop - columns_of.start) * mm * mm
-            x = 0.5 * (columns_of.start + columns_of.stop)
-            y = 0.5 * (rows_of.start + rows_of.stop)
-            if not 30 <= box_mm2 <= 2500 or abs(x - middle) > 0.13 * width:
+    top, bottom = _airway_rows(body, air, mm)
+    left, right = max(0, int(middle - 0.2 * width)), int(middle + 0.2 * width) + 1
+    window = (slice(top, bottom), slice(left, right))
+    for limit in AIRWAY_HU:
+        labels, _ = ndimage.label(body[window] & (hu[window] < limit))
+        for index, box in enumerate(ndimage.find_objects(labels), 1):
+            sides = [(s.stop - s.start) * mm for s in box]
+            cut = any(s.start == 0 or s.stop == n for s, n in zip(box, labels.shape, strict=True))
+            if cut or sides[0] * sides[1] < 40 or max(sides) > 60:
                 continue
-            if y > hindmost or not 0.18 < (y - top) / height < 0.72:
-                continue
-            around = (_widen(rows_of, margin), _widen(columns_of, margin))
-            piece = labels[around] == index
-            if _is_airway(piece, hu[around], box_mm2, mm):
-                found[around] |= dilate(piece, 1.5, mm) & (hu[around] < TISSUE_HU)
+            near = tuple(slice(max(0, s.start - 5), s.stop + 5) for s in box)
+            piece = labels[near] == index
+            off_middle = abs(left + 0.5 * (box[1].start + box[1].stop) - middle) / width
+            outside = ndimage.distance_transform_edt(~piece) * mm
+            if _is_lumen(hu[window][near], piece, outside, off_middle, mm):
+                found[window][near] |= (outside < 2.0) & (hu[window][near] < TISSUE_HU)
     return found
 
 
-def _widen(extent: slice, margin: int) -> slice:
-    return slice(max(0, extent.start - margin), extent.stop + margin)
+def _is_lumen(hu: np.ndarray, piece: np.ndarray, outside: np.ndarray, off_middle: float, mm: float) -> bool:
+    """Whether a dark piece is a section of trachea or main bronchus: its area, how well tissue walls it, how dark it
+    is, how near the middle (off_middle: share of the body's width).  outside: mm from the piece."""
+    area = piece.sum() * mm * mm
+    walled = (hu[(outside > 1.5) & (outside < 3.5)] > -500).mean()
+    median = np.median(hu[piece])
+    clear = median < -930 and walled > 0.55 and off_middle < 0.17
+    blurred = hu[piece].min() < -900 and walled > 0.8 and off_middle < (0.1 if area > 100 else 0.17)
+    return bool(40 < area < 900 and (clear or blurred) and _fills_box(piece))
 
 
-def _is_airway(piece: np.ndarray, hu: np.ndarray, box_mm2: float, mm: float) -> bool:
-    """Whether a piece of air [h, w] has an airway's size (40 to 900 mm2), compactness, darkness and wall."""
-    area = float(piece.sum()) * mm * mm
-    if not 40 < area < 900 or area < 0.5 * box_mm2 or hu[piece].min() > -880:
-        return False
-    wall = dilate(piece, 4.0, mm) & ~dilate(piece, 2.0, mm)
-    return float((hu[wall] > -500).mean()) > 0.75
+def _fills_box(piece: np.ndarray) -> bool:
+    y, x = np.nonzero(piece)
+    return bool(len(y) > 0.38 * (np.ptp(y) + 1) * (np.ptp(x) + 1))
+
+
+def _airway_rows(body: np.ndarray, air: np.ndarray, mm: float) -> tuple[int, int]:
+    """Rows that may hold the airway: inside the body, and behind the front of the lungs unless these are apices."""
+    rows = np.flatnonzero(body.any(1))
+    height = rows[-1] - rows[0] + 1
+    top, bottom = rows[0] + int(0.15 * height), rows[0] + int(0.75 * height)
+    labels, _ = ndimage.label(air)
+    large = np.bincount(labels.ravel()) * mm * mm > 900
+    large[0] = False
+    lung = np.flatnonzero(large[labels].any(1))
+    if len(lung) and (lung[-1] - lung[0]) * mm > 120:
+        top = max(top, lung[0] + int(0.08 * (lung[-1] - lung[0])))
+    return top, bottom
 
 
 def _linked_airway(planes: list[_Plane], dz: float) -> np.ndarray:
-    """The candidates of the slices that form one tree, bool [z, h, w]; of a single slice, all of them.
+    """Which candidates are airway, bool [z, h, w].
 
-    The longest candidate along z is the trachea; others belong to it when they come within 20 mm of it.
+    One slice: those with lung on either hand.  A volume: the candidates that form its longest tube, and other tubes
+    of 8 mm or more that begin no lower than 40 mm under it (gas in the belly forms tubes as well).
     """
-    candidates = np.stack([p.airway for p in planes])
-    if len(planes) == 1 or not candidates.any():
-        return candidates
-    labels, _ = ndimage.label(candidates, np.ones((3, 3, 3), bool))
-    boxes = ndimage.find_objects(labels)
-    lengths = [(box[0].stop - box[0].start) * dz for box in boxes]
-    trunk = int(np.argmax(lengths))
-    if lengths[trunk] < min(15.0, 0.6 * len(planes) * dz):
-        return np.zeros_like(candidates)
-    sizes = (dz, planes[0].mm, planes[0].mm)
-    keep = np.zeros(len(boxes) + 1, bool)
-    for index, box in enumerate(boxes):
-        gaps = [
-            max(0, a.start - b.stop, b.start - a.stop) * s for a, b, s in zip(box, boxes[trunk], sizes, strict=True)
-        ]
-        keep[index + 1] = index == trunk or (lengths[index] >= 10.0 and float(np.hypot.reduce(gaps)) < 20.0)
+    if len(planes) == 1:
+        return _between_lungs(planes[0])[None]
+    labels, count = ndimage.label(np.stack([p.airway for p in planes]))
+    if not count:
+        return labels > 0
+    ends = np.array([(box[0].start, box[0].stop) for box in ndimage.find_objects(labels)])
+    length = (ends[:, 1] - ends[:, 0]) * dz
+    longest = int(length.argmax())
+    keep = (length >= min(8.0, 0.4 * len(planes) * dz)) & (ends[:, 0] * dz >= ends[longest, 0] * dz - 40.0)
+    keep[longest] = True
+    return np.concatenate(([False], keep))[labels]
+
+
+def _between_lungs(plane: _Plane) -> np.ndarray:
+    labels, count = ndimage.label(plane.airway)
+    if not count:
+        return plane.airway
+    y, x = np.nonzero(_without_gas(plane, plane.airway))
+    keep = np.zeros(count + 1, bool)
+    for index, (cy, cx) in enumerate(ndimage.center_of_mass(plane.airway, labels, range(1, count + 1)), 1):
+        near = np.hypot(y - cy, x - cx) * plane.mm < 70.0
+        keep[index] = bool((near & (x < cx)).any() and (near & (x > cx)).any())
     return keep[labels]
 
 
 def _lung_air(planes: list[_Plane], airway: np.ndarray, dz: float) -> np.ndarray:
-    """Air that is lung, vessels still open: connected pieces of fair size that are not free gas.  bool [z, h, w].
-
-    In a complete scan bowel gas is a small piece of its own: what has less than 3 % of the largest piece is dropped.
-    """
-    mm = planes[0].mm
-    air = np.stack([p.air for p in planes]) & ~ndimage.binary_dilation(airway, _BOX_2D[None])
-    labels, _ = ndimage.label(air)
-    volumes = np.bincount(labels.ravel()) * (mm * mm * dz)
-    volumes[0] = 0
-    if len(planes) == 1:
-        least = 80.0 * dz
-    else:
-        share = 0.03 if len(planes) * dz >= _SLAB_MM else 0.005
-        least = max(500.0, share * float(volumes.max()))
-    keep = volumes > least
-    boxes = ndimage.find_objects(labels)
-    # In a slice with an airway, thus above the stomach, large dark air behind that airway is an emphysematous lung.
-    front = float(np.nonzero(airway)[1].mean()) + 10.0 / mm if len(planes) == 1 and airway.any() else np.inf
-    for index in np.flatnonzero(keep):
-        rows = boxes[index - 1][1]
-        if 0.5 * (rows.start + rows.stop) > front and volumes[index] > _BULLA_MM2 * dz:
-            continue
-        keep[index] = not _is_gas(planes, labels, int(index), boxes[index - 1])
+    """Air that is lung, vessels still open: pieces (3-D) of fair size that are not free gas.  bool [z, h, w]."""
+    mm, volume = planes[0].mm, len(planes) > 1
+    air = np.stack([_without_gas(p, tube, volume) for p, tube in zip(planes, airway, strict=True)])
+    if not volume:
+        return air
+    labels, count = ndimage.label(air)
+    voxels = np.bincount(labels.ravel(), minlength=count + 1)
+    voxels[0] = 0
+    keep = voxels > max(500 / (mm * mm * dz), 0.02 * voxels.max())
     return keep[labels]
 
 
-def _is_gas(planes: list[_Plane], labels: np.ndarray, index: int, box: tuple[slice, ...]) -> bool:
-    """Whether a piece of air is stomach or bowel gas: dark throughout away from its wall, without vessels."""
-    values = []
-    for k in range(box[0].start, box[0].stop):
-        core = erode(np.pad(labels[k][box[1:]] == index, 1), 2.5, planes[k].mm)[1:-1, 1:-1]
-        values.append(planes[k].hu[box[1:]][core])
-    inner = np.concatenate(values)
-    return len(inner) > 0 and float(inner.mean()) < FREE_GAS_HU and float(np.percentile(inner, 90)) < -900
+def _without_gas(plane: _Plane, airway: np.ndarray, trust_airway: bool = False) -> np.ndarray:
+    """Pieces of a slice's air of at least 80 mm2, less those of stomach and bowel: darker than the rest, and even.
+
+    Where there is airway (of a volume: of one slice it is less sure) the slice lies above the diaphragm's domes, and
+    all of its air is lung.
+    """
+    labels, count = ndimage.label(plane.air & ~_grow(airway, 1))
+    sizes = np.bincount(labels.ravel(), minlength=count + 1) * plane.mm**2
+    sizes[0] = 0
+    keep = sizes > 80
+    if trust_airway and airway.any():
+        return keep[labels]
+    boxes = ndimage.find_objects(labels)
+    spread = {int(i): _core_hu(plane, labels, int(i), boxes[i - 1]) for i in np.flatnonzero(keep)}
+    lung = [i for i in spread if spread[i][1] > -940] or list(spread)
+    usual = spread[max(lung, key=lambda i: sizes[i])][1] if lung else 0.0
+    for i, (low, median, high) in spread.items():
+        darker = usual - median
+        even = sizes[i] < 2000 and high - low < 90 and median < -905 and darker > 40
+        empty = sizes[i] < 6000 and median < -940 and (darker > 60 or high < -900)
+        # The belly's gas lies left, beside the liver: a large dark piece on the right is a bulla.
+        bulla = sizes[i] > 2000 and boxes[i - 1][1].stop < plane.middle
+        keep[i] = bulla or not (even or empty)
+    return keep[labels]
+
+
+def _core_hu(plane: _Plane, labels: np.ndarray, index: int, box: tuple[slice, slice]) -> tuple[float, float, float]:
+    """10th, 50th and 90th percentile of the HU of a piece, 2.5 mm off its edge where it is that thick."""
+    piece = np.pad(labels[box] == index, 1)
+    core = _shrink(piece, max(1, round(2.5 / plane.mm)))
+    values = plane.hu[box][(core if core.any() else piece)[1:-1, 1:-1]]
+    low, median, high = np.percentile(values, (10, 50, 90))
+    return float(low), float(median), float(high)
 
 
 def _seam(plane: _Plane, lung: np.ndarray, previous: np.ndarray | None) -> np.ndarray:
-    """int [h]: x of the line from front to back that crosses the least lung; the right lung lies at smaller x.
+    """x of the line from front to back that crosses the least lung: right lung lies at smaller x.  int [h].
 
-    Dynamic programming over rows, two pixels sideways at most per row; the patient's middle and the seam of the
-    slice below (previous) pull weakly.
+    Dynamic programming over the rows with lung; the middle and the slice below (previous) pull weakly.
     """
     h, w = lung.shape
-    low = max(0, int(plane.middle - 0.22 * plane.width))
-    high = min(w, int(plane.middle + 0.22 * plane.width) + 1)
-    x = np.arange(low, high)
-    dark = np.clip((-300.0 - plane.hu[:, low:high]) / 600.0, 0.0, 1.0) ** 2
+    rows = np.flatnonzero(lung.any(1))
+    first, last = int(rows[0]), int(rows[-1])
+    left = max(0, int(plane.middle - 0.22 * plane.width))
+    right = min(w, int(plane.middle + 0.22 * plane.width) + 1)
+    window = (slice(first, last + 1), slice(left, right))
+    x = np.arange(left, right)
     aim = np.full(h, plane.middle) if previous is None else 0.5 * (plane.middle + previous)
-    cost = np.where(lung[:, low:high], dark, 0.0) + 0.003 * plane.mm * np.abs(x - aim[:, None])
-    sideways = 0.05 * np.abs(np.arange(-2, 3))
-    came = np.zeros((h, len(x)), np.intp)
-    total = np.pad(cost[0], 2, constant_values=np.inf)
-    columns = np.arange(len(x))
-    for y in range(1, h):
-        options = np.lib.stride_tricks.sliding_window_view(total, 5) + sideways
+    dark = np.clip((-300.0 - plane.hu[window]) / 600.0, 0.0, 1.0) ** 2
+    cost = np.where(lung[window], dark, 0.0) + 0.003 * plane.mm * np.abs(x - aim[window[0], None])
+    path = np.empty(h, np.intp)
+    path[window[0]] = left + _cheapest_path(cost)
+    path[:first], path[last:] = path[first], path[last]
+    return path
+
+
+def _cheapest_path(cost: np.ndarray, reach: int = 2, turn: float = 0.05) -> np.ndarray:
+    """Column per row of the path of least cost [rows, columns] that moves at most reach columns a row."""
+    rows, columns = cost.shape
+    steps = np.arange(2 * reach + 1)
+    came = np.empty((rows, columns), np.intp)
+    total = np.full(columns + 2 * reach, np.inf)
+    total[reach:-reach] = cost[0]
+    ways = np.lib.stride_tricks.sliding_window_view(total, 2 * reach + 1)
+    bend = turn * np.abs(steps - reach)
+    every = np.arange(columns)
+    for y in range(1, rows):
+        options = ways + bend
         came[y] = options.argmin(1)
-        total[2:-2] = options[columns, came[y]] + cost[y]
-    path = np.zeros(h, np.intp)
-    path[-1] = total[2:-2].argmin()
-    for y in range(h - 1, 0, -1):
-        path[y - 1] = path[y] + came[y, path[y]] - 2
-    return path + low
+        total[reach:-reach] = options[every, came[y]] + cost[y]
+    path = np.empty(rows, np.intp)
+    path[-1] = total[reach:-reach].argmin()
+    for y in range(rows - 1, 0, -1):
+        path[y - 1] = path[y] + came[y, path[y]] - reach
+    return path
 
 
 def _paint_lungs(labels: np.ndarray, plane: _Plane, lung: np.ndarray, airway: np.ndarray, seam: np.ndarray) -> None:
     """Writes both lungs into labels, solid.  Bits that the seam cut off from one lung go back to the other."""
-    on_right = np.arange(lung.shape[1]) < seam[:, None]
-    right, left = _hand_back(lung & on_right, lung & ~on_right)
+    margin = math.ceil(CLOSING_MM / plane.mm) + 2
+    rows, columns = np.flatnonzero(lung.any(1)), np.flatnonzero(lung.any(0))
+    box = (
+        slice(max(0, rows[0] - margin), rows[-1] + margin + 1),
+        slice(max(0, columns[0] - margin), columns[-1] + margin + 1),
+    )
+    air, at = lung[box], labels[box]
+    on_right = np.arange(lung.shape[1])[None, box[1]] < seam[box[0], None]
+    right, left = _hand_back(air & on_right, air & ~on_right)
     left, right = _hand_back(left, right)
-    solid_right = close(right, _CLOSING_MM, plane.mm, _LARGEST_HOLE_MM2) & ~left
-    solid_left = close(left, _CLOSING_MM, plane.mm, _LARGEST_HOLE_MM2) & ~right
-    disputed = solid_right & solid_left
-    allowed = plane.body & ~airway
-    labels[solid_right & ~(disputed & ~on_right) & allowed] = RIGHT_LUNG
-    labels[solid_left & ~(disputed & on_right) & allowed] = LEFT_LUNG
+    allowed = plane.body[box] & ~airway[box]
+    solid_right = _solid(right, plane.mm) & ~left & allowed
+    solid_left = _solid(left, plane.mm) & ~right & allowed
+    both = solid_right & solid_left
+    at[solid_right & ~(both & ~on_right)] = RIGHT_LUNG
+    at[solid_left & ~(both & on_right)] = LEFT_LUNG
 
 
 def _hand_back(mine: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Moves small pieces of `mine` that touch `other`, and not the rest of mine, to the other lung."""
+    """Moves small pieces of `mine` that touch `other`, and not the rest of mine, to the other."""
     labels, count = ndimage.label(mine)
     if count == 0 or not other.any():
         return mine, other
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    touching = np.zeros(count + 1, bool)
-    touching[np.unique(labels[ndimage.binary_dilation(other) & mine])] = True
-    move = touching & (sizes < 0.25 * max(int(sizes.max()), int(other.sum())))
+    touching = np.unique(labels[_grow(other, 1) & mine])
+    move = np.zeros(count + 1, bool)
+    move[touching] = sizes[touching] < 0.25 * max(sizes.max(), other.sum())
     if count > 1:
         move[int(sizes.argmax())] = False
     moved = move[labels]
     return mine & ~moved, other | moved
+
+
+def _solid(lung: np.ndarray, mm: float) -> np.ndarray:
+    """Closing by a disc, then holes up to HOLE_MM2: a vessel or a nodule, not the dome of the diaphragm."""
+    if not lung.any():
+        return lung
+    margin = math.ceil(CLOSING_MM / mm) + 1
+    grown = ndimage.distance_transform_edt(~np.pad(lung, margin)) * mm <= CLOSING_MM
+    closed = (ndimage.distance_transform_edt(grown) * mm > CLOSING_MM)[margin:-margin, margin:-margin] | lung
+    holes, count = ndimage.label(_fill_holes(closed) & ~closed)
+    small = np.bincount(holes.ravel()) * mm * mm <= HOLE_MM2
+    small[0] = False
+    return closed | small[holes]
+
+
+def _refine(labels: np.ndarray, fine: np.ndarray, f: int, spacing: Spacing) -> np.ndarray:
+    """Labels of f x f blocks on the scan's own pixels [h, w]: within a block of an edge, HU decides."""
+    h, w = fine.shape
+    if f == 1:
+        return labels
+    big = np.repeat(np.repeat(labels, f, 0), f, 1)[:h, :w]
+    air = ndimage.gaussian_filter(fine.astype(np.float32), 0.7 / spacing[1]) < TISSUE_HU
+    low = ndimage.minimum_filter(big, 2 * f + 1)
+    high = ndimage.maximum_filter(big, 2 * f + 1)
+    skin = (low == 0) & (high == BODY)
+    wall = (low == BODY) & (high > BODY)
+    gained = wall & air & (big == BODY)
+    lost = wall & ~air & (big > BODY)
+    big[skin] = ~air[skin]
+    big[gained] = high[gained]
+    big[lost] = BODY
+    return big
+
+
+def _largest(mask: np.ndarray) -> np.ndarray:
+    labels, count = ndimage.label(mask)
+    if count < 2:
+        return mask
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return labels == sizes.argmax()
+
+
+def _fill_holes(mask: np.ndarray) -> np.ndarray:
+    labels, _ = ndimage.label(~np.pad(mask, 1))
+    return (labels != labels[0, 0])[1:-1, 1:-1]
+
+
+def _shrink(mask: np.ndarray, pixels: int) -> np.ndarray:
+    """Erosion by a square; beyond the picture lies what is at its edge."""
+    return ndimage.minimum_filter(mask.view(np.uint8), 2 * pixels + 1, mode="nearest").view(bool)
+
+
+def _grow(mask: np.ndarray, pixels: int) -> np.ndarray:
+    """Dilation by a square."""
+    return ndimage.maximum_filter(mask.view(np.uint8), 2 * pixels + 1, mode="nearest").view(bool)
