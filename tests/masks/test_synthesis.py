@@ -8,7 +8,7 @@ from flax.traverse_util import flatten_dict
 
 from tsgan_jax.masks.growth import overlay, plan
 from tsgan_jax.masks.mapping import num_layers
-from tsgan_jax.masks.synthesis import channels, layer_noise, synthesis_of
+from tsgan_jax.masks.synthesis import TYPICAL_SHARES, channels, layer_noise, synthesis_of
 from tsgan_jax.nn.equalized import initialise
 from tsgan_jax.nn.resample import upsample
 
@@ -53,6 +53,13 @@ def test_output_is_class_shares():
     shares = module.apply({"params": params}, *inputs(8), jnp.float32(0.3))
     assert shares.shape == (3, 8, 8, 6) and shares.dtype == jnp.float32
     np.testing.assert_allclose(shares.sum(axis=-1), 1.0, rtol=1e-5)
+
+
+def test_an_untrained_head_gives_about_the_typical_shares():
+    module, params = network(STABLE4, 0)
+    flat = {**params, "b4_torgb": jax.tree.map(jnp.zeros_like, params["b4_torgb"])}
+    shares = module.apply({"params": flat}, *inputs(4), jnp.float32(1.0))
+    np.testing.assert_allclose(shares, jnp.broadcast_to(TYPICAL_SHARES / TYPICAL_SHARES.sum(), shares.shape), rtol=1e-4)
 
 
 def test_blocks_are_named_by_resolution():

@@ -97,7 +97,7 @@ def stylegan(config: MasksConfig, phase: Phase) -> Learner[MaskGanState, MaskBat
         return synthesis.apply({"params": gen_params["synthesis"]}, ws, noise, alpha), first
 
     def shown(key: Key, shares: Array) -> Array:
-        """What the critic sees of class shares [n, r, r, 6]: a hard sample (A23), in [-1, 1], nodules by their contrast.
+        """What the critic sees of class shares [n, r, r, 6]: a hard sample (A23), in [-1, 1], nodules with contrast.
 
         To a critic of slope 1 a class weighs as much as its pixels are many, and nodules are a thousandth of them.
         """
@@ -110,7 +110,7 @@ def stylegan(config: MasksConfig, phase: Phase) -> Learner[MaskGanState, MaskBat
     ) -> tuple[Player, Array, Metrics]:
         latent_key, fake_key, real_key, mix_key = keys
         fake, w = imagine(state.gen.params, latent_key, real.shape[0], alpha)
-        fake_share = fake[..., labels.NODULE].mean()
+        shares = {"nodule_share": fake[..., labels.NODULE].mean(), "real_nodule_share": real[..., labels.NODULE].mean()}
         real, fake = shown(real_key, real), shown(fake_key, fake)
         between = losses.interpolate(mix_key, real, fake)
 
@@ -133,7 +133,7 @@ def stylegan(config: MasksConfig, phase: Phase) -> Learner[MaskGanState, MaskBat
             }
 
         grads, log = jax.grad(critic_loss, has_aux=True)(state.critic.params)
-        return update_player(tx, state.critic, grads), w, {**log, "nodule_share": fake_share}
+        return update_player(tx, state.critic, grads), w, {**log, **shares}
 
     def train_generator(
         state: MaskGanState, critic: Player, keys: tuple[Key, ...], n: int, alpha: Array
@@ -174,8 +174,8 @@ def stylegan(config: MasksConfig, phase: Phase) -> Learner[MaskGanState, MaskBat
         keys = step_streams(state.key, state.step, *names)
         alpha = fade_alpha(phase, state.images_seen)
         n = batch.classes.shape[0]
-        real = emphasise(batch.classes, config.nodule_weight)
-        real = soften(real, alpha) if phase.fade else real
+        real = soften(batch.classes, alpha) if phase.fade else batch.classes
+        real = emphasise(real, config.nodule_weight)  # after softening: a fade starts at the last phase's very masks
         critic, w, critic_log = train_critic(state, keys[:4], real, alpha)
         gen, gen_log = train_generator(state, critic, keys[4:], n, alpha)
         new = state.replace(  # type: ignore[attr-defined]

@@ -1,6 +1,7 @@
 """Masks from a trained generator: image i depends on the key and on i, on nothing else."""
 
 import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -15,6 +16,8 @@ from tsgan_jax.masks.synthesis import Synthesis, layer_noise, synthesis_of
 from tsgan_jax.train.keys import stream
 from tsgan_jax.train.learner import Params
 from tsgan_jax.types import Array, Key
+
+Indices = Array | np.ndarray | Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def chunk_size(resolution: int) -> int:
     return max(1, min(16, 1024 // resolution))
 
 
-def class_maps(generator: MaskGenerator, key: Key, indices: Array, truncation: float = 0.7) -> np.ndarray:
+def class_maps(generator: MaskGenerator, key: Key, indices: Indices, truncation: float = 0.7) -> np.ndarray:
     """Class shares float32 [n, r, r, 6] (softmax, summing to 1) of images `indices` [n], integers.
 
     Each image's latent and noise come from `fold_in(key, index)`.  truncation: psi of the first 8 layers;
@@ -57,12 +60,14 @@ def class_maps(generator: MaskGenerator, key: Key, indices: Array, truncation: f
     return _in_chunks(_shares, generator, key, indices, truncation)
 
 
-def sample_masks(generator: MaskGenerator, key: Key, indices: Array, truncation: float = 0.7) -> np.ndarray:
+def sample_masks(generator: MaskGenerator, key: Key, indices: Indices, truncation: float = 0.7) -> np.ndarray:
     """Masks uint8 [n, r, r] with the codes of `labels`: the largest share of `class_maps` at each pixel."""
     return _in_chunks(_codes, generator, key, indices, truncation)
 
 
-def _in_chunks(draw, generator: MaskGenerator, key: Key, indices: Array, truncation: float) -> np.ndarray:
+def _in_chunks(
+    draw: Callable[..., Array], generator: MaskGenerator, key: Key, indices: Indices, truncation: float
+) -> np.ndarray:
     """`draw` over chunks of one compiled size, the last one filled up with its own last index."""
     wanted = np.asarray(indices, np.uint32)
     size = chunk_size(generator.resolution)
