@@ -33,7 +33,7 @@ _SOURCE = Path(__file__).resolve().parent
 MAX_TEXT_BYTES = 1 << 24
 
 _RECIPE = (
-    *("body.py", "folds.py", "luna16.py", "lungs.py", "metaimage.py", "nodules.py", "preparation.py"),
+    *("folds.py", "luna16.py", "lungs.py", "metaimage.py", "nodules.py", "preparation.py"),
     *("slices.py", "verify.py", "volume.py", "../errors.py", "../labels.py"),
 )
 """The source that decides what is stored."""

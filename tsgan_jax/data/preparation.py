@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from tsgan_jax import labels
-from tsgan_jax.data.body import body_mask
-from tsgan_jax.data.lungs import segment
+from tsgan_jax.data.lungs import body_mask, segment
 from tsgan_jax.data.slices import StoredSlice, chosen_indices, labelled_slices, resample
 from tsgan_jax.data.verify import Case, Checked, Tree, Verdict, check_case
 from tsgan_jax.errors import UserError
