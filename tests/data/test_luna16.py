@@ -16,7 +16,7 @@ from luna16_trees import chest, lung_mask, write_annotations, write_mhd, write_t
 
 from tsgan_jax import labels
 from tsgan_jax.cli import prepare as command
-from tsgan_jax.config import DataConfig
+from tsgan_jax.config import DataConfig, PhantomConfig
 from tsgan_jax.data import luna16, pipeline, preparation
 from tsgan_jax.data.luna16 import Summary, prepare
 from tsgan_jax.data.nodules import Box
@@ -227,6 +227,16 @@ def test_an_empty_side_of_the_split_says_why(tmp_path: Path) -> None:
 def test_neither_root_nor_phantom_says_what_to_give(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="data.root: missing"):
         prepare(DataConfig(prepared=tmp_path))
+
+
+def test_without_a_root_the_phantom_is_written_and_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    phantom = PhantomConfig(patients=10, slices=1, size=64)
+    config = DataConfig(phantom=phantom, prepared=tmp_path, resolution=16)
+    prepared = prepare(config, workers=1)
+    assert prepared.summary.refused == 0 and all(prepared.summary.folds)
+    monkeypatch.setattr(luna16, "prepare_cases", no_reading)
+    assert not prepare(config).fresh
+    assert len(pipeline.load(config, range(5))) == prepared.summary.slices
 
 
 def test_the_lungs_of_the_mask_and_the_body_of_the_ct(tmp_path: Path) -> None:
