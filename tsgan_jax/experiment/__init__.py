@@ -24,6 +24,7 @@ from tsgan_jax.experiment.work import Ahead, masks_work, translation_work
 from tsgan_jax.masks.growth import plan
 from tsgan_jax.provenance import fingerprint
 from tsgan_jax.synthesis import Progress, generate_run
+from tsgan_jax.train.lock import locked
 from tsgan_jax.train.progress import Console
 from tsgan_jax.translators.api import Translator
 from tsgan_jax.translators.registry import translator as translator_of
@@ -40,7 +41,7 @@ def train(
     Raises UserError for the user's mistakes, train.loop.Interrupted after SIGTERM or SIGINT with all saved.
     """
     keep_compiled()
-    with rundir.locked(run):
+    with locked(run):
         rundir.check_config(run, config, allow_changes)
         slices, shown = _slices(config, console)
         wanted = rundir.STAGES if chosen == "all" else (chosen,)

@@ -1,14 +1,12 @@
-"""A run directory: one experiment, one trainer at a time, and no silent change of its config.
+"""A run directory: one experiment, and no silent change of its config.
 
 config.yaml                resolved config
 masks/  translation/       manifest.json, log.jsonl, checkpoints/, samples/*.png
 sets/<name>/               generated sets
 """
 
-import fcntl
 import platform
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,22 +21,6 @@ from tsgan_jax.runs import decisive_settings
 STAGES = ("masks", "translation")
 CONFIG = "config.yaml"
 MANIFEST = "manifest.json"
-
-
-@contextmanager
-def locked(run: Path) -> Iterator[None]:
-    """Hold the run directory; a second trainer is refused.  The lock goes with the process, however it ends."""
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        file = (run / ".lock").open("a+")
-    except OSError as error:
-        raise UserError(f"{run}: cannot be used as a run directory: {error}") from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{run}: another process is training here; wait for it or choose another --run") from None
-        yield
 
 
 def settings(config: Config, stage: str) -> dict[str, Any]:
