@@ -25,7 +25,8 @@ def test_an_empty_file_is_the_paper(tmp_path):
 
 def test_overrides_win_and_are_yaml(tmp_path):
     path = write(tmp_path, "data: {resolution: 128}\ntranslation: {epochs: 10, decay_start: 2}\n")
-    config = load_config(path, ["translation.epochs=4", "translation.learning_rate=1e-3", "data.hu_window=[-1200, 600]"])
+    overrides = ["translation.epochs=4", "translation.learning_rate=1e-3", "data.hu_window=[-1200, 600]"]
+    config = load_config(path, overrides)
     assert config.translation.epochs == 4
     assert config.translation.learning_rate == 1e-3
     assert config.data.hu_window == (-1200, 600)
@@ -70,7 +71,9 @@ def test_refusals_name_file_line_and_fix(tmp_path, text, words):
         assert word in str(refusal.value)
 
 
-@pytest.mark.parametrize("override", ["epochs", "=3", "data.resolution.x=1", "translation.epoch=3", "data.resolution=x"])
+@pytest.mark.parametrize(
+    "override", ["epochs", "=3", "data.resolution.x=1", "translation.epoch=3", "data.resolution=x"]
+)
 def test_bad_overrides_are_quoted_back(tmp_path, override):
     with pytest.raises(UserError, match="override"):
         load_config(write(tmp_path, "data: {resolution: 64}\n"), [override])

@@ -31,7 +31,23 @@ _PUBLIC = {
     "generate": "tsgan_jax.synthesis",
 }
 
-__all__ = [*_PUBLIC, "data", "nn", "__version__"]
+__all__ = [
+    "Config",
+    "Learner",
+    "MaskGenerator",
+    "Translator",
+    "UserError",
+    "__version__",
+    "data",
+    "generate",
+    "load_config",
+    "nn",
+    "plan",
+    "sample_masks",
+    "stylegan",
+    "translate",
+    "translator",
+]
 
 if TYPE_CHECKING:
     from tsgan_jax import data, nn

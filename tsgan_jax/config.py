@@ -66,7 +66,7 @@ class MasksConfig(Section):
     drift_on: Literal["all", "real"] = "all"  # A18
     discretisation: Literal["gumbel", "none"] = "gumbel"  # what the critic sees; A23
     temperature: PositiveFloat = 1.0
-    nodule_weight: PositiveFloat = 3.0  # of a nodule in pooled real pixels, which are no mixtures at full resolution
+    nodule_weight: PositiveFloat = 3.0  # of a nodule where real masks are pooled to a lower resolution
     nodule_contrast: PositiveFloat = 2.0  # by which the critic's nodule channel is scaled; 1 for none
     style_mixing: Annotated[float, Field(ge=0, le=1)] = 0.9
     ema_half_life: PositiveInt = 10_000  # images

@@ -126,7 +126,8 @@ def _split(override: str) -> tuple[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise UserError(f"override '{override}': write section.key=value, for example data.root=/data/LUNA16")
-    return key.strip(), _plain(_parse(f"value: {text}" if text.strip() else "value: null", f"override '{override}'"))["value"]
+    tree = _parse(f"value: {text}" if text.strip() else "value: null", f"override '{override}'")
+    return key.strip(), _plain(tree)["value"]
 
 
 def _set(values: dict, key: str, value: Any, override: str) -> None:

@@ -10,8 +10,8 @@ import optax
 import pytest
 
 from tsgan_jax.masks.growth import plan
-from tsgan_jax.masks.learner import emphasise, moving_average, optimiser, stylegan
-from tsgan_jax.nn.resample import downsample, soften
+from tsgan_jax.masks.learner import crisp, moving_average, optimiser, shown_masks, stylegan
+from tsgan_jax.nn.resample import downsample, upsample
 
 from .tiny import random_batch, tiny
 
@@ -113,22 +113,13 @@ def test_optimiser_is_adam(betas):
         np.testing.assert_allclose(update["w"], expected["w"], rtol=1e-4)
 
 
-def test_emphasis_multiplies_the_odds_of_a_nodule():
-    emphasised = np.asarray(emphasise(jnp.array([0.0, 0.2, 0.7, 0.0, 0.0, 0.1]), 3.0))
-    assert emphasised[5] / emphasised[2] == pytest.approx(3 * 0.1 / 0.7, rel=1e-5)
-    assert emphasised[1] / emphasised[2] == pytest.approx(0.2 / 0.7, rel=1e-5)
-    assert emphasised.sum() == pytest.approx(1.0, rel=1e-6)
-
-
-def test_emphasis_leaves_pure_pixels_as_they_are():
-    np.testing.assert_array_equal(emphasise(jnp.eye(6), 3.0), jnp.eye(6))
-
-
-def test_a_fade_starts_at_the_masks_of_the_phase_before():
-    """Real shares at alpha 0, halved, are those that the smaller network was shown."""
+def test_a_fade_runs_from_the_masks_of_the_phase_before_to_its_own():
     shares = BATCHES[0].classes
-    begun = downsample(emphasise(soften(shares, jnp.float32(0.0)), 3.0))
-    np.testing.assert_allclose(begun, emphasise(downsample(shares), 3.0), rtol=1e-5)
+    before = np.asarray(shown_masks(shares, 3.0, jnp.float32(0.0)))
+    np.testing.assert_array_equal(before, upsample(crisp(downsample(shares), 3.0)))
+    np.testing.assert_array_equal(shown_masks(shares, 3.0, jnp.float32(1.0)), shown_masks(shares, 3.0, None))
+    half = np.asarray(shown_masks(shares, 3.0, jnp.float32(0.5)))
+    np.testing.assert_allclose(half.sum(-1), 1.0)
 
 
 def test_golden_step(fading):

@@ -8,24 +8,24 @@ import pytest
 from tsgan_jax import labels
 from tsgan_jax.config import MasksConfig
 from tsgan_jax.masks.growth import plan
-from tsgan_jax.masks.learner import emphasise, nodule_scale
+from tsgan_jax.masks.learner import crisp, nodule_scale
 from tsgan_jax.masks.synthesis import TYPICAL_SHARES, layer_noise, synthesis_of
 
 
-def test_emphasis_weighs_nodules_and_keeps_shares():
-    shares = np.zeros((2, 6), np.float32)
-    shares[0, [labels.LEFT_LUNG, labels.NODULE]] = 0.75, 0.25
-    shares[1, [labels.BODY, labels.LEFT_LUNG]] = 0.5, 0.5
-    out = np.asarray(emphasise(jnp.asarray(shares), 3.0))
-    np.testing.assert_allclose(out.sum(-1), 1.0, rtol=1e-6)
-    np.testing.assert_allclose(out[0, labels.NODULE], 0.5, rtol=1e-6)  # 3 * .25 against .75
-    np.testing.assert_array_equal(out[1], shares[1])
+def test_crisp_labels_keep_a_nodule_that_fills_a_third_of_a_pixel():
+    shares = np.zeros((3, 6), np.float32)
+    shares[0, [labels.LEFT_LUNG, labels.NODULE]] = 0.7, 0.3
+    shares[1, [labels.LEFT_LUNG, labels.NODULE]] = 0.8, 0.2
+    shares[2, [labels.BODY, labels.LEFT_LUNG]] = 0.6, 0.4
+    out = np.asarray(crisp(jnp.asarray(shares), 3.0))
+    assert out.argmax(-1).tolist() == [labels.NODULE, labels.LEFT_LUNG, labels.BODY]
+    assert set(np.unique(out)) == {0.0, 1.0} and (out.sum(-1) == 1).all()
 
 
 @pytest.mark.parametrize("weight", [1.0, 3.0, 10.0])
-def test_emphasis_leaves_hard_labels_alone(weight):
+def test_crisp_leaves_hard_labels_alone(weight):
     hard = np.eye(6, dtype=np.float32)[np.arange(6)]
-    np.testing.assert_array_equal(np.asarray(emphasise(jnp.asarray(hard), weight)), hard)
+    np.testing.assert_array_equal(np.asarray(crisp(jnp.asarray(hard), weight)), hard)
 
 
 def test_contrast_scales_the_nodule_channel_only():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tsgan_jax.nn.resample import blur, downsample, fade, soften, upsample
+from tsgan_jax.nn.resample import blur, downsample, fade, upsample
 
 X = jax.random.normal(jax.random.key(0), (2, 6, 8, 3))
 
@@ -54,9 +54,3 @@ def test_blur_gradients_of_both_orders_are_those_of_its_matrix():
 @pytest.mark.parametrize(("alpha", "expected"), [(0.0, 3.7), (1.0, -1e-3)])
 def test_fade_ends_are_exact(alpha, expected):
     assert fade(jnp.float32(3.7), jnp.float32(-1e-3), jnp.float32(alpha)) == jnp.float32(expected)
-
-
-def test_soften_runs_from_half_resolution_to_full():
-    np.testing.assert_array_equal(soften(X, jnp.float32(1.0)), X)
-    np.testing.assert_array_equal(soften(X, jnp.float32(0.0)), upsample(downsample(X)))
-    np.testing.assert_allclose(soften(X, jnp.float32(0.25)), 0.25 * X + 0.75 * upsample(downsample(X)), atol=1e-6)

@@ -18,7 +18,7 @@ from tsgan_jax.masks.mapping import LR_MUL, average_w, mapping_of, mix_styles, n
 from tsgan_jax.masks.synthesis import layer_noise, synthesis_of
 from tsgan_jax.nn.equalized import initialise
 from tsgan_jax.nn.gumbel import sample_one_hot
-from tsgan_jax.nn.resample import soften
+from tsgan_jax.nn.resample import downsample, fade, upsample
 from tsgan_jax.train.keys import step_streams, stream
 from tsgan_jax.train.learner import Learner, Params, Player, new_player, update_player
 from tsgan_jax.types import Array, Key, MaskBatch, Metrics
@@ -66,14 +66,23 @@ def nodule_scale(factor: float) -> np.ndarray:
     return scale
 
 
-def emphasise(shares: Array, weight: float) -> Array:
-    """Class shares [..., 6] with a nodule's share counted `weight` times, summing to 1 again.
+def crisp(shares: Array, weight: float) -> Array:
+    """Class shares [..., 6] of pooled pixels to one-hot labels, a nodule's share counted `weight` times.
 
-    Pooled to 32 px a nodule of the usual size is a fraction of one pixel and would hardly ever be sampled;
-    hard labels, as at the full resolution, are left as they are.
+    Unweighted, a nodule that is a third of a pixel would be lost from it.  Left soft, pixels at every edge would
+    be drawn anew each time they are shown, and a generator learns no nodule that argmax finds from such speckle.
+    Labels that are one-hot already, as at the full resolution, stay as they are.
     """
-    weighted = shares * nodule_scale(weight)
-    return weighted / weighted.sum(axis=-1, keepdims=True)
+    winner = jnp.argmax(shares * nodule_scale(weight), axis=-1)
+    return jax.nn.one_hot(winner, labels.NUM_CLASSES, dtype=shares.dtype)
+
+
+def shown_masks(shares: Array, weight: float, alpha: Array | None) -> Array:
+    """Real masks [n, r, r, 6] of a phase; while it fades in, mixed by alpha with those of the phase before."""
+    current = crisp(shares, weight)
+    if alpha is None:
+        return current
+    return fade(upsample(crisp(downsample(shares), weight)), current, alpha)
 
 
 def stylegan(config: MasksConfig, phase: Phase) -> Learner[MaskGanState, MaskBatch]:
@@ -174,8 +183,7 @@ def stylegan(config: MasksConfig, phase: Phase) -> Learner[MaskGanState, MaskBat
         keys = step_streams(state.key, state.step, *names)
         alpha = fade_alpha(phase, state.images_seen)
         n = batch.classes.shape[0]
-        real = soften(batch.classes, alpha) if phase.fade else batch.classes
-        real = emphasise(real, config.nodule_weight)  # after softening: a fade starts at the last phase's very masks
+        real = shown_masks(batch.classes, config.nodule_weight, alpha if phase.fade else None)
         critic, w, critic_log = train_critic(state, keys[:4], real, alpha)
         gen, gen_log = train_generator(state, critic, keys[4:], n, alpha)
         new = state.replace(  # type: ignore[attr-defined]

@@ -58,11 +58,3 @@ blur.defvjp(_blur_forward, _blur_backward)
 def fade(previous: Array, current: Array, alpha: Array) -> Array:
     """`(1 - alpha) * previous + alpha * current`: exactly one of the two at alpha 0 and 1."""
     return (1.0 - alpha) * previous + alpha * current
-
-
-def soften(x: Array, alpha: Array) -> Array:
-    """x blended with its half-resolution version, alpha 0 being the latter alone; same shape as x.
-
-    What the critic is shown as real while a new resolution fades in.
-    """
-    return fade(upsample(downsample(x)), x, alpha)
