@@ -90,14 +90,22 @@ def test_dry_run_prints_the_plan_and_touches_nothing(config, calls, capsys, tmp_
     # 4 steps at each of 4, 8, 16 px; half of them fade at 8 and 16.
     assert "stage masks     5 phases, 12 steps, 192 images" in out
     assert "16 fade         16          2           32" in out
-    assert "8 slices to train on (about; not prepared yet)" in out
+    assert "about 8 slices to train on (not prepared yet)" in out
     assert "dl_pix2pix, 2 epochs, 16 steps, 16 images" in out
     assert "memory about" in out and "disk" in out
     assert not calls and sorted(tmp_path.iterdir()) == before
 
 
-def test_dry_run_shows_the_plan_of_a_config_that_lacks_a_file(config, capsys):
-    assert command.main(["--config", config, "--dry-run", "translation.perceptual=on"]) == 2
+@pytest.mark.parametrize(
+    "setting, message",
+    [
+        ("translation.perceptual=on", "translation.vgg_weights"),
+        ("data.root=/nowhere", "data.root: /nowhere is not a folder"),
+        ("data.phantom=null", "data.root: missing"),
+    ],
+)
+def test_dry_run_shows_the_plan_and_what_training_would_refuse(config, capsys, setting, message):
+    assert command.main(["--config", config, "--dry-run", "--stage", "translation", setting]) == 2
     shown = capsys.readouterr()
-    assert "stage masks     5 phases" in shown.out and "cannot be trained as the config stands" in shown.out
-    assert "translation.vgg_weights" in shown.err
+    assert "stage translation  dl_pix2pix" in shown.out
+    assert message in shown.err

@@ -74,7 +74,7 @@ def keep_compiled() -> None:
     The folder is named after the CPU's features: programs of another CPU may not run here, and homes are shared.
     A folder that the user has set for JAX stays.
     """
-    if jax.config.jax_compilation_cache_dir:
+    if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
         return
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     jax.config.update("jax_compilation_cache_dir", str(cache / "tsgan_jax" / "xla" / _cpu()))
@@ -94,7 +94,7 @@ def _slices(config: Config, console: Console) -> tuple[SliceSet, SliceSet]:
     def progress(done: int, total: int, verdict: Verdict) -> None:
         console.update("data", done / total, f"{done}/{total} scans read")
 
-    if config.data.root is None:
+    if config.data.root is None and config.data.phantom is not None:
         console.say("data: no data.root given, so the chest phantom stands in for LUNA16")
     prepared = prepare(config.data, progress=progress)
     console.finish()

@@ -32,8 +32,8 @@ def describe(config: Config, run: Path, stages: Sequence[str] = rundir.STAGES) -
     Memory and the work (in PFLOP) are estimates.
     """
     lines = [f"run directory   {run}{' (exists: resumed)' if (run / rundir.CONFIG).is_file() else ''}"]
-    lines += _data(config)
-    checkpoints, problem = 0, None
+    text, problem = _data(config)
+    lines, checkpoints = lines + text, 0
     if "masks" in stages:
         text, one = _masks(config)
         lines, checkpoints = lines + text, checkpoints + one
@@ -42,35 +42,44 @@ def describe(config: Config, run: Path, stages: Sequence[str] = rundir.STAGES) -
             text, one = _translation(config)
             lines, checkpoints = lines + text, checkpoints + one
         except UserError as error:
-            problem = str(error)
+            problem = problem or str(error)
             lines += ["", f"stage translation  {config.translation.method}: cannot be trained as the config stands"]
     if len(stages) > 1 and config.generation.count:
         lines.append(f"generated set   {config.generation.count} images, truncation {config.generation.truncation:g}")
     return "\n".join(lines + _disk(config, run, checkpoints, len(stages) > 1)), problem
 
 
-def training_slices(config: Config) -> tuple[int, str]:
-    """(slices to train on, how that is known): from the prepared data, or an estimate."""
+def training_slices(config: Config) -> tuple[int, str | None]:
+    """(slices to train on, None), counted where they are prepared; else (an estimate, what it rests on)."""
     from tsgan_jax.data.luna16 import open_prepared
     from tsgan_jax.data.pipeline import training_folds
 
     try:
         splits = open_prepared(config.data).info.splits
-        folds = [f"fold_{fold}" for fold in training_folds(config.data)]
-        return sum(splits[fold].num_examples for fold in folds if fold in splits), "prepared"
     except UserError:
-        if config.data.root is None:
-            return config.data.phantom.patients * config.data.phantom.slices * 4 // 5, "about; not prepared yet"
-        return LUNA16_TRAINING_SLICES, "of the whole LUNA16; not prepared yet"
+        if config.data.root is None and config.data.phantom is not None:
+            return config.data.phantom.patients * config.data.phantom.slices * 4 // 5, "not prepared yet"
+        return LUNA16_TRAINING_SLICES, "of the whole LUNA16, not prepared yet"
+    folds = [f"fold_{fold}" for fold in training_folds(config.data)]
+    return sum(splits[fold].num_examples for fold in folds if fold in splits), None
 
 
-def _data(config: Config) -> list[str]:
-    count, known = training_slices(config)
-    source = f"LUNA16 tree {config.data.root}" if config.data.root else "the chest phantom (no data.root given)"
-    return [
-        f"data            {source}, {config.data.resolution} px, test fold {config.data.test_fold}",
-        f"                {count} slices to train on ({known})",
-    ]
+def _data(config: Config) -> tuple[list[str], str | None]:
+    """Lines, and what is missing."""
+    data, problem = config.data, None
+    if data.root is not None:
+        source = f"LUNA16 tree {data.root}"
+        if not data.root.is_dir():
+            problem = f"data.root: {data.root} is not a folder; give the folder that holds subset0 .. subset9"
+    elif data.phantom is not None:
+        source = f"chest phantom, {data.phantom.patients} patients"
+    else:
+        source = "none given"
+        problem = "data.root: missing; give the folder that holds subset0 .. subset9, or set data.phantom"
+    count, estimate = training_slices(config)
+    known = f"about {count} slices to train on ({estimate})" if estimate else f"{count} slices to train on"
+    lines = [f"data            {source}; {data.resolution} px, test fold {data.test_fold}", f"                {known}"]
+    return lines, problem
 
 
 def _masks(config: Config) -> tuple[list[str], int]:
@@ -100,7 +109,7 @@ def _masks_memory(config: Config, phases: tuple[Phase, ...]) -> int:
     widest = max(phases, key=lambda phase: (phase.resolution**2 * phase.batch_size, phase.fade))
     learner = stylegan(config.masks, widest)
     shape = (widest.batch_size, widest.resolution, widest.resolution, NUM_CLASSES)
-    return _memory(learner, MaskBatch(jax.ShapeDtypeStruct(shape, jnp.float32)))
+    return _memory(learner, jax.eval_shape(lambda: MaskBatch(jnp.zeros(shape))))
 
 
 def _translation(config: Config) -> tuple[list[str], int]:
@@ -111,10 +120,8 @@ def _translation(config: Config) -> tuple[list[str], int]:
     learner = Learner(method.init, method.step)
     state = _state(learner)
     images, side = chosen.epochs * count, chosen.resolution
-    batch = PairBatch(
-        mask=jax.ShapeDtypeStruct((chosen.batch_size, side, side), jnp.uint8),
-        ct=jax.ShapeDtypeStruct((chosen.batch_size, side, side, 1), jnp.float32),
-    )
+    shape = (chosen.batch_size, side, side)
+    batch = jax.eval_shape(lambda: PairBatch(mask=jnp.zeros(shape, jnp.uint8), ct=jnp.zeros((*shape, 1))))
     work = images * translation_work(chosen)
     lines = [
         "",
