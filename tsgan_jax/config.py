@@ -26,7 +26,14 @@ class PhantomConfig(Section):
     patients: PositiveInt = 60
     slices: PositiveInt = 3  # per volume; every one crosses a nodule
     size: PositiveInt = 256  # pixels of a slice; spacing follows from the patient's width
+    nodule_mm: tuple[float, float] = (3.0, 30.0)  # least and largest diameter
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _diameters_rise(self) -> "PhantomConfig":
+        if not 3.0 <= self.nodule_mm[0] < self.nodule_mm[1] - 1 <= 29.0:
+            raise ValueError(f"nodule_mm must rise by more than 1 within 3 to 30 mm, got {list(self.nodule_mm)}")
+        return self
 
 
 class DataConfig(Section):

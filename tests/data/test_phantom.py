@@ -178,7 +178,7 @@ def test_every_slice_crosses_the_first_nodule(slices: int) -> None:
 
 def test_diameters_are_spread_as_in_luna16() -> None:
     rng = np.random.default_rng(0)
-    values = np.array([d for _ in range(600) for d in draw_diameters(rng)])
+    values = np.array([d for _ in range(600) for d in draw_diameters(rng, (3.0, 30.0))])
     assert values.min() >= 3
     assert values.max() <= 30
     assert 5.5 < np.median(values) < 8

@@ -61,7 +61,7 @@ def levels(config: LevelsConfig, images_per_epoch: int) -> Translator[LevelsStat
         rate = learning_rate(
             config.learning_rate, config.epochs, config.decay_start, images_per_epoch, state.images_seen
         )
-        state = state.replace(
+        state = state.replace(  # type: ignore[attr-defined]
             step=state.step + 1,
             images_seen=state.images_seen + batch.ct.shape[0],
             levels=update_player(adam(rate, betas), state.levels, grads),

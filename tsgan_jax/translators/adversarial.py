@@ -50,7 +50,7 @@ def alternate(
     critic = update_player(adam, state.critic, critic_grad)
     fake_grad, generator_log = jax.grad(generator_loss, has_aux=True)(fake, critic.params)
     generator = update_player(adam, state.generator, *pull_back(fake_grad))
-    return state.replace(generator=generator, critic=critic), {**critic_log, **generator_log}
+    return state.replace(generator=generator, critic=critic), {**critic_log, **generator_log}  # type: ignore[attr-defined]
 
 
 def learning_rate(base: float, epochs: int, decay_start: int, images_per_epoch: int, images_seen: Array) -> Array:

@@ -7,7 +7,6 @@ from scipy import ndimage
 
 from .shapes import Field, paint
 
-SMALLEST_MM, LARGEST_MM = 3.0, 30.0
 MEDIAN_MM = 6.8
 SPREAD = 0.55
 """Deviation of the logarithm of the diameter; LUNA16's annotations have median 6.4 mm and 95th percentile 20 mm."""
@@ -22,13 +21,13 @@ class Nodule:
     kind: str
 
 
-def draw_diameters(rng: np.random.Generator) -> list[float]:
-    """Diameters (mm) of a patient's one to three nodules, the largest first."""
+def draw_diameters(rng: np.random.Generator, limits: tuple[float, float]) -> list[float]:
+    """Diameters (mm) within `limits` of a patient's one to three nodules, the largest first."""
     count = rng.choice([1, 2, 3], p=[0.6, 0.27, 0.13])
     values: list[float] = []
     while len(values) < count:
         value = float(MEDIAN_MM * np.exp(SPREAD * rng.standard_normal()))
-        if SMALLEST_MM <= value <= LARGEST_MM:
+        if limits[0] <= value <= limits[1]:
             values.append(value)
     return sorted(values, reverse=True)
 

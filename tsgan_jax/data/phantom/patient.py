@@ -39,7 +39,7 @@ def patient(seed: int, config: PhantomConfig) -> Patient:
     """The patient that `config.seed` and `seed` name; `config.slices` and `config.size` set the grid."""
     rng = np.random.default_rng([config.seed, seed])
     level = mediastinum.LEVELS[rng.choice(len(mediastinum.LEVELS), p=[v.share for v in mediastinum.LEVELS])]
-    diameters = nodules.draw_diameters(rng)
+    diameters = nodules.draw_diameters(rng, config.nodule_mm)
     plan = wall.draw_wall_plan(rng, level.place)
     contents = mediastinum.plan(rng, level, plan)
     view = scanner.draw_view(rng, plan, config.size)

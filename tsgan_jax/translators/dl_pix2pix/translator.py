@@ -69,7 +69,7 @@ def dl_pix2pix(config: DLPix2PixConfig, images_per_epoch: int) -> Translator[Adv
             _generator_loss(config, nets.critic, mask, batch.ct, extract),
             adam(rate, config.adam_betas),
         )
-        state = state.replace(step=state.step + 1, images_seen=state.images_seen + size)
+        state = state.replace(step=state.step + 1, images_seen=state.images_seen + size)  # type: ignore[attr-defined]
         return state, {**metrics, "learning_rate": rate}
 
     def translate(state: Adversarial, masks: Array, keys: Key) -> Array:
