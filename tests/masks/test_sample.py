@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tsgan_jax.masks.growth import plan
-from tsgan_jax.masks.learner import stylegan
+from tsgan_jax.masks.learner import nodule_scale, stylegan
 from tsgan_jax.masks.sample import chunk_size, class_maps, generator_of, sample_masks
 
 from .tiny import tiny
@@ -41,7 +41,8 @@ def test_index_key_and_truncation_matter(generator):
 def test_class_maps_are_shares_and_masks_their_largest(generator):
     maps = class_maps(generator, KEY, np.arange(4))
     np.testing.assert_allclose(maps.sum(axis=-1), 1.0, rtol=1e-5)
-    np.testing.assert_array_equal(sample_masks(generator, KEY, np.arange(4)), maps.argmax(axis=-1))
+    weighted = maps * nodule_scale(generator.nodule_weight)
+    np.testing.assert_array_equal(sample_masks(generator, KEY, np.arange(4)), weighted.argmax(axis=-1))
 
 
 def test_full_truncation_leaves_the_average_latent(generator):

@@ -10,7 +10,7 @@ import numpy as np
 
 from tsgan_jax.config import MasksConfig
 from tsgan_jax.masks.growth import Phase, fade_alpha
-from tsgan_jax.masks.learner import MaskGanState
+from tsgan_jax.masks.learner import MaskGanState, nodule_scale
 from tsgan_jax.masks.mapping import Mapping, mapping_of, num_layers, truncate
 from tsgan_jax.masks.synthesis import Synthesis, layer_noise, synthesis_of
 from tsgan_jax.train.keys import stream
@@ -25,7 +25,8 @@ class MaskGenerator:
     """A generator to draw masks from.
 
     mapping, synthesis: the networks (static); params: their running mean; w_avg: [w_dim]; alpha: the fade at
-    which it was taken, 1 after a stable phase.
+    which it was taken, 1 after a stable phase.  nodule_weight: how often a nodule's share counts when a pixel's
+    class is decided, as in real masks that are pooled: where the largest share wins, a class so rare is lost.
     """
 
     mapping: Mapping
@@ -33,6 +34,7 @@ class MaskGenerator:
     params: Params
     w_avg: Array
     alpha: Array
+    nodule_weight: float = 1.0
 
     @property
     def resolution(self) -> int:
@@ -43,7 +45,8 @@ class MaskGenerator:
 def generator_of(state: MaskGanState, config: MasksConfig, phase: Phase) -> MaskGenerator:
     """The generator of a training state of `phase`; shares the state's arrays (copy before donating them)."""
     alpha = fade_alpha(phase, state.images_seen)
-    return MaskGenerator(mapping_of(config), synthesis_of(config, phase), state.ema, state.w_avg, alpha)
+    networks = mapping_of(config), synthesis_of(config, phase)
+    return MaskGenerator(*networks, state.ema, state.w_avg, alpha, config.nodule_weight)
 
 
 def chunk_size(resolution: int) -> int:
@@ -61,12 +64,19 @@ def class_maps(generator: MaskGenerator, key: Key, indices: Indices, truncation:
 
 
 def sample_masks(generator: MaskGenerator, key: Key, indices: Indices, truncation: float = 0.7) -> np.ndarray:
-    """Masks uint8 [n, r, r] with the codes of `labels`: the largest share of `class_maps` at each pixel."""
-    return _in_chunks(_codes, generator, key, indices, truncation)
+    """Masks uint8 [n, r, r] with the codes of `labels`: at each pixel the largest share of `class_maps`, a nodule's
+    counted `generator.nodule_weight` times.
+    """
+    return _in_chunks(_codes, generator, key, indices, truncation, nodule_scale(generator.nodule_weight))
 
 
 def _in_chunks(
-    draw: Callable[..., Array], generator: MaskGenerator, key: Key, indices: Indices, truncation: float
+    draw: Callable[..., Array],
+    generator: MaskGenerator,
+    key: Key,
+    indices: Indices,
+    truncation: float,
+    *scale: np.ndarray,
 ) -> np.ndarray:
     """`draw` over chunks of one compiled size, the last one filled up with its own last index."""
     wanted = np.asarray(indices, np.uint32)
@@ -84,6 +94,7 @@ def _in_chunks(
             key,
             filled,
             jnp.float32(truncation),
+            *scale,
         )
         parts.append(np.asarray(out)[: len(part)])
     if not parts:
@@ -117,5 +128,6 @@ def _shares(
 
 @functools.partial(jax.jit, static_argnames=("mapping", "synthesis"))
 def _codes(mapping: Mapping, synthesis: Synthesis, *arrays: Array) -> Array:
-    """Class codes uint8 [n, r, r] of one chunk."""
-    return _shares(mapping, synthesis, *arrays).argmax(axis=-1).astype(jnp.uint8)
+    """Class codes uint8 [n, r, r] of one chunk; the last of `arrays` scales the classes, the others are `_shares`'."""
+    *inputs, scale = arrays
+    return (_shares(mapping, synthesis, *inputs) * scale).argmax(axis=-1).astype(jnp.uint8)
