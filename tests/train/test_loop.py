@@ -127,12 +127,13 @@ def test_signal_in_the_last_step_still_interrupts():
 
 
 def test_second_interrupt_does_not_wait():
-    def twice():
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
+    class Impatient(Hook):
+        def __call__(self, moment):
+            if moment.step >= 3:
+                signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        trained(400, hooks=[Recorder(at=3, act=twice)])
+        trained(400, hooks=[Impatient()])
 
 
 def test_place_gives_every_leaf_its_own_buffer():

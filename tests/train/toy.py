@@ -103,7 +103,7 @@ def main(directory: Path, until_images: int, seconds: float) -> int:
     truncate_log(directory / "log.jsonl", int(state.step))
     hooks = [
         JsonlLog(directory / "log.jsonl", {}),
-        Save(checkpoints, minutes=20 * seconds / 60, labels={}),
+        Save(checkpoints, minutes=20 * seconds / 60 or 60, labels={}),
         Slow(seconds),
     ]
     stream = prefetch(batches(int(state.images_seen)), mesh)

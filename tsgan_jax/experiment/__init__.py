@@ -132,3 +132,5 @@ def _generate(run: Path, console: Console) -> None:
         f"set: {summary.accepted} of {summary.count} images accepted from {summary.drawn} masks drawn, "
         f"{summary.objects} nodule boxes; {summary.out}"
     )
+    if not summary.accepted:
+        console.say("set: every mask was refused, so the set is empty; stage masks needs more training")
