@@ -8,6 +8,8 @@ three layouts.  The two published trainings are different networks and want diff
   with it every feature, is about 58 times larger.  ReLU and max pooling are positively homogeneous, so
   dividing input and biases by 57.6 (the mean deviation of ImageNet's channels) divides every feature by
   57.6 and changes nothing else; the reader does that, so that one perceptual weight suits both kinds.
+  Measured on six LUNA16 slices against copies blurred by 2 px: mean L1 of 0.13, 1.2 and 1.6 at relu1_1,
+  relu2_1 and relu3_1, so lambda_perc = 10 weighs as much as lambda_L1 = 200; undivided, 57.6 times as much.
 """
 
 import hashlib
