@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 
 import jax
 import jax.numpy as jnp
@@ -128,9 +129,13 @@ def test_signal_in_the_last_step_still_interrupts():
 
 def test_second_interrupt_does_not_wait():
     class Impatient(Hook):
+        """Interrupts, and again during what the last moment sets off, such as a long save."""
+
         def __call__(self, moment):
             if moment.step >= 3:
                 signal.raise_signal(signal.SIGINT)
+                for _ in range(20 * moment.last):
+                    time.sleep(0.05)
 
     with pytest.raises(KeyboardInterrupt):
         trained(400, hooks=[Impatient()])

@@ -41,7 +41,7 @@ def log(directory):
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
     directory = tmp_path_factory.mktemp("unbroken")
-    assert start(directory, 0.0).wait(240) == 0
+    assert start(directory, 0.0).wait(500) == 0
     return directory
 
 
@@ -63,7 +63,7 @@ def test_killed_run_resumes_bit_equal(tmp_path, unbroken):
         process.kill()
         assert process.wait() == -signal.SIGKILL
     assert not (tmp_path / "final").exists()
-    assert start(tmp_path, 0.0).wait(240) == 0
+    assert start(tmp_path, 0.0).wait(500) == 0
     final_equals(tmp_path, unbroken)
 
 
@@ -73,5 +73,5 @@ def test_sigterm_saves_and_exits_143(tmp_path, unbroken):
     process.send_signal(signal.SIGTERM)
     assert process.wait(120) == 143
     assert max(saved_steps(tmp_path)) == log(tmp_path)[-1]["step"] < STEPS
-    assert start(tmp_path, 0.0).wait(240) == 0
+    assert start(tmp_path, 0.0).wait(500) == 0
     final_equals(tmp_path, unbroken)
