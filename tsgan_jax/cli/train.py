@@ -38,7 +38,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from tsgan_jax.train.loop import Interrupted
 
     if arguments.dry_run:
-        from tsgan_jax.experiment.plan import describe
+        from tsgan_jax.experiment.dry_run import describe
 
         stages = ("masks", "translation") if arguments.stage == "all" else (arguments.stage,)
         text, problem = describe(config, run, stages)

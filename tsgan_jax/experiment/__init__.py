@@ -21,7 +21,7 @@ from tsgan_jax.experiment.masks import train_masks
 from tsgan_jax.experiment.stage import Stage, is_finished, open_stage
 from tsgan_jax.experiment.translation import train_translation
 from tsgan_jax.experiment.work import Ahead, masks_work, translation_work
-from tsgan_jax.masks.growth import plan
+from tsgan_jax.masks import growth
 from tsgan_jax.provenance import fingerprint
 from tsgan_jax.synthesis import Progress, generate_run
 from tsgan_jax.train.lock import locked
@@ -47,8 +47,9 @@ def train(
         wanted = rundir.STAGES if chosen == "all" else (chosen,)
         # Made before stage 1 is trained for hours: it refuses configs that do not fit and missing weight files.
         translator = translator_of(config.translation, len(slices)) if "translation" in wanted else None
+        phases = growth.plan(config.masks)
         work = {
-            "masks": sum(phase.images * masks_work(config.masks, phase.resolution) for phase in plan(config.masks)),
+            "masks": sum(phase.images * masks_work(config.masks, phase.resolution) for phase in phases),
             "translation": config.translation.epochs * len(slices) * translation_work(config.translation),
         }
         facts = {
@@ -109,7 +110,7 @@ def _slices(config: Config, console: Console) -> tuple[SliceSet, SliceSet]:
 
 def _images(config: Config, stage: str, slices: int) -> int:
     """Real images a stage sees from beginning to end."""
-    return plan(config.masks)[-1].end if stage == "masks" else config.translation.epochs * slices
+    return growth.plan(config.masks)[-1].end if stage == "masks" else config.translation.epochs * slices
 
 
 def _train(stage: Stage, translator: Translator | None, slices: SliceSet, shown: SliceSet, ahead: Ahead) -> None:
