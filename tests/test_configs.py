@@ -26,6 +26,7 @@ SHRUNK = [
     "masks.fmap_max=8",
     "masks.batch_size={4: 4, 8: 4, 16: 4}",
     "masks.steps_per_resolution=2",
+    "masks.fade_fraction=0",
     "translation.epochs=1",
     "translation.decay_start=0",
     "translation.generator_width=8",

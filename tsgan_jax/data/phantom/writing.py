@@ -43,7 +43,7 @@ def write_tree(root: Path, config: PhantomConfig, workers: int | None = None) ->
     Raises UserError where `root` holds something else.
     """
     root = Path(root)
-    mark = {"phantom": VERSION, **config.model_dump()}
+    mark = {"phantom": VERSION, **config.model_dump(mode="json")}
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         if _mark_of(root) == mark:
             return
