@@ -133,7 +133,6 @@ def test_a_kill_before_the_first_manifest_is_no_obstacle(tmp_path):
     [
         ({"seed": 2}, "seed: 1 in the set, 2 asked for"),
         ({"weights": {"masks": "b2"}}, "weights.masks: a1 in the set, b2 asked for"),
-        ({"parents": {"step": 9}}, "parents.step: absent in the set, 9 asked for"),
     ],
 )
 def test_a_set_of_another_source_is_refused_with_the_difference(tmp_path, change, line):
@@ -226,3 +225,9 @@ def test_small_specks_have_no_box_and_are_counted(tmp_path):
         opened.add(0, "000000", replace(speck, mask=mask))
         manifest = opened.finish()
     assert (manifest["objects"], manifest["specks_dropped"]) == (1, 1)
+
+
+def test_the_same_networks_from_other_checkpoint_files_finish_a_set(tmp_path):
+    make(tmp_path, range(2), {**SOURCE, "parents": {"masks": {"sha256": "one"}}})
+    make(tmp_path, range(4), {**SOURCE, "parents": {"masks": {"sha256": "two"}}})
+    assert json.loads((tmp_path / "manifest.json").read_text())["complete"]

@@ -173,7 +173,12 @@ class SetDirectory:
     def _compare(self, manifest: Any) -> None:
         if not isinstance(manifest, dict) or not isinstance(manifest.get("made_from"), dict):
             raise UserError(f"{self.out / MANIFEST}: is not the manifest of a set; choose another directory")
-        there, here = flatten(manifest["made_from"]), flatten(self.source)
+        # The networks' own hashes decide; which checkpoint files held them (`parents`) is told, not compared: a
+        # checkpoint that was damaged and made again has the same networks in other files.
+        there, here = (
+            {key: value for key, value in flatten(made).items() if not key.startswith("parents.")}
+            for made in (manifest["made_from"], self.source)
+        )
         differences = [
             f"  {key}: {there.get(key, 'absent')} in the set, {here.get(key, 'absent')} asked for"
             for key in sorted({*there, *here})
