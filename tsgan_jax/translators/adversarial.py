@@ -56,12 +56,12 @@ def alternate(
 def learning_rate(base: float, epochs: int, decay_start: int, images_per_epoch: int, images_seen: Array) -> Array:
     """pix2pix's schedule: constant for `decay_start` epochs, then falling by equal steps towards 0.
 
-    Epoch e (from 0) has the factor 1 - max(0, e + 1 - decay_start) / (epochs - decay_start + 1): with
-    100 + 100 epochs, 1 up to epoch 99, 100/101 at epoch 100, 1/101 at epoch 199.
+    Epoch e (from 0) has the factor 1 - max(0, e + 1 - decay_start) / (epochs - decay_start + 1), which is
+    (epochs - e) / (epochs - decay_start + 1) up to 1: with 100 + 100 epochs, 1 up to epoch 99, 100/101 at
+    epoch 100, 1/101 at epoch 199.
     """
-    epoch = images_seen // images_per_epoch
-    late = jnp.maximum(0, epoch + 1 - decay_start)
-    return base * jnp.maximum(0.0, 1.0 - late / (epochs - decay_start + 1))
+    left = epochs - images_seen // images_per_epoch
+    return base * jnp.clip(left / (epochs - decay_start + 1), 0.0, 1.0)
 
 
 def adam(rate: Array | float, betas: tuple[float, float]) -> optax.GradientTransformation:
