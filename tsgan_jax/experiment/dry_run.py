@@ -93,7 +93,7 @@ def _masks(config: Config) -> tuple[list[str], int]:
         f"stage masks     {len(phases)} phases, {steps:,} steps, {phases[-1].end:,} images, "
         f"about {work / 1e6:.3g} PFLOP",
         f"                {_millions(state.gen.params)} generator, {_millions(state.critic.params)} critic parameters",
-        f"                memory about {_gigabytes(_masks_memory(config, phases))} in the widest phase",
+        f"                memory at least {_gigabytes(_masks_memory(config, phases))} in the widest phase",
         "                  px         batch      steps       images",
     ]
     lines += [
@@ -128,7 +128,7 @@ def _translation(config: Config) -> tuple[list[str], int]:
         f"stage translation  {chosen.method}, {chosen.epochs} epochs, {-(-images // chosen.batch_size):,} steps, "
         f"{images:,} images, about {work / 1e6:.3g} PFLOP",
         f"                {_millions(state)} numbers in the state (networks, optimisers, frozen features)",
-        f"                memory about {_gigabytes(_memory(learner, batch))}",
+        f"                memory at least {_gigabytes(_memory(learner, batch))}",
     ]
     lines += [f"                {name}: {value}" for name, value in method.about.items()]
     return lines, size(state)
