@@ -18,6 +18,7 @@ LAYERS = [
     {"masks", "translators"},
     {"runs"},
     {"synthesis"},
+    {"detect", "evaluate"},
     {"experiment"},
     {"cli"},
 ]

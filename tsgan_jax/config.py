@@ -73,6 +73,7 @@ class MasksConfig(Section):
     drift_on: Literal["all", "real"] = "all"  # A18
     discretisation: Literal["gumbel", "none"] = "gumbel"  # what the critic sees; A23
     temperature: PositiveFloat = 1.0
+    gumbel_floor: Annotated[float, Field(ge=0, le=1)] = 0.2  # of the Gumbel noise, left at the end of a phase; 1: all
     nodule_weight: PositiveFloat = 3.0  # of a nodule where real masks are pooled to a lower resolution
     nodule_contrast: PositiveFloat = 2.0  # by which the critic's nodule channel is scaled; 1 for none
     style_mixing: Annotated[float, Field(ge=0, le=1)] = 0.9
@@ -165,6 +166,37 @@ class GenerationConfig(Section):
     attempts: PositiveInt = 20  # masks drawn for one image before it is given up as rejected
 
 
+class EvaluationConfig(Section):
+    """What images and masks are judged by (section 4.2, Eq. 11 to 13; A31 to A44)."""
+
+    features: Literal["inception", "vgg19"] = "inception"
+    inception_weights: Path | None = None  # pytorch-fid's file
+    vgg_layer: Layer = "relu3_4"  # of translation.vgg_weights
+    count: PositiveInt | None = None  # synthetic images judged; none: all of the set
+    bootstrap: PositiveInt = 200  # resamplings behind each interval
+    kid_subset: PositiveInt = 1000
+    nearest: PositiveInt = 3  # k of precision and recall
+
+
+class DetectionConfig(Section):
+    """What the set does for a detector (section 4.5, Eq. 14 to 16; A35 to A40)."""
+
+    models: tuple[Literal["yolov5n", "yolov5s", "yolov5m", "yolov8n", "yolov8s", "yolov8m"], ...] = (
+        "yolov8n",
+        "yolov5n",
+    )
+    epochs: PositiveInt = 100
+    batch_size: PositiveInt = 6  # section 4.1
+    image_size: PositiveInt = 512
+    schedule: tuple[Annotated[int, Field(ge=0)], ...] = (0, 500, 1000, 1500, 2000, 2500)  # synthetic images added
+    controls: tuple[Literal["augmented", "repeated"], ...] = ("augmented", "repeated")
+    learning_rate: PositiveFloat = 0.002
+    weights: Path | None = None  # where detectors start; none: random
+    python: Path | None = None  # interpreter with ultralytics; none: .venv-detect
+    timeout_minutes: PositiveFloat = 600.0  # of one training
+    device: str = "auto"
+
+
 class RunConfig(Section):
     """How a run keeps and shows itself; changes nothing in the result."""
 
@@ -184,6 +216,8 @@ class Config(Section):
     masks: MasksConfig = MasksConfig()
     translation: TranslationConfig = DLPix2PixConfig()
     generation: GenerationConfig = GenerationConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    detection: DetectionConfig | None = None  # none: detectors are not trained
     run: RunConfig = RunConfig()
 
     @model_validator(mode="before")
