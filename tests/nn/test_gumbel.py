@@ -21,6 +21,10 @@ def test_one_hot_shares_are_left_as_they_are():
     np.testing.assert_array_equal(sample_one_hot(KEY, real), real)
 
 
+def test_without_noise_the_largest_share_is_taken():
+    np.testing.assert_array_equal(sample_one_hot(KEY, SHARES, scale=0.0).argmax(axis=-1), SHARES.argmax(axis=-1))
+
+
 def test_classes_are_drawn_in_proportion():
     shares = jnp.broadcast_to(jnp.array([0.5, 0.3, 0.15, 0.05, 0.0, 0.0]), (40_000, 6))
     np.testing.assert_allclose(sample_one_hot(KEY, shares).mean(axis=0), shares[0], atol=0.01)

@@ -68,6 +68,19 @@ def fade_alpha(phase: Phase, images_seen: Array) -> Array:
     return jnp.clip(seen / phase.images, 0.0, 1.0)
 
 
+def gumbel_scale(phase: Phase, images_seen: Array, floor: float) -> Array:
+    """How much of the Gumbel noise the critic's hard samples carry: 1 in a fade, then falling; float32 scalar.
+
+    With all of it, a class spread thinly over many pixels looks to the critic like one set down firmly in a few, and
+    a generator never commits itself: argmax finds no nodules in its masks.  So in a stable phase the noise falls
+    linearly to `floor` at half time and stays there.  (At once, new heads would lose their rare classes.)
+    """
+    if phase.fade:
+        return jnp.float32(1.0)
+    seen = (images_seen - phase.start).astype(jnp.float32)
+    return jnp.clip(1.0 - (1.0 - floor) * 2.0 * seen / phase.images, floor, 1.0)
+
+
 def overlay(fresh: Params, trained: Params) -> Params:
     """`fresh` with every parameter that `trained` has under the same path taken from there.
 

@@ -13,7 +13,7 @@ import optax
 from tsgan_jax import labels, losses
 from tsgan_jax.config import MasksConfig
 from tsgan_jax.masks.discriminator import discriminator_of
-from tsgan_jax.masks.growth import Phase, fade_alpha
+from tsgan_jax.masks.growth import Phase, fade_alpha, gumbel_scale
 from tsgan_jax.masks.mapping import LR_MUL, average_w, mapping_of, mix_styles, num_layers
 from tsgan_jax.masks.synthesis import layer_noise, synthesis_of
 from tsgan_jax.nn.equalized import initialise
@@ -105,22 +105,22 @@ def stylegan(config: MasksConfig, phase: Phase) -> Learner[MaskGanState, MaskBat
         noise = jax.vmap(lambda k: layer_noise(k, phase.resolution))(jax.random.split(noise_key, n))
         return synthesis.apply({"params": gen_params["synthesis"]}, ws, noise, alpha), first
 
-    def shown(key: Key, shares: Array) -> Array:
+    def shown(key: Key, shares: Array, scale: Array) -> Array:
         """What the critic sees of class shares [n, r, r, 6]: a hard sample (A23), in [-1, 1], nodules with contrast.
 
         To a critic of slope 1 a class weighs as much as its pixels are many, and nodules are a thousandth of them.
         """
         if config.discretisation == "gumbel":
-            shares = sample_one_hot(key, shares, config.temperature)
+            shares = sample_one_hot(key, shares, config.temperature, scale)
         return (2.0 * shares - 1.0) * nodule_scale(config.nodule_contrast)
 
     def train_critic(
-        state: MaskGanState, keys: tuple[Key, ...], real: Array, alpha: Array
+        state: MaskGanState, keys: tuple[Key, ...], real: Array, alpha: Array, scale: Array
     ) -> tuple[Player, Array, Metrics]:
         latent_key, fake_key, real_key, mix_key = keys
         fake, w = imagine(state.gen.params, latent_key, real.shape[0], alpha)
         shares = {"nodule_share": fake[..., labels.NODULE].mean(), "real_nodule_share": real[..., labels.NODULE].mean()}
-        real, fake = shown(real_key, real), shown(fake_key, fake)
+        real, fake = shown(real_key, real, scale), shown(fake_key, fake, scale)
         between = losses.interpolate(mix_key, real, fake)
 
         def critic_loss(params: Params) -> tuple[Array, Metrics]:
@@ -145,13 +145,13 @@ def stylegan(config: MasksConfig, phase: Phase) -> Learner[MaskGanState, MaskBat
         return update_player(tx, state.critic, grads), w, {**log, **shares}
 
     def train_generator(
-        state: MaskGanState, critic: Player, keys: tuple[Key, ...], n: int, alpha: Array
+        state: MaskGanState, critic: Player, keys: tuple[Key, ...], n: int, alpha: Array, scale: Array
     ) -> tuple[Player, Metrics]:
         latent_key, fake_key = keys
 
         def generator_loss(params: Params) -> Array:
             fake, _ = imagine(params, latent_key, n, alpha)
-            scores = discriminator.apply({"params": critic.params}, shown(fake_key, fake), alpha)
+            scores = discriminator.apply({"params": critic.params}, shown(fake_key, fake, scale), alpha)
             return losses.wasserstein_generator(scores)
 
         loss, grads = jax.value_and_grad(generator_loss)(state.gen.params)
@@ -182,10 +182,11 @@ def stylegan(config: MasksConfig, phase: Phase) -> Learner[MaskGanState, MaskBat
         names = ("critic latents", "critic fake", "critic real", "interpolate", "generator latents", "generator fake")
         keys = step_streams(state.key, state.step, *names)
         alpha = fade_alpha(phase, state.images_seen)
+        scale = gumbel_scale(phase, state.images_seen, config.gumbel_floor)
         n = batch.classes.shape[0]
         real = shown_masks(batch.classes, config.nodule_weight, alpha if phase.fade else None)
-        critic, w, critic_log = train_critic(state, keys[:4], real, alpha)
-        gen, gen_log = train_generator(state, critic, keys[4:], n, alpha)
+        critic, w, critic_log = train_critic(state, keys[:4], real, alpha, scale)
+        gen, gen_log = train_generator(state, critic, keys[4:], n, alpha, scale)
         new = state.replace(  # type: ignore[attr-defined]
             step=state.step + 1,
             images_seen=state.images_seen + n,
