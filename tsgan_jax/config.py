@@ -7,11 +7,12 @@ in docs/paper.md.  `load_config` (configio.py) reads YAML files into these model
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 Resolution = Literal[4, 8, 16, 32, 64, 128, 256, 512]
 Precision = Literal["float32", "bfloat16"]
 Layer = Annotated[str, Field(pattern=r"^relu[1-5]_[1-4]$")]
+Detector = Literal["yolov5n", "yolov5s", "yolov5m", "yolov8n", "yolov8s", "yolov8m"]
 
 
 class Section(BaseModel):
@@ -44,7 +45,21 @@ class DataConfig(Section):
     prepared: Path = Path("prepared")  # where prepared slices are kept, shared by runs
     resolution: Resolution = 512
     hu_window: tuple[float, float] = (-1000.0, 400.0)  # HU shown as [-1, 1]; A30
-    test_fold: Annotated[int, Field(ge=0, le=4)] = 0  # never seen in training; A27
+    test_fold: int | tuple[int, ...] = 0  # one or several, never seen in training; A27
+
+    @field_validator("test_fold", mode="before")
+    @classmethod
+    def _some_folds_train(cls, value: object) -> object:
+        """One fold is always written as a number, several in rising order, so that equal splits compare equal."""
+        folds = list(value) if isinstance(value, list | tuple) else [value]
+        if any(isinstance(fold, bool) or fold not in range(5) for fold in folds) or not 1 <= len(set(folds)) <= 4:
+            raise ValueError("give one fold, 0 to 4, or a list of up to four of them, so that one is left to train on")
+        return folds[0] if len(set(folds)) == 1 else tuple(sorted(set(folds)))
+
+    @property
+    def test_folds(self) -> tuple[int, ...]:
+        """The folds that no generator is trained on."""
+        return (self.test_fold,) if isinstance(self.test_fold, int) else self.test_fold
 
     @model_validator(mode="after")
     def _window_rises(self) -> "DataConfig":
@@ -136,6 +151,12 @@ class DLPix2PixConfig(Section):
         """Down-samplings of the U-Net."""
         return self.num_downs or max(2, self.resolution.bit_length() - 4)
 
+    @property
+    def system(self) -> str:
+        """The name that results carry: what an ablation leaves decides it, not which method it was made from."""
+        parts = [name for name, on in (("lia", self.lia), ("dwmh", self.dwmh)) if on]
+        return "dl_pix2pix" if len(parts) == 2 else "+".join(["pix2pix", *parts])
+
     @model_validator(mode="after")
     def _decay_inside_training(self) -> "DLPix2PixConfig":
         if self.decay_start > self.epochs:
@@ -181,20 +202,25 @@ class EvaluationConfig(Section):
 class DetectionConfig(Section):
     """What the set does for a detector (section 4.5, Eq. 14 to 16; A35 to A40)."""
 
-    models: tuple[Literal["yolov5n", "yolov5s", "yolov5m", "yolov8n", "yolov8s", "yolov8m"], ...] = (
-        "yolov8n",
-        "yolov5n",
-    )
+    models: tuple[Detector, ...] = ("yolov8n", "yolov5n")  # yolov5*: ultralytics' anchor-free YOLOv5u; A44
     epochs: PositiveInt = 100
     batch_size: PositiveInt = 6  # section 4.1
-    image_size: PositiveInt = 512
+    image_size: Annotated[int, Field(ge=32, multiple_of=32)] = 512  # side that images are scaled to
     schedule: tuple[Annotated[int, Field(ge=0)], ...] = (0, 500, 1000, 1500, 2000, 2500)  # synthetic images added
     controls: tuple[Literal["augmented", "repeated"], ...] = ("augmented", "repeated")
+    seeds: PositiveInt = 1  # trainings of each, from other random numbers
     learning_rate: PositiveFloat = 0.002
-    weights: Path | None = None  # where detectors start; none: random
+    weights: dict[Detector, Path] = {}  # local files that detectors start from; those without one from random
+    bootstrap: Annotated[int, Field(ge=20)] = 1000  # resamplings of scans behind each interval
     python: Path | None = None  # interpreter with ultralytics; none: .venv-detect
     timeout_minutes: PositiveFloat = 600.0  # of one training
     device: str = "auto"
+
+    @model_validator(mode="after")
+    def _schedule_rises(self) -> "DetectionConfig":
+        if not self.models or not self.schedule or list(self.schedule) != sorted(set(self.schedule)):
+            raise ValueError(f"models must not be empty and schedule must rise, got {list(self.schedule)}")
+        return self
 
 
 class RunConfig(Section):

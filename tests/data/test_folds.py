@@ -5,7 +5,9 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from tsgan_jax.config import DataConfig
 from tsgan_jax.data.folds import NUM_FOLDS, fold_of, scan_of, training_folds
 
 
@@ -38,3 +40,16 @@ def test_slices_of_a_scan_share_its_fold(uid: str, one: int, other: int) -> None
 @pytest.mark.parametrize("fold", range(NUM_FOLDS))
 def test_training_folds_are_the_other_four(fold: int) -> None:
     assert sorted((*training_folds(fold), fold)) == list(range(NUM_FOLDS))
+
+
+def test_several_folds_can_be_kept_for_tests() -> None:
+    assert training_folds((1, 3)) == (0, 2, 4)
+    assert DataConfig(test_fold=3).test_folds == (3,)
+    assert DataConfig(test_fold=[3, 1]).test_folds == (1, 3)
+    assert DataConfig(test_fold=[2]) == DataConfig(test_fold=2)
+
+
+@pytest.mark.parametrize("folds", [5, -1, [], [0, 1, 2, 3, 4], [0, 5], "one", True])
+def test_folds_that_do_not_exist_or_leave_none_to_train_on_are_refused(folds: object) -> None:
+    with pytest.raises(ValidationError, match="give one fold, 0 to 4, or a list of up to four"):
+        DataConfig(test_fold=folds)

@@ -26,6 +26,7 @@ def fold_of(seriesuid: str, subset: int | None, subsets: Collection[int]) -> int
     return ordered.index(subset) % NUM_FOLDS
 
 
-def training_folds(test_fold: int) -> tuple[int, ...]:
-    """The four folds that are not `test_fold`."""
-    return tuple(fold for fold in range(NUM_FOLDS) if fold != test_fold)
+def training_folds(test_folds: int | Collection[int]) -> tuple[int, ...]:
+    """The folds that are not tested on."""
+    tested = (test_folds,) if isinstance(test_folds, int) else test_folds
+    return tuple(fold for fold in range(NUM_FOLDS) if fold not in tested)

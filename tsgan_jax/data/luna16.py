@@ -235,9 +235,10 @@ def _check_split(config: DataConfig, summary: Summary) -> None:
     """Both sides of the split must hold slices."""
     filled = [fold for fold, count in enumerate(summary.folds) if count]
     counts = ", ".join(f"fold {fold}: {count}" for fold, count in enumerate(summary.folds))
-    if config.test_fold not in filled:
-        raise UserError(f"data.test_fold: {config.test_fold} is empty ({counts}); choose one of {filled}")
-    if not set(training_folds(config.test_fold)) & set(filled):
+    for fold in config.test_folds:
+        if fold not in filled:
+            raise UserError(f"data.test_fold: {fold} is empty ({counts}); choose one of {filled}")
+    if not set(training_folds(config.test_folds)) & set(filled):
         raise UserError(f"data.root: all slices are in the test fold ({counts}); training needs scans in other folds")
 
 

@@ -51,8 +51,8 @@ class SliceSet:
 
 
 def training_folds(config: DataConfig) -> tuple[int, ...]:
-    """The folds that may be trained on: all but config.test_fold."""
-    return _folds.training_folds(config.test_fold)
+    """The folds that may be trained on: all but config.test_folds."""
+    return _folds.training_folds(config.test_folds)
 
 
 def load(config: DataConfig, folds: Sequence[int]) -> SliceSet:

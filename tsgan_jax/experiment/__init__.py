@@ -105,7 +105,7 @@ def _slices(config: Config, console: Console) -> tuple[SliceSet, SliceSet]:
         f"{made.scans - made.refused} scans, {made.refused} scans refused"
         f"{'' if prepared.fresh else ' (prepared earlier)'}; {prepared.directory}"
     )
-    return load(config.data, training_folds(config.data)), load(config.data, [config.data.test_fold])
+    return load(config.data, training_folds(config.data)), load(config.data, config.data.test_folds)
 
 
 def _images(config: Config, stage: str, slices: int) -> int:

@@ -78,7 +78,8 @@ def _data(config: Config) -> tuple[list[str], str | None]:
         problem = "data.root: missing; give the folder that holds subset0 .. subset9, or set data.phantom"
     count, estimate = training_slices(config)
     known = f"about {count} slices to train on ({estimate})" if estimate else f"{count} slices to train on"
-    lines = [f"data            {source}; {data.resolution} px, test fold {data.test_fold}", f"                {known}"]
+    tested = f"test fold{'s' * (len(data.test_folds) > 1)} {', '.join(map(str, data.test_folds))}"
+    lines = [f"data            {source}; {data.resolution} px, {tested}", f"                {known}"]
     return lines, problem
 
 
