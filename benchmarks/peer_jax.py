@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 
-from benchmarks import dl_pix2pix_step, generation, stylegan_step
+from benchmarks import dl_pix2pix_step, features_step, generation, stylegan_step
 from benchmarks.serve import serve
 
 CASES = {
     "stylegan": stylegan_step.prepare,
     "dl_pix2pix": dl_pix2pix_step.prepare,
     "generate": generation.prepare,
+    "features": features_step.prepare,
 }
 
 

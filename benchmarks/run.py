@@ -1,6 +1,7 @@
 """`bin/bench [CASE ...]`: tsgan_jax beside eager PyTorch on this machine's CPU.
 
-A case is NAME:RESOLUTION:BATCH, NAME being stylegan or dl_pix2pix (a training step) or generate.  Both
+A case is NAME:RESOLUTION:BATCH, NAME being stylegan or dl_pix2pix (a training step), generate, or features (of
+Inception, for the FID).  Both
 processes stay resident; in each round each takes one step while the other waits, and the order changes
 from round to round.  The first step, which compiles, is reported apart and not compared.  A ratio above 1
 says that tsgan_jax is the faster one; it is the median over the rounds of (PyTorch's seconds / tsgan_jax's
@@ -20,8 +21,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 HERE = Path(__file__).parent
-DEFAULT_CASES = ("stylegan:32:4", "dl_pix2pix:256:1", "generate:256:4")
-NAMES = ("stylegan", "dl_pix2pix", "generate")
+DEFAULT_CASES = ("stylegan:32:4", "dl_pix2pix:256:1", "generate:256:4", "features:128:16")
+NAMES = ("stylegan", "dl_pix2pix", "generate", "features")
 
 
 class Worker:

@@ -29,7 +29,7 @@ HOMES = {
     "tensorflow_datasets": {"data/tensorflow_quiet.py"},
     "SimpleITK": {"data/metaimage.py", "data/phantom/writing.py", "export/images.py"},
     "ultralytics": set(),
-    "torch": {"nn/vgg.py"},  # only to read a weight file in PyTorch's format
+    "torch": {"nn/vgg.py", "nn/inception.py"},  # only to read a weight file in PyTorch's format
     "argparse": {"cli/"},
     "rich": {"cli/"},
 }

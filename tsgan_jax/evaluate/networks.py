@@ -1,0 +1,158 @@
+"""The network whose features images are compared by: a choice, and every figure is named after it.
+
+Only pytorch-fid's own weights make a distance the FID.  Other Inception weights, and VGG-19 at any depth that a
+file holds, are named as what they are (A42).
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from tsgan_jax.config import EvaluationConfig
+from tsgan_jax.errors import UserError
+from tsgan_jax.nn import inception, vgg
+from tsgan_jax.types import Array
+
+Images = Iterable[NDArray[np.uint8]]
+"""Grey 8-bit images [h, w], all of one size; an array [n, h, w] is one such."""
+
+INCEPTION_BATCH = 16
+VGG_PIXELS = 2**19
+"""Pixels of a batch of VGG-19's, whose first maps are 256 bytes a pixel."""
+
+
+class Names(NamedTuple):
+    """What the four figures of a network are called."""
+
+    distance: str
+    kernel: str
+    precision: str
+    recall: str
+
+
+@dataclass(frozen=True)
+class FeatureNetwork:
+    """A network that turns images into features.
+
+    label: "Inception" or "VGG19 relu3_4"; is_fid: whether a Fréchet distance on it is the FID of the literature;
+    file, sha256: the weights; dim: numbers in a feature; features: uint8 [n, h, w] to float32 [n, dim], any n.
+    """
+
+    label: str
+    is_fid: bool
+    file: str
+    sha256: str
+    dim: int
+    features: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+    @property
+    def names(self) -> Names:
+        """What its figures are called."""
+        return figure_names(self.label, self.is_fid)
+
+    def stream(self, images: Images, rows: int = 64) -> Iterator[NDArray[np.float32]]:
+        """Features [up to `rows`, dim] of images read one by one."""
+        for batch in batched(images, rows):
+            yield self.features(batch)
+
+
+def figure_names(label: str, is_fid: bool) -> Names:
+    """FID and KID where they are that, FD- and KD- with the network's name where not."""
+    distance, kernel = ("FID", "KID") if is_fid else (f"FD-{label}", f"KD-{label}")
+    return Names(distance, kernel, f"Precision-{label}", f"Recall-{label}")
+
+
+def wanted_names(settings: EvaluationConfig) -> Names:
+    """What the figures of the chosen network would be called, for where it cannot be loaded."""
+    if settings.features == "inception":
+        return figure_names("Inception", is_fid=True)
+    return figure_names(f"VGG19 {settings.vgg_layer}", is_fid=False)
+
+
+def load(settings: EvaluationConfig, vgg_weights: Path | None, say: Callable[[str], None] = print) -> FeatureNetwork:
+    """The network of `evaluation.features`; its file and hash are said.
+
+    vgg_weights: `translation.vgg_weights`.  Raises UserError where the file is not given, missing or unfit.
+    """
+    network = _inception(settings.inception_weights) if settings.features == "inception" else None
+    network = network or _vgg19(vgg_weights, settings.vgg_layer)
+    say(f"features: {network.label}, {network.file}, SHA-256 {network.sha256}")
+    if settings.features == "inception" and not network.is_fid:
+        say(f"{network.file} is not pytorch-fid's published file, so its distance is called {network.names.distance}")
+    return network
+
+
+def _inception(path: Path | None) -> FeatureNetwork:
+    if path is None:
+        raise UserError(
+            "evaluation.inception_weights is not set; give pytorch-fid's pt_inception-2015-12-05-"
+            f"{inception.PUBLISHED}.pth, or set evaluation.features=vgg19"
+        )
+    return of_inception(inception.load_inception(path))
+
+
+def _vgg19(path: Path | None, layer: str) -> FeatureNetwork:
+    if path is None:
+        raise UserError("evaluation.features=vgg19 needs translation.vgg_weights, which is not set; give a VGG-19 file")
+    return of_vgg19(vgg.load_vgg19(path, [layer]), layer)
+
+
+def of_inception(loaded: inception.Inception) -> FeatureNetwork:
+    """pool3 of Inception-v3, 2048 numbers."""
+    label = "Inception" if loaded.published else f"Inception[{loaded.sha256[:8]}]"
+    run = _in_batches(inception.features, loaded.params, lambda side: INCEPTION_BATCH)
+    return FeatureNetwork(label, loaded.published, loaded.file, loaded.sha256, inception.DIM, run)
+
+
+def of_vgg19(loaded: vgg.Vgg19, layer: str) -> FeatureNetwork:
+    """The mean over the places of one of VGG-19's maps, after its ReLU."""
+
+    def pooled(params: Any, images: Array) -> Array:
+        x = images.astype(jnp.float32)[..., None] / 127.5 - 1.0
+        return vgg.features(params, x, [layer], loaded.kind)[layer].mean(axis=(1, 2))
+
+    run = _in_batches(pooled, loaded.params, lambda pixels: max(1, min(32, VGG_PIXELS // pixels)))
+    dim = vgg.BLOCKS[int(layer[len("relu")]) - 1][0]
+    return FeatureNetwork(f"VGG19 {layer}", False, loaded.file, loaded.sha256, dim, run)
+
+
+def _in_batches(
+    forward: Callable[[Any, Array], Array], params: Any, batch_size: Callable[[int], int]
+) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    """`forward`, compiled once for each size of image: the last batch is filled up with its first image.
+
+    batch_size: pixels of an image to images of a batch.
+    """
+    compiled = jax.jit(forward)
+    placed = jax.device_put(params)
+
+    def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if images.dtype != np.uint8 or images.ndim != 3:
+            raise ValueError(f"expected uint8 [n, h, w], got {images.dtype} {images.shape}")
+        size = batch_size(images.shape[1] * images.shape[2])
+        found = []
+        for start in range(0, len(images), size):
+            batch = images[start : start + size]
+            filled = np.concatenate([batch, np.repeat(batch[:1], size - len(batch), axis=0)])
+            found.append(np.asarray(compiled(placed, filled))[: len(batch)])
+        return np.concatenate(found)
+
+    return run
+
+
+def batched(images: Images, size: int) -> Iterator[NDArray[np.uint8]]:
+    """[up to `size`, h, w] at a time."""
+    waiting: list[NDArray[np.uint8]] = []
+    for image in images:
+        waiting.append(image)
+        if len(waiting) == size:
+            yield np.stack(waiting)
+            waiting = []
+    if waiting:
+        yield np.stack(waiting)
