@@ -52,9 +52,9 @@ def toy(width: int = 3) -> Learner:
             return jnp.mean((params["w"] - target) ** 2)
 
         value, grads = jax.value_and_grad(loss)(state.player.params)
-        player = update_player(TX, state.player, grads)
+        player, norm = update_player(TX, state.player, grads)
         seen = state.images_seen + batch.x.shape[0]
-        return state.replace(step=state.step + 1, images_seen=seen, player=player), {"loss": value}
+        return state.replace(step=state.step + 1, images_seen=seen, player=player), {"loss": value, "gradient": norm}
 
     return Learner(init, step)
 

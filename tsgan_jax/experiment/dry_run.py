@@ -17,7 +17,7 @@ from tsgan_jax.masks.growth import Phase, plan
 from tsgan_jax.masks.learner import stylegan
 from tsgan_jax.train.checkpoint import size
 from tsgan_jax.train.learner import Learner
-from tsgan_jax.train.loop import skip_nonfinite
+from tsgan_jax.train.loop import count_skipped
 from tsgan_jax.train.memory import peak_bytes
 from tsgan_jax.translators.registry import translator
 from tsgan_jax.types import MaskBatch, PairBatch
@@ -156,7 +156,7 @@ def _state(learner: Learner) -> Any:
 
 
 def _memory(learner: Learner, batch: Any) -> int:
-    return peak_bytes(skip_nonfinite(learner.step), _state(learner), batch)
+    return peak_bytes(count_skipped(learner.step), _state(learner), batch)
 
 
 def _millions(tree: Any) -> str:

@@ -142,7 +142,8 @@ def stylegan(config: MasksConfig, phase: Phase) -> Learner[MaskGanState, MaskBat
             }
 
         grads, log = jax.grad(critic_loss, has_aux=True)(state.critic.params)
-        return update_player(tx, state.critic, grads), w, {**log, **shares}
+        critic, size = update_player(tx, state.critic, grads)
+        return critic, w, {**log, **shares, "critic_gradient": size}
 
     def train_generator(
         state: MaskGanState, critic: Player, keys: tuple[Key, ...], n: int, alpha: Array, scale: Array
@@ -155,7 +156,8 @@ def stylegan(config: MasksConfig, phase: Phase) -> Learner[MaskGanState, MaskBat
             return losses.wasserstein_generator(scores)
 
         loss, grads = jax.value_and_grad(generator_loss)(state.gen.params)
-        return update_player(tx, state.gen, grads), {"generator_loss": loss}
+        gen, size = update_player(tx, state.gen, grads)
+        return gen, {"generator_loss": loss, "generator_gradient": size}
 
     def init(key: Key) -> MaskGanState:
         z_key, synthesis_key, critic_key = (stream(key, name) for name in ("mapping", "synthesis", "critic"))

@@ -54,12 +54,9 @@ def _conv3x3(x: Array, w: Array, stride: int) -> Array:
     """
     rows, cols = ((n - 1) // stride + 1 for n in x.shape[:2])
     padded = jnp.pad(x, ((1, 1), (1, 1), (0, 0)))
-    patches = [
-        padded[i : i + (rows - 1) * stride + 1 : stride, j : j + (cols - 1) * stride + 1 : stride]
-        for i in range(3)
-        for j in range(3)
-    ]
-    return jnp.concatenate(patches, -1) @ w.reshape(-1, w.shape[-1])
+    tall = jnp.concatenate([padded[i : i + (rows - 1) * stride + 1 : stride] for i in range(3)], -1)
+    patches = jnp.concatenate([tall[:, j : j + (cols - 1) * stride + 1 : stride] for j in range(3)], -1)
+    return patches @ w.swapaxes(0, 1).reshape(-1, w.shape[-1])  # columns outermost, as the patches have them
 
 
 def _bilinear(x: Array, height: int, width: int) -> Array:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import flax.struct
+import jax
+import jax.numpy as jnp
 import optax
 
 from tsgan_jax.types import Array, Key, Metrics
@@ -26,7 +28,8 @@ B = TypeVar("B")
 class Learner(NamedTuple, Generic[S, B]):
     """`init(key) -> state` and `step(state, batch) -> (state, metrics)`, pure, closed over a frozen config.
 
-    The state that goes into `step` and the one that comes out have the same tree, shapes and dtypes.
+    The state that goes into `step` and the one that comes out have the same tree, shapes and dtypes.  The metrics
+    hold the gradient norm of every player: a step with any metric that is not finite counts as skipped.
     """
 
     init: Callable[[Key], S]
@@ -46,7 +49,10 @@ def new_player(tx: optax.GradientTransformation, params: Params) -> Player:
     return Player(params=params, opt_state=tx.init(params))
 
 
-def update_player(tx: optax.GradientTransformation, player: Player, grads: Params) -> Player:
-    """One optimiser step."""
+def update_player(tx: optax.GradientTransformation, player: Player, grads: Params) -> tuple[Player, Array]:
+    """One optimiser step, and the norm of the gradient; with a norm that is not finite the player stays as it is."""
+    norm = optax.tree.norm(grads)
     updates, opt_state = tx.update(grads, player.opt_state, player.params)
-    return Player(params=optax.apply_updates(player.params, updates), opt_state=opt_state)
+    new = Player(params=optax.apply_updates(player.params, updates), opt_state=opt_state)
+    finite = jnp.isfinite(norm)
+    return jax.tree.map(lambda new, old: jnp.where(finite, new, old), new, player), norm

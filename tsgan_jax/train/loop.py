@@ -14,15 +14,16 @@ import numpy as np
 from jax.sharding import Mesh
 
 from tsgan_jax.train.learner import Learner
+from tsgan_jax.train.memory import return_freed_memory
 from tsgan_jax.train.mesh import replicated, split
-from tsgan_jax.types import Array, Metrics
+from tsgan_jax.types import Metrics
 
 S = TypeVar("S")
 B = TypeVar("B")
 Step = Callable[[S, B], tuple[S, Metrics]]
 
 SKIPPED = "skipped"
-"""Metric that counts updates left out because something in them was not finite."""
+"""Metric that counts steps with an update left out because its gradient was not finite."""
 
 RECENT = 20  # steps whose metrics are kept for a diagnosis
 
@@ -71,35 +72,42 @@ class NonFinite(Exception):
         self.step, self.images, self.recent = step, images, tuple(recent)
 
 
-def skip_nonfinite(step: Step[S, B]) -> Step[S, B]:
-    """A step whose update is left out where any metric or any new value is NaN or infinite.
+def count_skipped(step: Step[S, B]) -> Step[S, B]:
+    """A step that also says whether a metric of it, the gradient norms among them, is NaN or infinite.
 
-    `step` and `images_seen` go on, so the next update sees other data and other noise.
+    `update_player` has then left the update out; `step` and `images_seen` go on, so the next one sees other data
+    and other noise.
     """
 
-    def guarded(state: S, batch: B) -> tuple[S, Metrics]:
-        proposed, metrics = step(state, batch)
-        finite = _all_finite((proposed, metrics))
-        kept: Any = jax.tree.map(lambda new, old: jnp.where(finite, new, old), proposed, state)
-        kept = kept.replace(step=proposed.step, images_seen=proposed.images_seen)  # type: ignore[attr-defined]
-        return kept, {**metrics, SKIPPED: 1.0 - finite.astype(jnp.float32)}
+    def counted(state: S, batch: B) -> tuple[S, Metrics]:
+        new, metrics = step(state, batch)
+        finite = jnp.isfinite(jnp.stack([jnp.asarray(value, jnp.float32) for value in metrics.values()])).all()
+        return new, {**metrics, SKIPPED: 1.0 - finite.astype(jnp.float32)}
 
-    return guarded
-
-
-def _all_finite(tree: Any) -> Array:
-    floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-    return jnp.stack([jnp.isfinite(leaf).all() for leaf in floats]).all()
+    return counted
 
 
 def compile_step(learner: Learner[S, B], mesh: Mesh) -> Step[S, B]:
-    """The only jit of training: the state donated and replicated, the batch split over the mesh."""
-    return jax.jit(
-        skip_nonfinite(learner.step),
+    """The only jit of training: the state donated and replicated, the batch split over the mesh.
+
+    Compiled on its first call, for the shapes it is then given.
+    """
+    jitted = jax.jit(
+        count_skipped(learner.step),
         donate_argnums=0,
         in_shardings=(replicated(mesh), split(mesh)),
         out_shardings=(replicated(mesh), replicated(mesh)),
     )
+    compiled: Step[S, B] | None = None
+
+    def step(state: S, batch: B) -> tuple[S, Metrics]:
+        nonlocal compiled
+        if compiled is None:
+            compiled = jitted.lower(state, batch).compile()
+            return_freed_memory()
+        return compiled(state, batch)
+
+    return step
 
 
 def prefetch(batches: Iterable[B], mesh: Mesh, depth: int = 2) -> Iterator[B]:

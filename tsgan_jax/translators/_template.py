@@ -61,12 +61,13 @@ def levels(config: LevelsConfig, images_per_epoch: int) -> Translator[LevelsStat
         rate = learning_rate(
             config.learning_rate, config.epochs, config.decay_start, images_per_epoch, state.images_seen
         )
+        player, norm = update_player(adam(rate, betas), state.levels, grads)
         state = state.replace(  # type: ignore[attr-defined]
             step=state.step + 1,
             images_seen=state.images_seen + batch.ct.shape[0],
-            levels=update_player(adam(rate, betas), state.levels, grads),
+            levels=player,
         )
-        return state, {"l1": l1, "learning_rate": rate}
+        return state, {"l1": l1, "learning_rate": rate, "gradient": norm}
 
     def translate(state: LevelsState, masks: Array, keys: Key) -> Array:
         del keys  # a method with noise draws each image's from the image's own key

@@ -43,14 +43,15 @@ def alternate(
     generate: generator params -> fakes (any tree), run once.
     critic_loss: (critic params, fakes) -> loss, metrics.
     generator_loss: (fakes, critic params) -> loss, metrics; may close over the real batch.
-    The counters of the state are left to the caller.  Metrics of both players are merged.
+    The counters of the state are left to the caller.  Metrics of both players are merged, their gradients' norms added.
     """
     fake, pull_back = jax.vjp(generate, state.generator.params)
     critic_grad, critic_log = jax.grad(critic_loss, has_aux=True)(state.critic.params, fake)
-    critic = update_player(adam, state.critic, critic_grad)
+    critic, critic_norm = update_player(adam, state.critic, critic_grad)
     fake_grad, generator_log = jax.grad(generator_loss, has_aux=True)(fake, critic.params)
-    generator = update_player(adam, state.generator, *pull_back(fake_grad))
-    return state.replace(generator=generator, critic=critic), {**critic_log, **generator_log}  # type: ignore[attr-defined]
+    generator, generator_norm = update_player(adam, state.generator, *pull_back(fake_grad))
+    norms = {"critic_gradient": critic_norm, "generator_gradient": generator_norm}
+    return state.replace(generator=generator, critic=critic), {**critic_log, **generator_log, **norms}  # type: ignore[attr-defined]
 
 
 def learning_rate(base: float, epochs: int, decay_start: int, images_per_epoch: int, images_seen: Array) -> Array:
