@@ -22,6 +22,8 @@ from tsgan_jax.labels import BACKGROUND, LEFT_LUNG, NODULE, RIGHT_LUNG, TRACHEA
 from tsgan_jax.masks.plausibility import MIN_NODULE_PIXELS, NODULE_MM
 
 CLASSES = ("body", "left lung", "right lung", "trachea")
+BLIND = 0.05
+"""A ceiling below this says that the segmentation cannot judge a class."""
 FINEST_MM = 2.0
 """Coarser pixels are split before the CT is segmented."""
 RING_MM = 5.0
@@ -104,15 +106,18 @@ def judge(
     out = []
     for name in CLASSES:
         mine, other = np.array(ours.dice[name]), np.array(theirs.dice[name])
+        reason = None if len(mine) else f"neither masks nor CT show any {name}"
+        if len(other) and other.mean() < BLIND:
+            reason = f"the segmentation does not find the {name} in real slices of this pixel size either"
         out.append(
             record(
                 subject=name,
                 metric="Dice",
-                value=_mean(mine),
+                value=None if reason else _mean(mine),
                 floor=_mean(other),
                 n=len(mine),
-                interval=bootstrap(_mean_of, mine, times=bootstraps),
-                reason=None if len(mine) else f"neither masks nor CT show any {name}",
+                interval=None if reason else bootstrap(_mean_of, mine, times=bootstraps),
+                reason=reason,
                 details={"n_real": len(other)},
             )
         )

@@ -72,7 +72,7 @@ def ct_level(window: Window) -> Level:
     """CT, HU.  Distance: root mean squared difference as a share of the window, values outside it clipped."""
 
     def planes(hu: np.ndarray) -> Floats:
-        return (to_unit(hu, window)[:, None] + 1) / 2
+        return np.asarray((to_unit(hu, window)[:, None] + 1) / 2, np.float32)
 
     return Level("ct", planes, lambda planes: planes[..., ::-1], rooted=True)
 

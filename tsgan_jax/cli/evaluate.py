@@ -1,0 +1,140 @@
+"""bin/evaluate: judges a trained run and writes its report; every figure is kept in evaluation/records.jsonl."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tsgan_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from tsgan_jax.config import Config
+    from tsgan_jax.evaluate.records import Record
+
+_EPILOG = """\
+Parts: images (PSNR, SSIM, feature distances, t-SNE), masks (anatomy, CT against mask, copies), detection (where the
+config has a section `detection`), report (<run>/report.html).  All of them by default.  What cannot be had is said,
+recorded with the reason, and stops nothing else.  Settings that may be given: evaluation.*, detection.*, data.root,
+data.prepared, translation.vgg_weights; what the run was trained with stays as it was.
+Exit codes: 0 done, 2 refused or failed with a message, 3 done but some figures could not be had, 130 or 143
+interrupted.
+
+examples: bin/evaluate --run runs/luna16 evaluation.inception_weights=/data/pt_inception-2015-12-05-6726825d.pth
+          bin/evaluate --run runs/luna16 --only masks --only report
+          bin/evaluate --run runs/luna16 --tables
+"""
+
+_OPEN = ("evaluation.", "detection.", "data.root=", "data.prepared=", "translation.vgg_weights=")
+"""Settings that change how a run is judged, not what it is."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return _run(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; figures finished so far are kept", file=sys.stderr)
+        return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    run: Path = arguments.run
+    config = _config(run, arguments.settings)
+    if arguments.tables:
+        return _tables(run)
+    from tsgan_jax.cli._console import console
+    from tsgan_jax.detect import run_detection
+    from tsgan_jax.evaluate import PARTS, evaluate
+    from tsgan_jax.experiment import keep_compiled
+
+    keep_compiled()
+    screen = console()
+    try:
+        made = evaluate(
+            run,
+            config,
+            arguments.only or PARTS,
+            set_name=arguments.set,
+            say=screen.say,
+            detect=run_detection,
+        )
+    finally:
+        screen.finish()
+    for line in summary(made):
+        screen.say(line)
+    return 3 if any(record.value is None for record in made) else 0
+
+
+def summary(records: Sequence["Record"]) -> list[str]:
+    """Each new figure in a line, and how many could not be had."""
+    lines = []
+    for record in records:
+        if record.value is None:
+            lines.append(f"{record.kind:<11}{record.subject:<18}{record.metric:<28}none: {record.reason}")
+            continue
+        interval = f"  [{record.interval[0]:.4g}, {record.interval[1]:.4g}]" if record.interval else ""
+        floor = f"  real {record.floor:.4g}" if record.floor is not None else ""
+        lines.append(
+            f"{record.kind:<11}{record.subject:<18}{record.metric:<28}{record.value:.4g}{interval}{floor}  n {record.n}"
+        )
+    missing = sum(record.value is None for record in records)
+    return [*lines, f"{missing} of {len(records)} figures could not be had"] if missing else lines
+
+
+def _config(run: Path, settings: Sequence[str]) -> "Config":
+    """The run's config with the settings that may be given."""
+    if not (run / "config.yaml").is_file():
+        raise UserError(f"{run}: no run directory (it has no config.yaml); bin/train makes one")
+    for setting in settings:
+        if not setting.startswith(_OPEN):
+            raise UserError(
+                f"override '{setting}': a run is judged as it was trained; "
+                f"settings that may be given start with {', '.join(key.rstrip('=') for key in _OPEN)}"
+            )
+    from tsgan_jax.configio import load_config
+
+    return load_config(run / "config.yaml", settings)
+
+
+def _tables(run: Path) -> int:
+    """Tables 1 to 4 from the records alone, printed and written."""
+    from tsgan_jax.evaluate.report import write_tables
+
+    for text in write_tables(run):
+        print(text)
+    return 0
+
+
+def _terminate(signum: int, frame: Any) -> None:
+    print("terminated; figures finished so far are kept", file=sys.stderr)
+    sys.exit(128 + signum)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bin/evaluate", description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--run", required=True, type=Path, metavar="DIR", help="run directory of bin/train")
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=("images", "masks", "detection", "report"),
+        help="this part alone; repeatable",
+    )
+    parser.add_argument("--set", default="synthetic", metavar="NAME", help="set under DIR/sets (default: synthetic)")
+    parser.add_argument("--tables", action="store_true", help="rebuild Tables 1 to 4 from the records, nothing else")
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="override one setting of the run's config")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""report.html: one file that needs no network and no script, drawn from what a run's folder holds."""
+
+from pathlib import Path
+
+from tsgan_jax.config import Config
+from tsgan_jax.evaluate.records import read
+from tsgan_jax.evaluate.report import cards, sections
+from tsgan_jax.evaluate.report.detection import detection
+from tsgan_jax.evaluate.report.figures import cell, floor, missing
+from tsgan_jax.evaluate.report.html import Child, Html, el
+from tsgan_jax.evaluate.report.material import Material
+from tsgan_jax.evaluate.report.style import STYLE
+from tsgan_jax.export.atomic import write_bytes
+
+REPORT = "report.html"
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+"""No browser may fetch anything for this page, whatever it holds."""
+
+_LINKS = {
+    "samples": "Samples",
+    "training": "Training",
+    "images": "Images",
+    "masks": "Masks",
+    "adherence": "CT against mask",
+    "copies": "Copies",
+    "detection": "Detection",
+    "tables": "Tables",
+    "missing": "Missing",
+    "cards": "Cards",
+    "config": "Config",
+}
+
+
+def write_report(run: Path, config: Config) -> Path:
+    """Write <run>/report.html; parts that have not been evaluated say so.  Returns its path."""
+    path = run / REPORT
+    write_bytes(path, page(Material(run, config)).encode())
+    return path
+
+
+def page(material: Material) -> str:
+    """The whole page."""
+    config = material.config
+    title = f"{material.run.resolve().name}: {config.translation.system}"
+    tables = _tables(material)
+    gaps = missing(material.records)
+    body: list[Child] = [
+        sections.samples(material),
+        sections.training(material),
+        sections.images(material),
+        sections.masks(material),
+        sections.adherence(material),
+        sections.copies(material),
+        detection(material),
+        tables,
+        sections.section("missing", "What could not be had", gaps) if gaps else None,
+        cards.cards(material),
+        cards.provenance(material),
+    ]
+    links = [
+        el("a", name, href=f"#{key}")
+        for key, name in _LINKS.items()
+        if (key != "missing" or gaps) and (key != "tables" or tables)
+    ]
+    head = el(
+        "head",
+        el("meta", charset="utf-8"),
+        el("meta", name="viewport", content="width=device-width,initial-scale=1"),
+        el("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        el("title", title),
+        el("style", Html(STYLE)),
+    )
+    top = el(
+        "header",
+        el("p", "Evaluation of synthetic lung-nodule CT", class_="kicker"),
+        el("h1", title),
+        el("p", _lead(material), class_="lead"),
+        el("div", _tiles(material), class_="tiles"),
+    )
+    foot = el("footer", "Drawn by bin/evaluate from evaluation/records.jsonl; every figure has its record there.")
+    nav = el("nav", el("div", links), aria_label="sections")
+    return "<!doctype html>\n" + el("html", head, el("body", top, nav, el("main", body), foot), lang="en") + "\n"
+
+
+def write_tables(run: Path) -> list[str]:
+    """Tables 1 to 4 from a run's records alone, as <run>/evaluation/tables/*.md, .csv and .tex; returns the markdown.
+
+    Raises UserError where there is no record.
+    """
+    from tsgan_jax.errors import UserError
+    from tsgan_jax.evaluate import current
+    from tsgan_jax.evaluate.tables import tables
+
+    path = run / "evaluation" / "records.jsonl"
+    records = current(read(path))
+    if not records:
+        raise UserError(f"{path}: holds no record; run bin/evaluate --run {run} first")
+    folder = path.parent / "tables"
+    folder.mkdir(exist_ok=True)
+    texts = []
+    for one in tables(records):
+        for suffix, text in (("md", one.markdown()), ("csv", one.csv()), ("tex", one.latex())):
+            write_bytes(folder / f"{one.name}.{suffix}", text.encode())
+        texts.append(one.markdown())
+    return texts
+
+
+def _lead(material: Material) -> str:
+    config = material.config.data
+    source = "LUNA16-style scans" if config.root else "the procedural chest phantom"
+    folds = ", ".join(map(str, config.test_folds))
+    return (
+        f"{config.resolution} px, {source}, judged on test fold {folds}. Each figure has the number of images behind "
+        "it, a 95 % interval, and what real slices would get."
+    )
+
+
+def _tiles(material: Material) -> list[Html]:
+    """The figures that a reader looks for first."""
+    distances = [r for r in material.of("distance") if r.subject == "full" and r.metric.startswith(("FID", "FD-"))]
+    wanted = [
+        ("of real test masks", "other patient", material.value("similarity", "full", "PSNR")),
+        ("of real test masks", "other patient", material.value("similarity", "full", "SSIM")),
+        ("full slice", "real", next((r for r in distances if r.value is not None), None)),
+        ("lungs, from masks", "real", material.value("adherence", "left lung", "Dice")),
+        ("masks let through", "real", material.value("masks", "gate", "share accepted")),
+        ("as CT", "held-out", material.value("copies", "ct", "share of copies")),
+        *(("detector", "", r) for r in material.of("detection") if r.metric == "mAP50" and r.value is not None),
+    ]
+    tiles = []
+    for where, beside, record in wanted[:7]:
+        if record is not None:
+            value = cell(record)
+            shown = value[0] if isinstance(value, list) else value
+            floors = f"{beside}: {floor(record)}" if record.floor is not None else ""
+            what = el("span", record.metric, class_="what")
+            tiles.append(
+                el("div", what, el("b", shown), el("span", ", ".join(filter(None, (where, floors)))), class_="tile")
+            )
+    return tiles
+
+
+def _tables(material: Material) -> Html | None:
+    """The paper's tables with its own figures beside ours."""
+    return None
