@@ -1,7 +1,6 @@
 """Inception-v3 of FID: the graph against a plain one, against PyTorch where it is there, and its weight files."""
 
 import hashlib
-import json
 import os
 import subprocess
 from pathlib import Path

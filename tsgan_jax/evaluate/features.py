@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,7 +100,7 @@ def _take(digest: "hashlib._Hash", image: NDArray[np.uint8]) -> None:
 
 def _write(path: Path, found: Features) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {"count": np.int64(found.count), "kept": found.kept, "places": found.places}
+    arrays: dict[str, Any] = {"count": found.count, "kept": found.kept, "places": found.places}
     if found.moments is not None and not found.whole:
         arrays |= {"mean": found.moments.mean, "scatter": found.moments.scatter}
     with replacing(path) as temporary:

@@ -1,7 +1,8 @@
 """Mean and covariance gathered in one pass, and the Fréchet distance between two Gaussians (Eq. 11, A42)."""
 
 from collections.abc import Iterable
-from typing import NamedTuple, Self
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,8 @@ from numpy.typing import NDArray
 Matrix = NDArray[np.float64]
 
 
-class Moments(NamedTuple):
+@dataclass(frozen=True)
+class Moments:
     """Of `count` features: their mean [d], and the sum of outer products of what is left of them [d, d]."""
 
     count: int

@@ -22,7 +22,8 @@ from tsgan_jax.types import Array
 Images = Iterable[NDArray[np.uint8]]
 """Grey 8-bit images [h, w], all of one size; an array [n, h, w] is one such."""
 
-INCEPTION_BATCH = 16
+INCEPTION_BATCH = {"cpu": 8}
+"""Images of a batch by backend; 64 on an accelerator."""
 VGG_PIXELS = 2**19
 """Pixels of a batch of VGG-19's, whose first maps are 256 bytes a pixel."""
 
@@ -106,7 +107,7 @@ def _vgg19(path: Path | None, layer: str) -> FeatureNetwork:
 def of_inception(loaded: inception.Inception) -> FeatureNetwork:
     """pool3 of Inception-v3, 2048 numbers."""
     label = "Inception" if loaded.published else f"Inception[{loaded.sha256[:8]}]"
-    run = _in_batches(inception.features, loaded.params, lambda side: INCEPTION_BATCH)
+    run = _in_batches(inception.features, loaded.params, lambda pixels: INCEPTION_BATCH.get(jax.default_backend(), 64))
     return FeatureNetwork(label, loaded.published, loaded.file, loaded.sha256, inception.DIM, run)
 
 

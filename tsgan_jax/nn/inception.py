@@ -95,9 +95,20 @@ class Conv(nn.Module):
         kernel, bias = self.weights(x.shape[-1])
         if self.kernel == (1, 1):
             return nn.relu(jnp.einsum("nhwc,cf->nhwf", x, kernel[0, 0]) + bias)
-        pads = [(p, p) for p in self.padding]
-        y = lax.conv_general_dilated(x, kernel, (self.stride, self.stride), pads, dimension_numbers=DIMENSIONS)
-        return nn.relu(y + bias)
+        return nn.relu(_convolved(x, kernel, self.stride, self.padding) + bias)
+
+
+def _convolved(x: Array, kernel: Array, stride: int, padding: tuple[int, int]) -> Array:
+    """Cross-correlation with zeros on each side of rows and columns.
+
+    XLA:CPU convolves several times faster into a map of the input's size than into a smaller one, so that there,
+    at stride 1, the map is made whole and its edge cut off.
+    """
+    whole = stride == 1 and jax.default_backend() == "cpu"
+    top, left = ((k // 2 - p if whole else 0) for k, p in zip(kernel.shape[:2], padding, strict=True))
+    pads = [(p + cut, p + cut) for p, cut in zip(padding, (top, left), strict=True)]
+    y = lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=DIMENSIONS)
+    return y[:, top : y.shape[1] - top, left : y.shape[2] - left]
 
 
 def entries(x: Array, *convs: Conv) -> list[Array]:
@@ -115,16 +126,21 @@ def average_pool(x: Array) -> Array:
         size = x.shape[axis]
         pad = [(1, 1) if a == axis else (0, 0) for a in range(x.ndim)]
         padded = jnp.pad(x, pad)
-        summed = sum(lax.slice_in_dim(padded, k, k + size, axis=axis) for k in range(3))
+        left, middle, right = (lax.slice_in_dim(padded, k, k + size, axis=axis) for k in range(3))
         inside = np.convolve(np.ones(size, np.float32), np.ones(3), "same").astype(np.float32)
-        x = summed / inside.reshape([size if a == axis else 1 for a in range(x.ndim)])
+        x = (left + middle + right) / inside.reshape([size if a == axis else 1 for a in range(x.ndim)])
     return x
 
 
 def max_pool(x: Array, stride: int, padding: int) -> Array:
     """3x3, negative infinity outside."""
     pads = ((0, 0), (padding, padding), (padding, padding), (0, 0))
-    return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, stride, stride, 1), pads)
+    x = jnp.pad(x, pads, constant_values=-jnp.inf) if padding else x
+    for axis in (1, 2):
+        last = x.shape[axis] - 2
+        parts = [lax.slice_in_dim(x, k, k + last, stride, axis) for k in range(3)]
+        x = jnp.maximum(jnp.maximum(parts[0], parts[1]), parts[2])
+    return x
 
 
 def _row(features: int, taps: int, name: str) -> Conv:
@@ -218,9 +234,9 @@ class BlockE(nn.Module):
             a, b, c, d = entries(x, one, three, double, pool)
             d = nn.relu(average_pool(d))
         b, c = nn.relu(b), Conv(384, (3, 3), padding=(1, 1), name="branch3x3dbl_2")(nn.relu(c))
-        b = [_row(384, 3, "branch3x3_2a")(b), _column(384, 3, "branch3x3_2b")(b)]
-        c = [_row(384, 3, "branch3x3dbl_3a")(c), _column(384, 3, "branch3x3dbl_3b")(c)]
-        return jnp.concatenate([nn.relu(a), *b, *c, d], axis=-1)
+        split = [_row(384, 3, "branch3x3_2a")(b), _column(384, 3, "branch3x3_2b")(b)]
+        split += [_row(384, 3, "branch3x3dbl_3a")(c), _column(384, 3, "branch3x3dbl_3b")(c)]
+        return jnp.concatenate([nn.relu(a), *split, d], axis=-1)
 
 
 class Pool3(nn.Module):
@@ -248,7 +264,7 @@ class Pool3(nn.Module):
 def layers() -> dict[str, tuple[int, ...]]:
     """Each convolution's name in pytorch-fid's file, and the shape of its kernel there, OIHW."""
     shapes = jax.eval_shape(Pool3().init, jax.random.key(0), jnp.zeros((1, SIDE, SIDE, 1)))["params"]
-    found = {}
+    found: dict[str, tuple[int, ...]] = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(shapes):
         *names, kind = (part.key for part in path)
         if kind == "kernel":
