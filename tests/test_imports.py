@@ -18,7 +18,8 @@ LAYERS = [
     {"masks", "translators"},
     {"runs"},
     {"synthesis"},
-    {"detect", "evaluate"},
+    {"evaluate"},
+    {"detect"},  # hands its figures over as evaluate's records
     {"experiment"},
     {"cli"},
 ]
@@ -28,8 +29,12 @@ HOMES = {
     "tensorflow": {"data/tensorflow_quiet.py"},
     "tensorflow_datasets": {"data/tensorflow_quiet.py"},
     "SimpleITK": {"data/metaimage.py", "data/phantom/writing.py", "export/images.py"},
-    "ultralytics": set(),
-    "torch": {"nn/vgg.py", "nn/inception.py"},  # only to read a weight file in PyTorch's format
+    "ultralytics": {"detect/worker.py"},
+    "torch": {
+        "nn/vgg.py",
+        "nn/inception.py",
+        "detect/worker.py",
+    },  # the worker's; else only to read a weight file in PyTorch's format
     "argparse": {"cli/"},
     "rich": {"cli/"},
 }

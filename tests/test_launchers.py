@@ -21,7 +21,7 @@ case "$*" in
 *version_info*) [ -z "${{TOO_OLD:-}}" ] ;;
 "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && touch "$3/pyvenv.cfg" && echo venv >>"$CALLS" ;;
 *"-m pip "*) sleep "${{PIP_SECONDS:-0}}"; echo "pip ${{@: -1}}" >>"$CALLS"; echo said by pip; exit "${{PIP_CODE:-0}}" ;;
-*fcntl*) exec {python} "$@" ;;
+*fcntl* | *tomllib*) exec {python} "$@" ;;
 "-c ") ;;
 *) printf '%s\\n' "$0" "$@" ;;
 esac
@@ -182,3 +182,23 @@ def test_help_needs_no_environment(checkout, command):
     assert out[0].startswith(f"usage: bin/{command}")
     assert time.monotonic() - started < 20  # half a second on an idle machine
     assert not (checkout / ".venv").exists()
+
+
+def test_detector_has_an_environment_of_its_own_made_once(checkout):
+    venv = checkout / ".venv-detect"
+    code, out, err = finished(launch(checkout, checkout / "bin/_detector", HAS_PACKAGE="1"))
+    assert (code, out) == (0, [str(venv / "bin/python")])
+    assert "Installing the detector's packages into" in err
+    assert calls(checkout) == ["venv", "pip ultralytics>=8.4"]
+    assert not (checkout / ".venv").exists()
+    code, out, err = finished(launch(checkout, checkout / "bin/_detector"))
+    assert (code, out, err) == (0, [str(venv / "bin/python")], "")
+    assert len(calls(checkout)) == 2
+
+
+def test_detectors_environment_that_cannot_be_made_says_why(checkout):
+    elsewhere = checkout.parent / "elsewhere"
+    settings = {"TSGAN_DETECT_VENV": str(elsewhere), "PIP_CODE": "1"}
+    code, out, err = finished(launch(checkout, checkout / "bin/_detector", **settings))
+    assert (code, out) == (2, [])
+    assert "said by pip" in err and f"the whole log is in {elsewhere}.log" in err

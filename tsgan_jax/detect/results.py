@@ -1,0 +1,139 @@
+"""The workers' results as records: figures, and differences from the detector trained on real images alone."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from statistics import mean
+from typing import Any
+
+from tsgan_jax.config import Detector
+from tsgan_jax.detect.intervals import differences
+from tsgan_jax.detect.schedule import ANCHOR_FREE, TrainingSet, shown
+from tsgan_jax.detect.scores import FIGURES, Matched, cocotools, match
+from tsgan_jax.evaluate.records import Record
+
+MINUS_REAL = " - real"
+"""Ends the metric of a difference."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One detector on one training set.  method: the system whose images are in it, "real" if there are none."""
+
+    model: Detector
+    trained_on: TrainingSet
+    method: str
+
+    @property
+    def label(self) -> str:
+        """Detector and training set in words."""
+        return f"{shown(self.model)} on {self.trained_on.name}"
+
+    def record(self, figure: str, fold: int, value: float | None, n: int, **more: Any) -> Record:
+        """A record of this cell; details always say detector, figure and training set apart."""
+        details = {
+            "detector": shown(self.model),
+            "figure": figure.removesuffix(MINUS_REAL),
+            "training": self.trained_on.name,
+            **({"detector_note": ANCHOR_FREE} if self.model.startswith("yolov5") else {}),
+            **more.pop("details", {}),
+        }
+        metric = f"{shown(self.model)} {figure}"
+        return Record(
+            "detection", self.method, self.trained_on.name, metric, value, n, fold=fold, details=details, **more
+        )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A cell with its results.
+
+    results: of the worker, one a seed.  truth: COCO tree of the test images.  scans: of each of them.
+    about: what is the same for all of its records.
+    """
+
+    cell: Cell
+    fold: int
+    results: tuple[dict[str, Any], ...]
+    truth: dict[str, Any]
+    scans: list[str]
+    about: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def matched(self) -> list[Matched]:
+        """Predictions and objects of each training, matched."""
+        return [match(self.truth, result["predictions"]) for result in self.results]
+
+    @property
+    def objects(self) -> int:
+        """Objects to find."""
+        return len(self.truth["annotations"])
+
+    def mean(self, figure: str) -> float:
+        """ultralytics' figure, mean over the seeds."""
+        return mean(result["figures"][figure] for result in self.results)
+
+    def line(self) -> str:
+        """The figures in one line."""
+        figures = ", ".join(f"{figure} {self.mean(figure):.3f}" for figure in FIGURES)
+        return f"{self.cell.label}, fold {self.fold}: {figures}"
+
+    def records(self) -> list[Record]:
+        """One record a figure: ultralytics' own, pycocotools' beside it in the details."""
+        other = [cocotools(self.truth, result["predictions"]) for result in self.results]
+        records = []
+        for figure in FIGURES:
+            beside = {"pycocotools": mean(one[figure] for one in other)} if figure in other[0] else {}
+            by_seed = [result["figures"][figure] for result in self.results]
+            details = {**self._details(), **beside, "by_seed": by_seed}
+            records.append(
+                self.cell.record(
+                    figure, self.fold, self.mean(figure), self.objects, made_from=self._made_from(), details=details
+                )
+            )
+        return records
+
+    def differences(self, real: "Trained | None", resamples: int, seed: int) -> list[Record]:
+        """Each figure minus that of the same detector trained on real images alone, by pycocotools' arithmetic.
+
+        interval: 95 %, from scans of the test fold drawn again for both; details["error"] is the standard error.
+        """
+        if real is None:
+            return without_difference(self.cell, self.fold, "the detector trained on real images failed")
+        found = differences(self.matched, real.matched, self.scans, resamples, seed)
+        return [
+            self.cell.record(
+                figure + MINUS_REAL,
+                self.fold,
+                one.value,
+                self.objects,
+                interval=one.interval,
+                made_from=self._made_from(),
+                details={**self._details(), "error": one.error, "scans": len(set(self.scans)), "resamples": resamples},
+            )
+            for figure, one in found.items()
+        ]
+
+    def _details(self) -> dict[str, Any]:
+        first = self.results[0]
+        kept = {key: value for key, value in self.about.items() if key != "made_from"}
+        told = {key: first[key] for key in ("start", "parameters", "device", "images")}
+        return {
+            **kept,
+            **told,
+            "seeds": len(self.results),
+            "seconds": sum(result["seconds"] for result in self.results),
+        }
+
+    def _made_from(self) -> dict[str, Any]:
+        software = {key: self.results[0][key] for key in ("ultralytics", "torch")}
+        return {**self.about.get("made_from", {}), **software}
+
+
+def without(cell: Cell, fold: int, reason: str) -> list[Record]:
+    """Records without a value, for a cell that could not be trained or tested."""
+    return [cell.record(figure, fold, None, 0, reason=reason) for figure in FIGURES]
+
+
+def without_difference(cell: Cell, fold: int, reason: str) -> list[Record]:
+    """As `without`, for the differences from real."""
+    return [cell.record(figure + MINUS_REAL, fold, None, 0, reason=reason) for figure in FIGURES]

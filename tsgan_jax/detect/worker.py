@@ -1,0 +1,210 @@
+"""One detector trained and tested by ultralytics: `python worker.py JOB.json`, in an environment of its own.
+
+Imports nothing of tsgan_jax: it runs under another interpreter, and ultralytics is AGPL-3.0.  The job's keys are
+those of `training.Job.told`; the result is written to `result.json` in the job's folder.  No address outside this
+machine is ever contacted: connections are refused in this process whatever a library may try.
+"""
+
+import json
+import os
+import shutil
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+OFF = ("hsv_h", "hsv_s", "hsv_v", "translate", "scale", "fliplr", "mosaic", "erasing", "close_mosaic")
+"""Augmentations of ultralytics that are on unless they are set to 0."""
+
+FITTING = 0.5
+"""Least share of a detector's tensors that a file of weights has to supply."""
+
+
+def main(path: str) -> int:
+    """Train, test, write the result; returns the exit code.  A refusal goes to `refused.txt`, other errors raise."""
+    job = json.loads(Path(path).read_text())
+    folder = Path(job["folder"])
+    parent = os.getppid()
+    sys.addaudithook(stay_on_this_machine)
+    prepare(Path(job["settings"]))
+    import torch
+    import ultralytics
+
+    if job["threads"]:
+        torch.set_num_threads(job["threads"])
+    started = time.monotonic()
+    try:
+        start = starting_weights(job, folder)
+    except ValueError as error:
+        (folder / "refused.txt").write_text(str(error))
+        return 3
+    trainer = train(job, start, folder, parent)
+    metrics, predictions = test(job, trainer.last, folder)
+    result = {
+        **metrics,
+        "predictions": predictions,
+        "images": len(trainer.train_loader.dataset),
+        "start": start["says"],
+        "parameters": sum(p.numel() for p in trainer.model.parameters()),
+        "device": str(trainer.device),
+        "seconds": round(time.monotonic() - started, 1),
+        "ultralytics": ultralytics.__version__,
+        "torch": torch.__version__,
+    }
+    shutil.copyfile(trainer.last, folder / "detector.pt")
+    (folder / "result.json.part").write_text(json.dumps(result))
+    (folder / "result.json.part").replace(folder / "result.json")
+    return 0
+
+
+def stay_on_this_machine(event: str, arguments: tuple[Any, ...]) -> None:
+    """Audit hook that refuses look-ups and connections beyond loopback."""
+    if event == "socket.getaddrinfo":
+        host = arguments[0]
+    elif event in ("socket.connect", "socket.sendto"):
+        address = arguments[1]
+        host = address[0] if isinstance(address, tuple) else None  # a path is a local socket
+    else:
+        return
+    host = host.decode() if isinstance(host, bytes) else host
+    if host not in (None, "", "localhost", "127.0.0.1", "::1"):
+        raise OSError(f"no network: {host} is not contacted by the detector's process")
+
+
+def prepare(settings: Path) -> None:
+    """ultralytics' settings and font, so that it asks no one for them.  Before it is imported."""
+    os.environ |= {
+        "YOLO_OFFLINE": "1",
+        "YOLO_AUTOINSTALL": "false",
+        "YOLO_CONFIG_DIR": str(settings),
+        "ULTRALYTICS_SAFE_LOAD": "1",  # of a file of weights, tensors and known layers only; never code
+        "MPLBACKEND": "Agg",
+    }
+    font = settings / "Ultralytics" / "Arial.ttf"
+    found = find_spec("matplotlib")
+    if not font.exists() and found is not None and found.origin is not None:
+        font.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf", font)
+
+
+def starting_weights(job: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """{"file": what training starts from (none: random), "says": the same in words}.
+
+    A file of weights may be one of ultralytics' own or a plain state dict; tensors are taken where name and shape
+    fit.  ValueError for a file that cannot be read, or fits less than half.
+    """
+    if job["weights"] is None:
+        return {"file": None, "says": "random weights"}
+    import torch
+    from ultralytics.nn.tasks import DetectionModel, torch_safe_load
+
+    name = Path(job["weights"]).name
+    try:
+        try:
+            loaded = torch.load(job["weights"], map_location="cpu", weights_only=True)
+        except Exception:
+            loaded, _ = torch_safe_load(job["weights"], safe_only=True)
+        source = loaded.get("ema") or loaded.get("model") or loaded.get("state_dict") or loaded
+        tensors = source if isinstance(source, dict) else source.float().state_dict()
+        given = {key: value.float() for key, value in tensors.items() if isinstance(value, torch.Tensor)}
+    except Exception as error:
+        raise ValueError(f"{name}: cannot be read as weights: {error}") from error
+    model = DetectionModel(f"{job['model']}.yaml", nc=1, verbose=False)
+    mine = model.state_dict()
+    fitting = {key: given[key] for key in mine.keys() & given.keys() if given[key].shape == mine[key].shape}
+    if len(fitting) < FITTING * len(mine):
+        raise ValueError(
+            f"{name}: {len(fitting)} of the {len(mine)} tensors of {job['model']} are in it with their shape; "
+            "it is of another detector"
+        )
+    model.load_state_dict(fitting, strict=False)
+    torch.save({"model": model, "epoch": -1, "train_args": {}}, folder / "start.pt")
+    says = f"{name} ({len(fitting)} of {len(mine)} tensors, sha256 {job['weights_sha256'][:16]})"
+    return {"file": str(folder / "start.pt"), "says": says}
+
+
+def train(job: dict[str, Any], start: dict[str, Any], folder: Path, parent: int) -> Any:
+    """The finished trainer.  The test images are not looked at while training, so no epoch is chosen by them."""
+    from ultralytics.models.yolo.detect import DetectionTrainer
+
+    settings = {
+        "model": f"{job['model']}.yaml",
+        "pretrained": start["file"] or False,
+        "data": job["data"],
+        "epochs": job["epochs"],
+        "batch": job["batch_size"],
+        "imgsz": job["image_size"],
+        "lr0": job["learning_rate"],
+        "optimizer": "AdamW",
+        "warmup_bias_lr": 0.0,  # 0.1 is for SGD
+        "seed": job["seed"],
+        "device": device(job["device"]),
+        "deterministic": True,
+        "amp": False,  # its self-check would fetch a file
+        "workers": 0,
+        "val": False,
+        "patience": 0,
+        "plots": False,
+        "verbose": False,
+        "project": str(folder),
+        "name": "train",
+        "exist_ok": True,
+        **({} if job["augmented"] else dict.fromkeys(OFF, 0)),
+    }
+    trainer = DetectionTrainer(overrides=settings)
+    trainer.add_callback("on_train_epoch_end", lambda one: say(folder, one.epoch + 1, one.epochs))
+    trainer.add_callback("on_train_batch_end", lambda _: end_with(parent))
+    trainer.train()
+    return trainer
+
+
+def test(job: dict[str, Any], weights: Path, folder: Path) -> tuple[dict[str, Any], list[Any]]:
+    """ultralytics' figures, and every prediction as [image, x, y, width, height, score]."""
+    from ultralytics import YOLO
+
+    metrics = YOLO(str(weights)).val(
+        data=job["data"],
+        split="val",
+        imgsz=job["image_size"],
+        batch=job["batch_size"],
+        device=device(job["device"]),
+        workers=0,
+        plots=False,
+        verbose=False,
+        save_json=True,
+        project=str(folder),
+        name="test",
+        exist_ok=True,
+    )
+    found = folder / "test" / "predictions.json"
+    predictions = json.loads(found.read_text()) if found.is_file() else []
+    figures = {
+        "precision": float(metrics.box.mp),
+        "recall": float(metrics.box.mr),
+        "mAP50": float(metrics.box.map50),
+        "mAP50-95": float(metrics.box.map),
+    }
+    return {"figures": figures}, [[p["image_id"], *p["bbox"], p["score"]] for p in predictions]
+
+
+def device(asked: str) -> str:
+    """`auto` is the first GPU, if there is one."""
+    import torch
+
+    return asked if asked != "auto" else "0" if torch.cuda.is_available() else "cpu"
+
+
+def say(folder: Path, epoch: int, epochs: int) -> None:
+    """Tell the process that started this one how far it is."""
+    (folder / "epoch.txt").write_text(f"{epoch}/{epochs}")
+
+
+def end_with(parent: int) -> None:
+    """A worker whose parent was killed has no one to write for."""
+    if os.getppid() != parent:
+        os._exit(4)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
