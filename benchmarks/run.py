@@ -21,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 HERE = Path(__file__).parent
-DEFAULT_CASES = ("stylegan:32:4", "dl_pix2pix:256:1", "generate:256:4", "features:128:16")
+DEFAULT_CASES = ("stylegan:32:4", "dl_pix2pix:256:1", "generate:256:4", "features:128:8")
 NAMES = ("stylegan", "dl_pix2pix", "generate", "features")
 
 
