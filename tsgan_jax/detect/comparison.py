@@ -166,7 +166,7 @@ def _judge_fold(fold: Fold, config: Config, say: Say, train: Callable[[Cell], Re
     truth = datasets.ground_truth(fold.test.pictures)
     scans = [scan_of(picture.record["seriesuid"]) for picture in fold.test.pictures]
     cautions = _cautions(fold, config.detection)
-    for caution in cautions:
+    for caution in cautions.values():
         say(f"detection: fold {fold.number}: {caution}")
     records: list[Record] = []
     real: dict[str, Trained] = {}
@@ -176,7 +176,7 @@ def _judge_fold(fold: Fold, config: Config, say: Say, train: Callable[[Cell], Re
             say(f"detection: {cell.label}, fold {fold.number}: {outcome}")
             records += results.without(cell, fold.number, outcome)
             continue
-        about = {**_about(fold, cell, config.detection), "cautions": cautions}
+        about = {**_about(fold, cell, config.detection), **cautions}
         trained = Trained(cell, fold.number, tuple(outcome), truth, scans, about)
         records += trained.records()
         if cell.trained_on.name == REAL:
@@ -273,19 +273,19 @@ def _about(fold: Fold, cell: Cell, chosen: DetectionConfig) -> dict[str, Any]:
     }
 
 
-def _cautions(fold: Fold, chosen: DetectionConfig) -> list[str]:
-    """Why the figures of a fold may say little."""
-    found = []
+def _cautions(fold: Fold, chosen: DetectionConfig) -> dict[str, str]:
+    """Why the figures of a fold may say little: "too_small", "too_few"."""
+    found = {}
     median = datasets.median_object_px(fold.test.pictures, chosen.image_size)
     if median < datasets.SMALLEST_PX:
-        found.append(
+        found["too_small"] = (
             f"objects are too small to judge detectors by: half of them are below {median:.1f} px a side "
             f"({datasets.SMALLEST_PX:g} px is the least that says something); prepare the data at a higher "
             "data.resolution"
             + ("" if chosen.image_size >= fold.test.pictures[0].width else " and raise detection.image_size")
         )
     if len(fold.train.pictures) <= chosen.batch_size:
-        found.append(
+        found["too_few"] = (
             f"{len(fold.train.pictures)} training images are no more than a batch of {chosen.batch_size}: detectors "
             "hardly learn from one step an epoch"
         )

@@ -17,29 +17,23 @@ MINUS_REAL = " - real"
 
 @dataclass(frozen=True)
 class Cell:
-    """One detector on one training set.  method: the system whose images are in it, "real" if there are none."""
+    """One detector on one training set.  system: whose images are in it, "real" if there are none but real ones."""
 
     model: Detector
     trained_on: TrainingSet
-    method: str
+    system: str
 
     @property
     def label(self) -> str:
         """Detector and training set in words."""
         return f"{shown(self.model)} on {self.trained_on.name}"
 
-    def record(self, figure: str, fold: int, value: float | None, n: int, **more: Any) -> Record:
-        """A record of this cell; details always say detector, figure and training set apart."""
-        details = {
-            "detector": shown(self.model),
-            "figure": figure.removesuffix(MINUS_REAL),
-            "training": self.trained_on.name,
-            **({"detector_note": ANCHOR_FREE} if self.model.startswith("yolov5") else {}),
-            **more.pop("details", {}),
-        }
-        metric = f"{shown(self.model)} {figure}"
+    def record(self, metric: str, fold: int, value: float | None, n: int, **more: Any) -> Record:
+        """A record of this cell: method is the detector, subject the training set."""
+        note = {"detector_note": ANCHOR_FREE} if self.model.startswith("yolov5") else {}
+        details = {"system": self.system, **note, **more.pop("details", {})}
         return Record(
-            "detection", self.method, self.trained_on.name, metric, value, n, fold=fold, details=details, **more
+            "detection", shown(self.model), self.trained_on.name, metric, value, n, fold=fold, details=details, **more
         )
 
 
