@@ -134,7 +134,9 @@ def _set(values: dict, key: str, value: Any, override: str) -> None:
     *sections, leaf = key.split(".")
     node = values
     for section in sections:
-        node = node.setdefault(section, {})
+        if node.get(section) is None:  # absent, or stated as absent by a resolved config
+            node[section] = {}
+        node = node[section]
         if not isinstance(node, dict):
             raise UserError(f"override '{override}': '{section}' is a value, not a section")
     node[leaf] = value

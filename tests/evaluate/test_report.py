@@ -92,7 +92,7 @@ def test_the_flagged_pair_is_shown_with_both_slices(run):
 
 def test_detection_has_mean_spread_and_the_warning_of_yolov5u(run):
     page = text_of(run)
-    assert "0.33" in page and "2 runs" in page and "YOLOv5u" in page
+    assert "0.33" in page and "2 folds" in page and "YOLOv5u" in page
     assert "mAP50 over synthetic images added" in page
 
 

@@ -20,10 +20,10 @@ from tsgan_jax.labels import BACKGROUND, LEFT_LUNG, NODULE, RIGHT_LUNG, TRACHEA
 from tsgan_jax.masks.plausibility import judge, nodule_components
 
 PROPERTIES = {
-    "body area": "cm2",
-    "lung area": "cm2",
+    "body area": "cm²",
+    "lung area": "cm²",
     "left / right lung": "ratio",
-    "trachea area": "mm2",
+    "trachea area": "mm²",
     "nodules": "per slice",
     "nodule diameter": "mm",
     "nodule x": "share of the body's width",

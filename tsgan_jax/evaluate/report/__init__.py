@@ -6,7 +6,7 @@ from tsgan_jax.config import Config
 from tsgan_jax.evaluate.records import read
 from tsgan_jax.evaluate.report import cards, sections
 from tsgan_jax.evaluate.report.detection import detection
-from tsgan_jax.evaluate.report.figures import cell, floor, missing
+from tsgan_jax.evaluate.report.figures import floor, missing, number
 from tsgan_jax.evaluate.report.html import Child, Html, el
 from tsgan_jax.evaluate.report.material import Material
 from tsgan_jax.evaluate.report.style import STYLE
@@ -119,25 +119,25 @@ def _tiles(material: Material) -> list[Html]:
     """The figures that a reader looks for first."""
     distances = [r for r in material.of("distance") if r.subject == "full" and r.metric.startswith(("FID", "FD-"))]
     wanted = [
-        ("of real test masks", "other patient", material.value("similarity", "full", "PSNR")),
-        ("of real test masks", "other patient", material.value("similarity", "full", "SSIM")),
-        ("full slice", "real", next((r for r in distances if r.value is not None), None)),
-        ("lungs, from masks", "real", material.value("adherence", "left lung", "Dice")),
-        ("masks let through", "real", material.value("masks", "gate", "share accepted")),
-        ("as CT", "held-out", material.value("copies", "ct", "share of copies")),
-        *(("detector", "", r) for r in material.of("detection") if r.metric == "mAP50" and r.value is not None),
+        ("PSNR", "real test masks", "other patient", material.value("similarity", "full", "PSNR")),
+        ("SSIM", "real test masks", "other patient", material.value("similarity", "full", "SSIM")),
+        (None, "full slice", "real", next((r for r in distances if r.value is not None), None)),
+        ("Dice, left lung", "CT against mask", "real", material.value("adherence", "left lung", "Dice")),
+        ("Masks accepted", "by the gate", "real", material.value("masks", "gate", "share accepted")),
+        ("Copies", "as CT", "held-out", material.value("copies", "ct", "share of copies")),
     ]
-    tiles = []
-    for where, beside, record in wanted[:7]:
-        if record is not None:
-            value = cell(record)
-            shown = value[0] if isinstance(value, list) else value
-            floors = f"{beside}: {floor(record)}" if record.floor is not None else ""
-            what = el("span", record.metric, class_="what")
-            tiles.append(
-                el("div", what, el("b", shown), el("span", ", ".join(filter(None, (where, floors)))), class_="tile")
-            )
-    return tiles
+    return [
+        el(
+            "div",
+            el("span", name or record.metric, class_="what"),
+            el("b", number(record.value, record.metric)),
+            el("span", where),
+            el("span", f"{beside} {floor(record)}") if record.floor is not None else None,
+            class_="tile",
+        )
+        for name, where, beside, record in wanted
+        if record is not None and record.value is not None
+    ]
 
 
 def _tables(material: Material) -> Html | None:

@@ -1,4 +1,4 @@
-"""Does the set help a detector?  Detection records as a table, a plot, and the warnings that belong to them."""
+"""Does the set help a detector?  Detection records as tables, a plot, and the warnings that belong to them."""
 
 import re
 from collections import defaultdict
@@ -14,7 +14,21 @@ from tsgan_jax.evaluate.report.material import Material
 from tsgan_jax.evaluate.report.sections import section
 
 METRICS = ("precision", "recall", "mAP50", "mAP50-95")
+DIFFERENCE = " - real"
+"""Ends the metric of a paired difference from the detector trained on real images alone."""
+
 _SCHEDULED = re.compile(r"real(?:\+(\d+))?")
+_TITLE = "Does it help a detector?"
+_NOTES = (
+    "Every figure is of real test slices of whole scans that neither the detector nor the generator has seen: mean "
+    "over test folds, with the standard deviation between them. Precision and recall are taken at the confidence of "
+    "the largest F1; mAP50 is at IoU 0.5, mAP50-95 the mean of ten IoUs from 0.50 to 0.95, as ultralytics computes "
+    "them.",
+    "YOLOv5 is ultralytics' own anchor-free YOLOv5u, not the anchor-based YOLOv5 of 2020.",
+)
+
+Row = tuple[str, str, str]
+"""Detector, training set, whose synthetic images."""
 
 
 def detection(material: Material) -> Html:
@@ -22,48 +36,77 @@ def detection(material: Material) -> Html:
     records = [r for r in material.of("detection") if r.metric != "any"]
     if not records:
         words = (
-            "No detector has been trained. Detection runs where the config has a section detection; it needs the "
-            "separate environment with ultralytics."
+            "No detector has been trained. That takes a section detection in the config, and ultralytics in an "
+            "environment of its own: bin/evaluate --only detection."
         )
-        return section("detection", "Does it help a detector?", el("p", words, class_="note"))
-    with_value = [record for record in records if record.value is not None]
-    small = sorted({str(r.details["too_small"]) for r in records if r.details.get("too_small")})
-    notes = [
-        "Precision and recall at the confidence of the largest F1; mAP50 and mAP50-95 as ultralytics computes them. "
-        "Every figure is of real test slices of whole scans that neither the detector nor the generator has seen. "
-        "Mean over folds and seeds, with their standard deviation.",
-        "YOLOv5 is ultralytics' own anchor-free YOLOv5u, not the paper's anchor-based YOLOv5.",
-        *small,
-    ]
+        return section("detection", _TITLE, el("p", words, class_="note"))
+    found = [record for record in records if record.value is not None]
+    figures = [r for r in found if not r.metric.endswith(DIFFERENCE)]
+    differences = [r for r in found if r.metric.endswith(DIFFERENCE)]
     return section(
         "detection",
-        "Does it help a detector?",
-        [el("p", note, class_="note") for note in notes],
-        _summary(with_value),
-        [_plot(with_value, metric) for metric in ("mAP50", "recall")],
+        _TITLE,
+        [el("p", note, class_="note") for note in _NOTES],
+        [el("p", el("span", "Beware: ", class_="flag"), words, class_="note") for words in _cautions(records)],
+        _table(figures, METRICS),
+        _differences(differences) if differences else None,
+        [_plot(figures, metric) for metric in ("mAP50", "recall")],
     )
 
 
-def _summary(records: Sequence[Record]) -> Html:
-    """A row a training set and detector, a column a metric."""
-    groups: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+def _cautions(records: Sequence[Record]) -> list[str]:
+    """Each warning once, whatever fold it came from."""
+    told = [words for r in records for words in dict(r.details.get("cautions") or {}).values()]
+    return list(dict.fromkeys(told))
+
+
+def _grouped(records: Sequence[Record]) -> dict[Row, dict[str, list[Record]]]:
+    groups: dict[Row, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
-        if record.value is not None:
-            groups[record.method, record.subject][record.metric].append(record.value)
-    shown = [m for m in METRICS if any(m in found for found in groups.values())]
-    shown += sorted({metric for found in groups.values() for metric in found} - set(shown))
+        row = (record.method, record.subject, str(record.details.get("system", "")))
+        groups[row][record.metric].append(record)
+    return groups
+
+
+def _table(records: Sequence[Record], metrics: Sequence[str]) -> Html:
+    """A row a detector and training set, a column a metric."""
     rows: list[list[Child]] = [
-        [method, subject, *(_spread(found.get(metric, [])) for metric in shown)]
-        for (method, subject), found in groups.items()
+        [method, [subject, _by(system)], *(_mean(found.get(metric, [])) for metric in metrics), _objects(found)]
+        for (method, subject, system), found in _grouped(records).items()
     ]
-    return table(["detector", "trained on", *shown], rows, words=(0, 1))
+    return table(["detector", "trained on", *metrics, "nodules"], rows, words=(0, 1))
 
 
-def _spread(values: Sequence[float]) -> Child:
+def _differences(records: Sequence[Record]) -> Html:
+    """Paired differences from `real`; of one fold with its interval, of several with their spread."""
+    words = (
+        "The same detector on the same test slices, minus the one trained on real images alone, by pycocotools' "
+        "arithmetic. With one test fold the 95 % interval is over its scans; with several the spread is between them."
+    )
+    metrics = [metric + DIFFERENCE for metric in METRICS]
+    return el(
+        "div", el("h3", "Difference from real images alone"), el("p", words, class_="note"), _table(records, metrics)
+    )
+
+
+def _mean(records: Sequence[Record]) -> Child:
+    values = [record.value for record in records if record.value is not None]
     if not values:
         return "–"
-    spread = el("span", f"± {number(float(np.std(values, ddof=1)))}, {len(values)} runs", class_="ci")
-    return [number(float(np.mean(values))), spread if len(values) > 1 else None]
+    beside = None
+    if len(values) > 1:
+        beside = f"± {number(float(np.std(values, ddof=1)))}, {len(values)} folds"
+    elif records[0].interval:
+        beside = " to ".join(number(bound) for bound in records[0].interval)
+    return [number(float(np.mean(values))), el("span", beside, class_="ci") if beside else None]
+
+
+def _objects(found: dict[str, list[Record]]) -> str:
+    return str(max(sum(record.n for record in records) for records in found.values()))
+
+
+def _by(system: str) -> Html | None:
+    return el("span", f"synthetic by {system}", class_="small") if system not in ("", "real") else None
 
 
 def _plot(records: Sequence[Record], metric: str) -> Html | None:

@@ -94,13 +94,14 @@ def scatter(points: np.ndarray, is_real: np.ndarray) -> Html:
 
     def draw(axes: Any) -> None:
         for chosen, name, colour in ((is_real, "real", REAL), (~is_real, "generated", GENERATED)):
-            axes.scatter(*points[chosen].T, s=9, alpha=0.65, linewidths=0, color=colour, label=name)
+            axes.scatter(*points[chosen].T, s=12, alpha=0.65, linewidths=0, color=colour, label=name)
         axes.set_xticks([])
         axes.set_yticks([])
         axes.grid(False)
+        axes.spines[:].set_visible(False)
         axes.legend(loc="best")
 
-    return _svg(draw, "t-SNE of real and generated slices", (6.4, 4.6))
+    return _svg(draw, "t-SNE of real and generated slices", (7.6, 4.2))
 
 
 def gains(series: Mapping[str, Sequence[tuple[int, float, float]]], label: str) -> Html:

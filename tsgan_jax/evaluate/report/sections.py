@@ -176,18 +176,21 @@ def copies(material: Material) -> Html:
     )
     parts: list[Child] = [el("p", words, class_="note"), listed(records, "level", "held-out", _LEVELS)]
     charts, pairs = [], []
-    for level, unit in (("mask", "share of pixels that differ"), ("ct", "difference, share of the window")):
+    for level, unit in (
+        ("mask", "share of pixels that differ"),
+        ("ct", "root mean squared difference, share of the window"),
+    ):
         kept = material.arrays(f"copies_{level}")
         if kept is None:
             continue
         drawn = plots.histogram(
             kept["distances"],
             kept["held_out"],
-            f"{level.replace('ct', 'CT')}: distance to the nearest training slice ({unit})",
+            f"distance to the nearest training slice, {level.replace('ct', 'CT')}",
             float(kept["threshold"]),
             "held-out",
         )
-        charts.append(figure(drawn, None))
+        charts.append(figure(drawn, f"{'As masks' if level == 'mask' else 'As CT'}: {unit}"))
         flagged = int((kept["distances"] < kept["threshold"]).sum())
         shown = len(kept["about"]) if flagged else min(6, len(kept["about"]))
         title = f"As {'masks' if level == 'mask' else 'CT'}: " + (
@@ -197,6 +200,7 @@ def copies(material: Material) -> Html:
     return section("copies", "Copies", parts, el("div", charts, class_="plots"), pairs)
 
 
+_UNITS = {"mask": "share of pixels that differ", "ct": "root mean squared difference, share of the window"}
 _LEVELS: dict[str, Child] = {"mask": "as a mask", "ct": "as CT"}
 
 
@@ -212,7 +216,7 @@ def _pair(arrays: Arrays, place: int, level: str) -> Html:
     how = ", mirrored" if about["mirrored"] else ""
     if any(about["shift"]):
         how += ", shifted by " + " and ".join(f"{100 * part:.0f} %" for part in about["shift"])
-    verdict = el("span", "flagged", class_="flag") if about["flagged"] else el("span", "not a copy", class_="ok")
+    verdict = el("span", "flagged", class_="flag") if about["flagged"] else el("span", "not flagged", class_="ok")
     words = join([verdict, f" · distance {number(about['distance'])}{how} · {about['name']} and {about['seriesuid']}"])
     box = "pair flagged" if about["flagged"] else "pair"
     return el("figure", el("div", tiles, class_="row"), el("figcaption", words), class_=box)

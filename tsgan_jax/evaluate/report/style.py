@@ -27,7 +27,7 @@ nav a{color:var(--muted);text-decoration:none}
 nav a:hover,nav a:focus{color:var(--ink)}
 section{padding:2.2rem 0 1.4rem;border-bottom:1px solid var(--line)}
 section:last-child{border:0}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(11rem,1fr));gap:.8rem;margin:1.4rem 0 .6rem}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.6rem,1fr));gap:.8rem;margin:1.4rem 0 .6rem}
 .tile{background:var(--wash);border:1px solid var(--line);border-radius:.6rem;padding:.8rem 1rem}
 .tile b{display:block;font-size:1.55rem;line-height:1.25;font-weight:650;font-variant-numeric:tabular-nums;
 letter-spacing:-.01em}
@@ -53,7 +53,7 @@ figcaption{margin-top:.35rem;overflow-wrap:anywhere}
 margin:1rem 0}
 .wide{max-width:48rem}
 .slices{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,23rem),1fr));gap:1rem 1.2rem;margin:1rem 0}
-.set{grid-template-columns:repeat(auto-fill,minmax(min(100%,15rem),1fr))}
+.set{grid-template-columns:repeat(auto-fill,minmax(min(100%,13rem),1fr))}
 .row{display:grid;grid-auto-flow:column;grid-auto-columns:1fr;gap:.3rem}
 
 .row img{display:block;width:100%;height:auto}

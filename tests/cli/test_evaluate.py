@@ -1,0 +1,138 @@
+"""bin/evaluate on a run of untrained networks: every part comes out or says why; refusals; exit codes."""
+
+import json
+
+import pytest
+from trained_run import CONFIG, make_run
+
+from tsgan_jax import evaluate as evaluation
+from tsgan_jax.cli.evaluate import main, summary
+from tsgan_jax.configio import dump_config, load_config
+from tsgan_jax.data.luna16 import prepare
+from tsgan_jax.data.pipeline import load
+from tsgan_jax.errors import UserError
+from tsgan_jax.evaluate import attempt, current
+from tsgan_jax.evaluate.records import Record, read
+from tsgan_jax.synthesis import export_fold
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Networks of 16 px, phantom data of that size, and a set: real slices of fold 1 in a generated set's clothes."""
+    root = tmp_path_factory.mktemp("evaluated")
+    run = root / "tiny"
+    make_run(run)
+    data = f"data: {{resolution: 16, prepared: {root}/prepared, phantom: {{patients: 24, slices: 1, size: 64}}}}"
+    (run / "config.yaml").write_text(CONFIG.replace("data: {resolution: 16}", data))
+    config = load_config(run / "config.yaml", ["evaluation.bootstrap=10"])
+    (run / "config.yaml").write_text(dump_config(config))
+    prepare(config.data, workers=1)
+    export_fold(load(config.data, [1]), config.data.hu_window, run / "sets/synthetic", {"pixel_mm": 20.0})
+    return run
+
+
+def records(run) -> list[Record]:
+    return current(read(run / "evaluation" / "records.jsonl"))
+
+
+@pytest.mark.slow
+def test_all_parts_and_the_report_whatever_is_missing(run, capsys):
+    assert main(["--run", str(run)]) == 3  # no weight file: some figures cannot be had
+    printed = capsys.readouterr().out
+    found = records(run)
+    kinds = {record.kind for record in found}
+    assert {"similarity", "distance", "embedding", "masks", "adherence", "copies"} <= kinds
+    missing = {record.kind for record in found if record.value is None}
+    assert {"distance", "embedding"} <= missing and "similarity" not in missing
+    assert all("evaluation.inception_weights is not set" in r.reason for r in found if r.kind == "distance")
+    assert "figures could not be had" in printed and "report.html" in printed
+    page = (run / "report.html").read_text()
+    assert "evaluation.inception_weights is not set" in page and page.count("<img") > 10
+    copied = next(r for r in found if r.kind == "copies" and r.metric == "share of copies" and r.subject == "ct")
+    assert copied.value == 1.0, "fold 1 was trained on: each of its slices is a copy"
+    assert "pair flagged" in page
+
+
+@pytest.mark.slow
+def test_one_part_alone_appends_and_the_newest_counts(run):
+    before = len(read(run / "evaluation" / "records.jsonl"))
+    assert main(["--run", str(run), "--only", "masks"]) in (0, 3)
+    everything = read(run / "evaluation" / "records.jsonl")
+    new = everything[before:]
+    assert {record.kind for record in new} == {"masks", "adherence", "copies"}
+    assert len([r for r in records(run) if r.kind == "copies"]) == 6
+
+
+def test_an_empty_set_is_told_and_figures_that_need_none_come_out(run, tmp_path):
+    empty = run / "sets" / "empty"
+    empty.mkdir(exist_ok=True)
+    made_from = {"kind": "synthetic", "pixel_mm": 20.0}
+    (empty / "manifest.json").write_text(json.dumps({"complete": True, "made_from": made_from, "images": []}))
+    (empty / "annotations.json").write_text("{}")
+    config = load_config(run / "config.yaml")
+    made = evaluation.evaluate(run, config, ["masks"], set_name="empty", say=lambda line: None)
+    assert [record.kind for record in made] == ["masks", "adherence", "copies"]
+    assert all(record.value is None and "the set is empty" in record.reason for record in made)
+
+
+def test_detectors_are_asked_for_only_with_a_section_for_them(run):
+    asked = []
+
+    def detect(run, config, say):
+        asked.append(config.detection)
+        return [Record("detection", "YOLOv8n", "real", "mAP50", 0.5, 9, fold=0)]
+
+    config = load_config(run / "config.yaml")
+    assert evaluation.evaluate(run, config, ["detection"], say=lambda line: None, detect=detect) == []
+    with_section = load_config(run / "config.yaml", ["detection.epochs=1"])
+    made = evaluation.evaluate(run, with_section, ["detection"], say=lambda line: None, detect=detect)
+    assert [record.value for record in made] == [0.5] and asked == [with_section.detection]
+
+
+def failing(error):
+    def step():
+        raise error
+
+    return step
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"), [(UserError("no file"), "no file"), (ValueError("bad"), "ValueError: bad")]
+)
+def test_a_failing_step_becomes_a_record_with_its_reason(error, reason):
+    said = []
+    (record,) = attempt("copies", "ours", failing(error), said.append)
+    assert record.value is None and record.reason == reason and reason in said[0]
+
+
+def test_a_failure_is_forgotten_once_its_kind_comes_out():
+    failed = Record("distance", "ours", "full", "FD-VGG19", None, 0, reason="no file", details={"evaluated": "1"})
+    fine = Record("distance", "ours", "full", "FID", 30.0, 99, details={"evaluated": "2"})
+    too_few = Record("distance", "ours", "nodules", "FID", None, 1, reason="too few", details={"evaluated": "2"})
+    assert current([failed]) == [failed]
+    assert current([failed, fine, too_few]) == [fine, too_few]
+
+
+def test_the_summary_names_every_figure():
+    lines = summary(
+        [
+            Record("similarity", "ours", "full", "PSNR", 20.5, 9, (20.0, 21.0), 11.0),
+            Record("distance", "ours", "full", "FID", None, 0, reason="no weights"),
+        ]
+    )
+    assert "20.5" in lines[0] and "[20, 21]" in lines[0] and "real 11" in lines[0] and "n 9" in lines[0]
+    assert lines[1].endswith("none: no weights") and lines[2] == "1 of 2 figures could not be had"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--run", "{tmp}/nowhere"], "no run directory"),
+        (["--run", "{run}", "masks.z_dim=3"], "a run is judged as it was trained"),
+        (["--run", "{run}", "evaluation.features=resnet"], "evaluation.features"),
+        (["--run", "{run}", "evaluation.colour=3"], "unknown key"),
+    ],
+)
+def test_mistakes_are_refused(run, tmp_path, capsys, arguments, message):
+    assert main([one.format(run=run, tmp=tmp_path) for one in arguments]) == 2
+    assert message in capsys.readouterr().err
