@@ -50,3 +50,29 @@ def test_wasserstein_losses_of_both_players():
 @pytest.mark.parametrize(("on", "expected"), [("all", 3.5), ("real", 5.0)])
 def test_drift(on, expected):
     assert float(losses.score_drift(jnp.array([1.0, 3.0]), jnp.array([0.0, -2.0]), on)) == expected
+
+
+def shares_of(codes):
+    return jax.nn.one_hot(codes, 6)
+
+
+def test_class_balance_is_nought_at_equal_shares_wherever_they_lie():
+    codes = jax.random.randint(jax.random.key(0), (2, 8, 8), 0, 6)
+    assert losses.class_balance(shares_of(codes[:, ::-1]), shares_of(codes)) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_class_balance_counts_only_what_would_win():
+    real = shares_of(jnp.zeros((1, 10, 10), int).at[0, 0, 0].set(5))
+    spread = jnp.broadcast_to(jnp.array([0.99, 0, 0, 0, 0, 0.01]), real.shape)  # the right share, nowhere the winner
+    assert losses.class_balance(spread, real) > 1.0
+
+
+@pytest.mark.parametrize("share", [1e-3, 1e-6, 1e-12])
+def test_class_balance_reaches_a_class_however_rare_it_has_become(share):
+    real = shares_of(jnp.zeros((1, 10, 10), int).at[0, 0, 0].set(5))
+
+    def loss(logit):
+        logits = jnp.full((*real.shape[:3], 6), -60.0).at[..., 0].set(0.0).at[..., 5].set(logit)
+        return losses.class_balance(jax.nn.softmax(logits), real)
+
+    assert jax.grad(loss)(jnp.log(share)) == pytest.approx(-2.0, rel=0.05)  # Huber's slope, of a squared share

@@ -9,6 +9,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from tsgan_jax.types import Array, Key
 
@@ -46,6 +47,24 @@ def wasserstein_critic(real_scores: Array, fake_scores: Array) -> Array:
 def wasserstein_generator(fake_scores: Array) -> Array:
     """Eq. 2: `-E[D(fake)]`; scores [n]."""
     return -fake_scores.mean()
+
+
+LEAST_SHARE = 1e-5
+"""Of a class that a real batch lacks: kept alive, seldom seen."""
+
+
+def class_balance(fake: Array, real: Array) -> Array:
+    """Sum over the classes of Huber's loss of log(share made / real share); no part of the paper.
+
+    fake, real: class shares [n, h, w, k] of two batches.  A class as rare as nodules can fall, while a new
+    resolution fades in, to a share at which no critic's gradient reaches it; the gradient of this logarithm does not
+    fade with the share.  Shares made are squared first: only pixels that a class would win count for it, so a class
+    spread thinly over the image is not one that is there.
+    """
+    sharp = jnp.square(fake)
+    made = (sharp / sharp.sum(axis=-1, keepdims=True)).mean(axis=(0, 1, 2))
+    wanted = jnp.maximum(real.mean(axis=(0, 1, 2)), LEAST_SHARE)
+    return optax.huber_loss(jnp.log(made + jnp.finfo(made.dtype).tiny), jnp.log(wanted)).sum()
 
 
 # ---------------------------------------------------------------- part 2: stage 2, Eq. 8 to 10

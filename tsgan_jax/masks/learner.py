@@ -146,18 +146,19 @@ def stylegan(config: MasksConfig, phase: Phase) -> Learner[MaskGanState, MaskBat
         return critic, w, {**log, **shares, "critic_gradient": size}
 
     def train_generator(
-        state: MaskGanState, critic: Player, keys: tuple[Key, ...], n: int, alpha: Array, scale: Array
+        state: MaskGanState, critic: Player, keys: tuple[Key, ...], real: Array, alpha: Array, scale: Array
     ) -> tuple[Player, Metrics]:
         latent_key, fake_key = keys
 
-        def generator_loss(params: Params) -> Array:
-            fake, _ = imagine(params, latent_key, n, alpha)
+        def generator_loss(params: Params) -> tuple[Array, Metrics]:
+            fake, _ = imagine(params, latent_key, real.shape[0], alpha)
             scores = discriminator.apply({"params": critic.params}, shown(fake_key, fake, scale), alpha)
-            return losses.wasserstein_generator(scores)
+            loss, balance = losses.wasserstein_generator(scores), losses.class_balance(fake, real)
+            return loss + config.class_balance * balance, {"generator_loss": loss, "class_balance": balance}
 
-        loss, grads = jax.value_and_grad(generator_loss)(state.gen.params)
+        grads, log = jax.grad(generator_loss, has_aux=True)(state.gen.params)
         gen, size = update_player(tx, state.gen, grads)
-        return gen, {"generator_loss": loss, "generator_gradient": size}
+        return gen, {**log, "generator_gradient": size}
 
     def init(key: Key) -> MaskGanState:
         z_key, synthesis_key, critic_key = (stream(key, name) for name in ("mapping", "synthesis", "critic"))
@@ -188,7 +189,7 @@ def stylegan(config: MasksConfig, phase: Phase) -> Learner[MaskGanState, MaskBat
         n = batch.classes.shape[0]
         real = shown_masks(batch.classes, config.nodule_weight, alpha if phase.fade else None)
         critic, w, critic_log = train_critic(state, keys[:4], real, alpha, scale)
-        gen, gen_log = train_generator(state, critic, keys[4:], n, alpha, scale)
+        gen, gen_log = train_generator(state, critic, keys[4:], real, alpha, scale)
         new = state.replace(  # type: ignore[attr-defined]
             step=state.step + 1,
             images_seen=state.images_seen + n,
