@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from trained_run import CONFIG, make_run
+from trained_run import CONFIG, config_at, make_run
 
 from tsgan_jax import evaluate as evaluation
 from tsgan_jax.cli.evaluate import main, summary
@@ -12,7 +12,7 @@ from tsgan_jax.data.luna16 import prepare
 from tsgan_jax.data.pipeline import load
 from tsgan_jax.errors import UserError
 from tsgan_jax.evaluate import attempt, current
-from tsgan_jax.evaluate.records import Record, read
+from tsgan_jax.evaluate.records import Record, append, read
 from tsgan_jax.synthesis import export_fold
 
 
@@ -122,6 +122,18 @@ def test_the_summary_names_every_figure():
     )
     assert "20.5" in lines[0] and "[20, 21]" in lines[0] and "real 11" in lines[0] and "n 9" in lines[0]
     assert lines[1].endswith("none: no weights") and lines[2] == "1 of 2 figures could not be had"
+
+
+def test_tables_are_rebuilt_from_records_alone(tmp_path, capsys):
+    run = tmp_path / "run"
+    config_at(run)
+    assert main(["--run", str(run), "--tables"]) == 2
+    assert "holds no record" in capsys.readouterr().err
+    append(run / "evaluation" / "records.jsonl", [Record("similarity", "pix2pix", "full", "PSNR", 20.5, 9)])
+    assert main(["--run", str(run), "--tables"]) == 0
+    assert "Table 1" in capsys.readouterr().out
+    written = {path.name for path in (run / "evaluation" / "tables").iterdir()}
+    assert written == {f"table{k}.{suffix}" for k in (1, 2, 3, 4) for suffix in ("md", "csv", "tex")}
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,19 @@
 """report.html: one file that needs no network and no script, drawn from what a run's folder holds."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tsgan_jax.config import Config
+from tsgan_jax.errors import UserError
+from tsgan_jax.evaluate import current
 from tsgan_jax.evaluate.records import read
 from tsgan_jax.evaluate.report import cards, sections
 from tsgan_jax.evaluate.report.detection import detection
 from tsgan_jax.evaluate.report.figures import floor, missing, number
-from tsgan_jax.evaluate.report.html import Child, Html, el
+from tsgan_jax.evaluate.report.html import Child, Html, el, table
 from tsgan_jax.evaluate.report.material import Material
 from tsgan_jax.evaluate.report.style import STYLE
+from tsgan_jax.evaluate.tables import tables
 from tsgan_jax.export.atomic import write_bytes
 
 REPORT = "report.html"
@@ -42,7 +46,7 @@ def page(material: Material) -> str:
     """The whole page."""
     config = material.config
     title = f"{material.run.resolve().name}: {config.translation.system}"
-    tables = _tables(material)
+    papers = _tables(material)
     gaps = missing(material.records)
     body: list[Child] = [
         sections.samples(material),
@@ -52,7 +56,7 @@ def page(material: Material) -> str:
         sections.adherence(material),
         sections.copies(material),
         detection(material),
-        tables,
+        papers,
         sections.section("missing", "What could not be had", gaps) if gaps else None,
         cards.cards(material),
         cards.provenance(material),
@@ -60,7 +64,7 @@ def page(material: Material) -> str:
     links = [
         el("a", name, href=f"#{key}")
         for key, name in _LINKS.items()
-        if (key != "missing" or gaps) and (key != "tables" or tables)
+        if (key != "missing" or gaps) and (key != "tables" or papers)
     ]
     head = el(
         "head",
@@ -87,10 +91,6 @@ def write_tables(run: Path) -> list[str]:
 
     Raises UserError where there is no record.
     """
-    from tsgan_jax.errors import UserError
-    from tsgan_jax.evaluate import current
-    from tsgan_jax.evaluate.tables import tables
-
     path = run / "evaluation" / "records.jsonl"
     records = current(read(path))
     if not records:
@@ -142,4 +142,18 @@ def _tiles(material: Material) -> list[Html]:
 
 def _tables(material: Material) -> Html | None:
     """The paper's tables with its own figures beside ours."""
-    return None
+    if not material.records:
+        return None
+    shown: list[Child] = []
+    for one in tables(material.records):
+        texts = [place for place in range(len(one.columns)) if _is_text([row[place] for row in one.rows])]
+        shown.append(table(one.columns, one.rows, one.title, texts))
+        shown.append(el("ul", [el("li", note) for note in one.notes], class_="note"))
+    words = "As bin/evaluate --tables writes them to evaluation/tables as markdown, CSV and LaTeX."
+    title = "Tables 1 to 4, the paper's figures beside ours"
+    return sections.section("tables", title, el("p", words, class_="note"), shown)
+
+
+def _is_text(cells: Sequence[str]) -> bool:
+    """Whether a column holds names, not numbers."""
+    return not any(cell[:1].isdigit() or cell[:1] in "+-–" for cell in cells)

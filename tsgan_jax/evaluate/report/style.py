@@ -52,6 +52,8 @@ figcaption{margin-top:.35rem;overflow-wrap:anywhere}
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,19rem),1fr));gap:1.2rem 1.4rem;
 margin:1rem 0}
 .wide{max-width:48rem}
+.plot{max-width:48rem}
+ul.note{padding-left:1.2rem;margin:-.4rem 0 1.8rem;max-width:60rem}
 .slices{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,23rem),1fr));gap:1rem 1.2rem;margin:1rem 0}
 .set{grid-template-columns:repeat(auto-fill,minmax(min(100%,13rem),1fr))}
 .row{display:grid;grid-auto-flow:column;grid-auto-columns:1fr;gap:.3rem}
