@@ -232,6 +232,7 @@ class RunConfig(Section):
     log_steps: PositiveInt = 50
     samples: PositiveInt = 12  # grids per stage 2, and per phase of stage 1 at least one
     tensorboard: bool = False
+    evaluate: bool = False  # bin/train ends with what bin/evaluate does
 
 
 class Config(Section):

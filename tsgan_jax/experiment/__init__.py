@@ -1,4 +1,4 @@
-"""One experiment in the method's order: data, stage 1 (masks), stage 2 (translation), a generated set.
+"""One experiment in the method's order: data, stage 1 (masks), stage 2 (translation), a generated set, its judgement.
 
 Running it again resumes what is unfinished and skips what is done.
 """
@@ -16,6 +16,8 @@ from tsgan_jax.config import Config
 from tsgan_jax.data.luna16 import prepare
 from tsgan_jax.data.pipeline import SliceSet, load, training_folds
 from tsgan_jax.data.verify import Verdict
+from tsgan_jax.detect import run_detection
+from tsgan_jax.evaluate import evaluate
 from tsgan_jax.experiment import rundir
 from tsgan_jax.experiment.masks import train_masks
 from tsgan_jax.experiment.stage import Stage, is_finished, open_stage
@@ -37,6 +39,7 @@ def train(
 ) -> None:
     """Train what is missing in a run directory; with both stages chosen, generate its set as well.
 
+    Where `run.evaluate` is on, the run is then judged and its report written.
     allow_changes: config keys or sections that may differ from what a stage was trained with so far.
     Raises UserError for the user's mistakes, train.loop.Interrupted after SIGTERM or SIGINT with all saved.
     """
@@ -67,6 +70,8 @@ def train(
             _train(stage, translator, slices, shown, ahead)
         if chosen == "all" and config.generation.count:
             _generate(run, console)
+            if config.run.evaluate:
+                evaluate(run, config, say=console.say, detect=run_detection)
 
 
 def keep_compiled() -> None:
