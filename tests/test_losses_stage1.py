@@ -76,3 +76,14 @@ def test_class_balance_reaches_a_class_however_rare_it_has_become(share):
         return losses.class_balance(jax.nn.softmax(logits), real)
 
     assert jax.grad(loss)(jnp.log(share)) == pytest.approx(-2.0, rel=0.05)  # Huber's slope, of a squared share
+
+
+def test_presence_asks_for_the_class_in_every_image():
+    """Two real images with one pixel of it each; the same pixels, both in one image, will not do."""
+    codes = jnp.zeros((2, 10, 10), int)
+    real = shares_of(codes.at[:, 0, 0].set(5))
+    spread = shares_of(codes.at[:, 3, 4].set(5))
+    heaped = shares_of(codes.at[0, :2, 0].set(5))
+    assert losses.class_presence(spread, real, 5) == pytest.approx(0.0, abs=1e-9)
+    assert losses.class_presence(heaped, real, 5) > 1.0
+    assert losses.class_balance(heaped, real) == losses.class_balance(spread, real)

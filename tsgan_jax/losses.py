@@ -58,13 +58,31 @@ def class_balance(fake: Array, real: Array) -> Array:
 
     fake, real: class shares [n, h, w, k] of two batches.  A class as rare as nodules can fall, while a new
     resolution fades in, to a share at which no critic's gradient reaches it; the gradient of this logarithm does not
-    fade with the share.  Shares made are squared first: only pixels that a class would win count for it, so a class
-    spread thinly over the image is not one that is there.
+    fade with the share.
     """
-    sharp = jnp.square(fake)
-    made = (sharp / sharp.sum(axis=-1, keepdims=True)).mean(axis=(0, 1, 2))
     wanted = jnp.maximum(real.mean(axis=(0, 1, 2)), LEAST_SHARE)
-    return optax.huber_loss(jnp.log(made + jnp.finfo(made.dtype).tiny), jnp.log(wanted)).sum()
+    return optax.huber_loss(_log(_winning(fake).mean(axis=(0, 1, 2))), jnp.log(wanted)).sum()
+
+
+def class_presence(fake: Array, real: Array, label: int) -> Array:
+    """`class_balance` of one class, by the geometric mean of the images' shares.
+
+    For a class that every real image holds, as slices through nodules hold one: a few images rich in it do not make
+    up for many without.
+    """
+    wanted = jnp.maximum(real[..., label].mean(axis=(1, 2)), LEAST_SHARE)
+    made = _winning(fake)[..., label].mean(axis=(1, 2))
+    return optax.huber_loss(_log(made).mean(), jnp.log(wanted).mean())
+
+
+def _winning(shares: Array) -> Array:
+    """Shares squared and normalised: a class spread thinly, which wins no pixel, hardly counts."""
+    sharp = jnp.square(shares)
+    return sharp / sharp.sum(axis=-1, keepdims=True)
+
+
+def _log(share: Array) -> Array:
+    return jnp.log(share + jnp.finfo(share.dtype).tiny)
 
 
 # ---------------------------------------------------------------- part 2: stage 2, Eq. 8 to 10

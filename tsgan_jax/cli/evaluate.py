@@ -54,7 +54,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from tsgan_jax.cli._console import console
     from tsgan_jax.detect import run_detection
     from tsgan_jax.evaluate import PARTS, evaluate
-    from tsgan_jax.experiment import keep_compiled
+    from tsgan_jax.train.compiled import keep_compiled
 
     keep_compiled()
     screen = console()

@@ -54,7 +54,9 @@ def _run(arguments: argparse.Namespace) -> int:
     screen = console()
     screen.say(f"set {out}: loading the networks of {run}")
     from tsgan_jax.synthesis import generate_run
+    from tsgan_jax.train.compiled import keep_compiled
 
+    keep_compiled()
     started = time.monotonic()
     try:
         summary = generate_run(

@@ -158,7 +158,7 @@ def _is_lumen(hu: np.ndarray, piece: np.ndarray, outside: np.ndarray, off_middle
     """Whether a dark piece is a section of trachea or main bronchus: its area, how well tissue walls it, how dark it
     is, how near the middle (off_middle: share of the body's width).  outside: mm from the piece."""
     area = piece.sum() * mm * mm
-    walled = (hu[(outside > 1.5) & (outside < 3.5)] > -500).mean()
+    walled = (hu[(outside > 1.5) & (outside < max(3.5, 1.5 * mm))] > -500).mean()
     median = np.median(hu[piece])
     clear = median < -930 and walled > 0.55 and off_middle < 0.17
     blurred = hu[piece].min() < -900 and walled > 0.8 and off_middle < (0.1 if area > 100 else 0.17)

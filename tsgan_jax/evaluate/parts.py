@@ -51,6 +51,7 @@ def judge_distances(subject: Subject) -> list[Record]:
         of_set(subject.generated),
         method=method,
         settings=settings,
+        scans=subject.test.seriesuid,
         other=other,
         subjects=("lungs", "nodules"),
         cache=cache,

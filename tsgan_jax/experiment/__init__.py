@@ -3,13 +3,10 @@
 Running it again resumes what is unfinished and skips what is done.
 """
 
-import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import jax
 import numpy as np
 
 from tsgan_jax.config import Config
@@ -26,6 +23,7 @@ from tsgan_jax.experiment.work import Ahead, masks_work, translation_work
 from tsgan_jax.masks import growth
 from tsgan_jax.provenance import fingerprint
 from tsgan_jax.synthesis import Progress, generate_run
+from tsgan_jax.train.compiled import keep_compiled
 from tsgan_jax.train.lock import locked
 from tsgan_jax.train.progress import Console
 from tsgan_jax.translators.api import Translator
@@ -72,26 +70,6 @@ def train(
             _generate(run, console)
             if config.run.evaluate:
                 evaluate(run, config, say=console.say, detect=run_detection)
-
-
-def keep_compiled() -> None:
-    """Keep compiled programs in the user's cache: a resumed run, or the next one, does not compile again.
-
-    The folder is named after the CPU's features: programs of another CPU may not run here, and homes are shared.
-    A folder that the user has set for JAX stays.
-    """
-    if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
-        return
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    jax.config.update("jax_compilation_cache_dir", str(cache / "tsgan_jax" / "xla" / _cpu()))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    features = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    return hashlib.sha256(features.encode()).hexdigest()[:8]
 
 
 def _slices(config: Config, console: Console) -> tuple[SliceSet, SliceSet]:

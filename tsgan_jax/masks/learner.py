@@ -153,7 +153,8 @@ def stylegan(config: MasksConfig, phase: Phase) -> Learner[MaskGanState, MaskBat
         def generator_loss(params: Params) -> tuple[Array, Metrics]:
             fake, _ = imagine(params, latent_key, real.shape[0], alpha)
             scores = discriminator.apply({"params": critic.params}, shown(fake_key, fake, scale), alpha)
-            loss, balance = losses.wasserstein_generator(scores), losses.class_balance(fake, real)
+            loss = losses.wasserstein_generator(scores)
+            balance = losses.class_balance(fake, real) + losses.class_presence(fake, real, labels.NODULE)
             return loss + config.class_balance * balance, {"generator_loss": loss, "class_balance": balance}
 
         grads, log = jax.grad(generator_loss, has_aux=True)(state.gen.params)
