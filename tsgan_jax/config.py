@@ -51,7 +51,7 @@ class DataConfig(Section):
     @classmethod
     def _some_folds_train(cls, value: object) -> object:
         """One fold is always written as a number, several in rising order, so that equal splits compare equal."""
-        folds = list(value) if isinstance(value, list | tuple) else [value]
+        folds: list = list(value) if isinstance(value, list | tuple) else [value]
         if any(isinstance(fold, bool) or fold not in range(5) for fold in folds) or not 1 <= len(set(folds)) <= 4:
             raise ValueError("give one fold, 0 to 4, or a list of up to four of them, so that one is left to train on")
         return folds[0] if len(set(folds)) == 1 else tuple(sorted(set(folds)))
