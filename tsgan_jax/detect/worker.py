@@ -137,6 +137,7 @@ def train(job: dict[str, Any], start: dict[str, Any], folder: Path, parent: int)
         "data": job["data"],
         "epochs": job["epochs"],
         "batch": job["batch_size"],
+        "nbs": job["batch_size"],  # a step a batch; ultralytics would gather gradients of 64 images for each
         "imgsz": job["image_size"],
         "lr0": job["learning_rate"],
         "optimizer": "AdamW",

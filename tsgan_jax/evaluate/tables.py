@@ -160,7 +160,7 @@ def _table3(records: Sequence[Record]) -> Table:
     judged = _detection(records)
     groups = _grouped(judged, lambda r: (r.method, _system(r), r.subject))
     rows = []
-    for detector, system, subject in sorted(groups, key=lambda k: (k[0], _place(k[1], SYSTEMS), _added(k[2]))):
+    for detector, system, subject in sorted(groups, key=lambda k: (k[0], _added(k[2]), _place(k[1], SYSTEMS), k[2])):
         found = groups[detector, system, subject]
         values = [_value(_of(found, figure)) for figure in FIGURES]
         gains = [_difference(_of(found, figure + MINUS_REAL)) for figure in FIGURES]
