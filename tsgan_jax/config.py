@@ -206,7 +206,7 @@ class DetectionConfig(Section):
     models: tuple[Detector, ...] = ("yolov8n", "yolov5n")  # yolov5*: ultralytics' anchor-free YOLOv5u; A44
     epochs: PositiveInt = 100
     batch_size: PositiveInt = 6  # section 4.1
-    image_size: Annotated[int, Field(ge=32, multiple_of=32)] = 512  # side that images are scaled to
+    image_size: Annotated[int, Field(ge=64, multiple_of=32)] = 512  # side that images are scaled to
     schedule: tuple[Annotated[int, Field(ge=0)], ...] = (0, 500, 1000, 1500, 2000, 2500)  # synthetic images added
     controls: tuple[Literal["augmented", "repeated"], ...] = ("augmented", "repeated")
     seeds: PositiveInt = 1  # trainings of each, from other random numbers

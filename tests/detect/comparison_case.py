@@ -22,7 +22,7 @@ data:
   resolution: 32
   test_fold: 0
 translation: {method: pix2pix}
-detection: {models: [yolov8n], epochs: 1, image_size: 32, schedule: [0, 2], controls: [], bootstrap: 20, device: cpu}
+detection: {models: [yolov8n], epochs: 1, image_size: 64, schedule: [0, 2], controls: [], bootstrap: 20, device: cpu}
 """
 
 
