@@ -30,11 +30,7 @@ HOMES = {
     "tensorflow_datasets": {"data/tensorflow_quiet.py"},
     "SimpleITK": {"data/metaimage.py", "data/phantom/writing.py", "export/images.py"},
     "ultralytics": {"detect/worker.py"},
-    "torch": {
-        "nn/vgg.py",
-        "nn/inception.py",
-        "detect/worker.py",
-    },  # the worker's; else only to read a weight file in PyTorch's format
+    "torch": {"nn/weight_files.py", "detect/worker.py"},  # the worker's; else only to read weights
     "argparse": {"cli/"},
     "rich": {"cli/"},
 }

@@ -1,12 +1,12 @@
 """bin/evaluate: judges a trained run and writes its report; every figure is kept in evaluation/records.jsonl."""
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tsgan_jax.cli._ending import ending
 from tsgan_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -33,17 +33,7 @@ _OPEN = ("evaluation.", "detection.", "data.root=", "data.prepared=", "translati
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
     arguments = _parser().parse_args(argv)
-    before = signal.signal(signal.SIGTERM, _terminate)
-    try:
-        return _run(arguments)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; figures finished so far are kept", file=sys.stderr)
-        return 130
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    return ending(lambda: _run(arguments), "figures finished so far are kept")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -112,11 +102,6 @@ def _tables(run: Path) -> int:
     for text in write_tables(run):
         print(text)
     return 0
-
-
-def _terminate(signum: int, frame: Any) -> None:
-    print("terminated; figures finished so far are kept", file=sys.stderr)
-    sys.exit(128 + signum)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,13 +1,13 @@
 """bin/generate: labelled CT slices from a trained run, as a COCO set; run it again to finish one."""
 
 import argparse
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tsgan_jax.cli._ending import ending
 from tsgan_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,17 +28,7 @@ examples: bin/generate --run runs/luna16 --count 2500 --out nodules
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
     arguments = _parser().parse_args(argv)
-    before = signal.signal(signal.SIGTERM, _terminate)
-    try:
-        return _run(arguments)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; run the command again to finish the set", file=sys.stderr)
-        return 130
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    return ending(lambda: _run(arguments), "run the command again to finish the set")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -119,11 +109,6 @@ def _reporter(screen: "PlainConsole | LiveConsole") -> Callable[["Progress"], No
         screen.update("generate", share, f"{done}/{now.count} images, {now.rejected} given up{pace}")
 
     return show
-
-
-def _terminate(signum: int, frame: Any) -> None:
-    print("terminated; run the command again to finish the set", file=sys.stderr)
-    sys.exit(128 + signum)
 
 
 def _parser() -> argparse.ArgumentParser:

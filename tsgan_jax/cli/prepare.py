@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tsgan_jax.errors import UserError
+from tsgan_jax.cli._ending import ending
 
 if TYPE_CHECKING:
     from tsgan_jax.data.luna16 import Prepared
@@ -23,26 +23,23 @@ example: bin/prepare --config configs/luna16.yaml data.root=/data/LUNA16 data.re
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """0: prepared; 2: nothing could be prepared, with the reason on stderr; 130: interrupted."""
+    """0: prepared; 2: nothing could be prepared, with the reason on stderr; 130, 143: interrupted."""
     arguments = _parser().parse_args(argv)
-    try:
-        from tsgan_jax.configio import load_config
+    return ending(lambda: _run(arguments), "run the command again to start over")
 
-        config = load_config(arguments.config, arguments.settings).data
-        from tsgan_jax.data.luna16 import prepare
 
-        with _progress(quiet=arguments.json) as progress:
-            prepared = prepare(config, workers=arguments.workers, progress=progress)
-        if arguments.json:
-            print((prepared.directory / "verify.json").read_text())
-        else:
-            _print(prepared)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; run the command again to start over", file=sys.stderr)
-        return 130
+def _run(arguments: argparse.Namespace) -> int:
+    from tsgan_jax.configio import load_config
+
+    config = load_config(arguments.config, arguments.settings).data
+    from tsgan_jax.data.luna16 import prepare
+
+    with _progress(quiet=arguments.json) as progress:
+        prepared = prepare(config, workers=arguments.workers, progress=progress)
+    if arguments.json:
+        print((prepared.directory / "verify.json").read_text())
+    else:
+        _print(prepared)
     return 0
 
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tsgan_jax.cli._ending import ending
 from tsgan_jax.errors import UserError
 
 _EPILOG = """\
@@ -19,14 +20,7 @@ example: bin/train --config configs/luna16.yaml data.root=/data/LUNA16 translati
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
     arguments = _parser().parse_args(argv)
-    try:
-        return _run(arguments)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; run the command again to go on from the last checkpoint", file=sys.stderr)
-        return 130
+    return ending(lambda: _run(arguments), "run the command again to go on from the last checkpoint")
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -9,8 +9,6 @@ convolutions that enter a block are one matrix product; and a 1x1 convolution be
 before it, which is the same (both are linear, and one works on channels, the other on places) on fewer channels.
 """
 
-import hashlib
-import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +22,7 @@ from jax import lax
 
 from tsgan_jax.errors import UserError
 from tsgan_jax.nn.conv import DIMENSIONS
+from tsgan_jax.nn.weight_files import read_torch, sha256
 from tsgan_jax.types import Array
 
 SIDE = 299
@@ -316,7 +315,7 @@ def load_inception(path: Path) -> Inception:
     naming the file and the fix; torchvision's own Inception, which has the same names, is refused.
     """
     path = Path(path)
-    readers = {".pth": _read_torch, ".pt": _read_torch, ".npz": _read_npz}
+    readers = {".pth": read_torch, ".pt": read_torch, ".npz": _read_npz}
     if path.suffix not in readers:
         raise UserError(
             f"{path}: Inception weights must be one of {', '.join(readers)}, not {path.suffix or 'no suffix'!r}"
@@ -326,7 +325,7 @@ def load_inception(path: Path) -> Inception:
             f"{path}: no such file; set evaluation.inception_weights to pytorch-fid's "
             f"pt_inception-2015-12-05-{PUBLISHED}.pth, or evaluation.features=vgg19"
         )
-    digest = _sha256(path)
+    digest = sha256(path)
     try:
         state = readers[path.suffix](path)
     except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
@@ -339,32 +338,6 @@ def load_inception(path: Path) -> Inception:
     return Inception(params=folded(state, path), sha256=digest, file=path.name)
 
 
-def _read_torch(path: Path) -> dict[str, np.ndarray]:
-    try:
-        import torch
-    except ImportError:
-        raise UserError(
-            f"{path}: reading a .pth file needs torch, which is not installed; install torch (the CPU build will do)"
-        ) from None
-    import pickle
-
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(str(error).splitlines()[0]) from None
-    return {name: value.numpy() for name, value in state.items() if hasattr(value, "numpy")}
-
-
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     with np.load(path, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
-
-
-def _sha256(path: Path) -> str:
-    """Of the file; one named ...-XXXXXXXX.pth, as torch names its files, must begin with those digits."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    named = re.fullmatch(r".*-([0-9a-f]{8,64})\.pth", path.name)
-    if named and not digest.startswith(named[1]):
-        raise UserError(f"{path}: its SHA-256 begins with {digest[:8]}, its name promises {named[1]}; fetch it again")
-    return digest

@@ -12,7 +12,6 @@ three layouts.  The two published trainings are different networks and want diff
   relu2_1 and relu3_1, so lambda_perc = 10 weighs as much as lambda_L1 = 200; undivided, 57.6 times as much.
 """
 
-import hashlib
 import re
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +24,7 @@ import numpy as np
 
 from tsgan_jax.errors import UserError
 from tsgan_jax.nn.conv import conv2d
+from tsgan_jax.nn.weight_files import read_torch, sha256
 from tsgan_jax.types import Array
 
 Kind = Literal["torchvision", "caffe"]
@@ -112,7 +112,7 @@ def load_vgg19(path: Path, layers: Sequence[str]) -> Vgg19:
         raise UserError(
             f"{path}: no such file; set translation.vgg_weights to a VGG-19 file, or translation.perceptual=off"
         )
-    digest = _sha256(path)
+    digest = sha256(path)
     read, kind = readers[path.suffix]
     try:
         lookup = read(path)
@@ -150,24 +150,12 @@ def _checked(path: Path, block: int, conv: int, arrays: tuple[np.ndarray, np.nda
 
 def _read_torch(path: Path) -> _Lookup:
     """torchvision's `vgg19` state dict: features.N.weight in OIHW."""
-    try:
-        import torch
-    except ImportError:
-        raise UserError(
-            f"{path}: reading a .pth file needs torch, which is not installed; install torch (the CPU build will do), "
-            "or give the Keras file (.h5) instead"
-        ) from None
-    import pickle
-
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(str(error).splitlines()[0]) from None
+    state = read_torch(path, ", or give the Keras file (.h5) instead")
     found = {}
     for (block, conv), index in zip(CONVS, _torch_indices(), strict=True):
         if f"features.{index}.weight" in state:
-            kernel = state[f"features.{index}.weight"].numpy().transpose(2, 3, 1, 0)
-            found[block, conv] = (kernel, state[f"features.{index}.bias"].numpy())
+            kernel = state[f"features.{index}.weight"].transpose(2, 3, 1, 0)
+            found[block, conv] = (kernel, state[f"features.{index}.bias"])
     return found
 
 
@@ -210,13 +198,3 @@ def _place(name: str) -> tuple[int, int] | None:
     match = re.search(r"block(\d)_conv(\d)", name)
     place = (int(match[1]), int(match[2])) if match else None
     return place if place in CONVS else None
-
-
-def _sha256(path: Path) -> str:
-    """Of the file; one named vgg19-XXXXXXXX.pth, as torch names its files, must begin with those digits."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    named = re.fullmatch(r".*-([0-9a-f]{8,64})\.pth", path.name)
-    if named and not digest.startswith(named[1]):
-        raise UserError(f"{path}: its SHA-256 begins with {digest[:8]}, its name promises {named[1]}; fetch it again")
-    return digest
