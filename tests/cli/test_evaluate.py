@@ -78,15 +78,16 @@ def test_an_empty_set_is_told_and_figures_that_need_none_come_out(run, tmp_path)
 def test_detectors_are_asked_for_only_with_a_section_for_them(run):
     asked = []
 
-    def detect(run, config, say):
-        asked.append(config.detection)
+    def detect(run, config, say, synthetic):
+        asked.append((config.detection, synthetic))
         return [Record("detection", "YOLOv8n", "real", "mAP50", 0.5, 9, fold=0)]
 
     config = load_config(run / "config.yaml")
     assert evaluation.evaluate(run, config, ["detection"], say=lambda line: None, detect=detect) == []
     with_section = load_config(run / "config.yaml", ["detection.epochs=1"])
-    made = evaluation.evaluate(run, with_section, ["detection"], say=lambda line: None, detect=detect)
-    assert [record.value for record in made] == [0.5] and asked == [with_section.detection]
+    made = evaluation.evaluate(run, with_section, ["detection"], set_name="other", say=lambda line: None, detect=detect)
+    assert [record.value for record in made] == [0.5]
+    assert asked == [(with_section.detection, run / "sets" / "other")]
 
 
 def failing(error):

@@ -57,8 +57,8 @@ def run_detection(
     run: Path,
     config: Config,
     say: Say = print,
-    *,
     synthetic: Path | None = None,
+    *,
     progress: Progress | None = None,
 ) -> list[Record]:
     """Train and test what `config.detection` asks for; finished trainings are kept from call to call.

@@ -17,8 +17,8 @@ Part = Literal["images", "masks", "detection", "report"]
 PARTS: tuple[Part, ...] = get_args(Part)
 
 Say = Callable[[str], None]
-Detect = Callable[[Path, Config, Say], list[Record]]
-"""(run, config, say) to the records of detectors; given by the caller, since detection is a part of its own."""
+Detect = Callable[[Path, Config, Say, Path], list[Record]]
+"""(run, config, say, set) to the records of detectors; given by the caller, since detection is a part of its own."""
 
 FAILED = "any"
 """The metric of a record that says why a whole kind of figures could not be had."""
@@ -55,7 +55,7 @@ def evaluate(
     ]
     if detect is not None and config.detection is not None:
         trained = detect
-        steps.append(("detection", "detection", "detectors", lambda: trained(run, config, say)))
+        steps.append(("detection", "detection", "detectors", lambda: trained(run, config, say, subject.set_path)))
     made: list[Record] = []
     for part, kind, title, step in steps:
         if part in only:
