@@ -75,8 +75,8 @@ class NonFinite(Exception):
 def count_skipped(step: Step[S, B]) -> Step[S, B]:
     """A step that also says whether a metric of it, the gradient norms among them, is NaN or infinite.
 
-    `update_player` has then left the update out; `step` and `images_seen` go on, so the next one sees other data
-    and other noise.
+    Where it is a gradient's norm, `update_player` has left that update out; `step` and `images_seen` go on, so the
+    next one sees other data and other noise.
     """
 
     def counted(state: S, batch: B) -> tuple[S, Metrics]:
