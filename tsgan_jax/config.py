@@ -5,13 +5,14 @@ in docs/paper.md.  `load_config` (configio.py) reads YAML files into these model
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 Resolution = Literal[4, 8, 16, 32, 64, 128, 256, 512]
 Precision = Literal["float32", "bfloat16"]
 Layer = Annotated[str, Field(pattern=r"^relu[1-5]_[1-4]$")]
+VGG_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 Detector = Literal["yolov5n", "yolov5s", "yolov5m", "yolov8n", "yolov8s", "yolov8m"]
 
 
@@ -118,10 +119,9 @@ class MasksConfig(Section):
         return table[resolution] if isinstance(table, dict) else table
 
 
-class DLPix2PixConfig(Section):
-    """Stage 2, DL-Pix2Pix (section 3.3, Eq. 3 to 10; A3 to A17)."""
+class TranslatorConfig(Section):
+    """What every method of stage 2 has: Adam's budget and pix2pix's schedule (section 4.1)."""
 
-    method: Literal["dl_pix2pix"] = "dl_pix2pix"
     resolution: Resolution = 512  # filled from data.resolution
     precision: Precision = "float32"  # filled from the top level
     epochs: PositiveInt = 200
@@ -129,11 +129,37 @@ class DLPix2PixConfig(Section):
     batch_size: PositiveInt = 1
     learning_rate: PositiveFloat = 2e-4
     adam_betas: tuple[float, float] = (0.5, 0.999)
+    generator_width: PositiveInt = 64
+    critic_width: PositiveInt = 64
+    critic_layers: PositiveInt = 3  # 3: the 70x70 PatchGAN
+    mirror: bool = False  # also train on mirrored slices, left and right lung swapped
+
+    @property
+    def system(self) -> str:
+        """The name that results carry."""
+        return self.method  # type: ignore[attr-defined]
+
+    @property
+    def perceptual_on(self) -> bool:
+        """Whether training reads VGG-19's features."""
+        return bool(getattr(self, "perceptual", False))
+
+    @model_validator(mode="after")
+    def _decay_inside_training(self) -> Self:
+        if self.decay_start > self.epochs:
+            raise ValueError(f"decay_start {self.decay_start} is after the last epoch {self.epochs}")
+        return self
+
+
+class DLPix2PixConfig(TranslatorConfig):
+    """Stage 2, DL-Pix2Pix (section 3.3, Eq. 3 to 10; A3 to A17)."""
+
+    method: Literal["dl_pix2pix"] = "dl_pix2pix"
     gan_loss: Literal["vanilla", "lsgan"] = "vanilla"  # A16
     l1_weight: float = 200.0  # lambda_L1 of Eq. 8; A14
     perceptual: bool = True
     perceptual_weight: float = 10.0  # lambda_perc of Eq. 8
-    perceptual_layers: tuple[Layer, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")  # Eq. 10
+    perceptual_layers: tuple[Layer, ...] = VGG_LAYERS  # Eq. 10
     vgg_weights: Path | None = None
     lia: bool = True
     lia_width: PositiveInt = 16  # A6
@@ -141,11 +167,7 @@ class DLPix2PixConfig(Section):
     heads: PositiveInt = 8  # A9
     window: PositiveInt = 4  # A9
     num_downs: Annotated[int, Field(ge=2, le=9)] | None = None  # none: an 8x8 bottleneck, A8
-    generator_width: PositiveInt = 64
-    critic_width: PositiveInt = 64
-    critic_layers: PositiveInt = 3  # 3: the 70x70 PatchGAN
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    mirror: bool = False  # also train on mirrored slices, left and right lung swapped
 
     @property
     def depth(self) -> int:
@@ -158,12 +180,6 @@ class DLPix2PixConfig(Section):
         parts = [name for name, on in (("lia", self.lia), ("dwmh", self.dwmh)) if on]
         return "dl_pix2pix" if len(parts) == 2 else "+".join(["pix2pix", *parts])
 
-    @model_validator(mode="after")
-    def _decay_inside_training(self) -> "DLPix2PixConfig":
-        if self.decay_start > self.epochs:
-            raise ValueError(f"decay_start {self.decay_start} is after the last epoch {self.epochs}")
-        return self
-
 
 class Pix2PixConfig(DLPix2PixConfig):
     """Plain pix2pix: DL-Pix2Pix with all of its parts off, and pix2pix's own L1 weight (A14)."""
@@ -175,7 +191,71 @@ class Pix2PixConfig(DLPix2PixConfig):
     dwmh: bool = False
 
 
-TranslationConfig = Annotated[DLPix2PixConfig | Pix2PixConfig, Field(discriminator="method")]
+class CycleGANConfig(TranslatorConfig):
+    """CycleGAN (Zhu et al. 2017, as published) on unpaired masks and CT; the mask is one scalar channel."""
+
+    method: Literal["cyclegan"] = "cyclegan"
+    residual_blocks: PositiveInt = 9
+    cycle_weight: float = 10.0  # lambda_A = lambda_B
+    identity_weight: float = 0.5  # times cycle_weight
+    pool_size: Annotated[int, Field(ge=0)] = 50  # generated images kept for the critics, each way; 0: none
+
+
+class AttentionGANConfig(CycleGANConfig):
+    """AttentionGAN v2 (Tang et al. 2021): CycleGAN's losses, a generator that says where it changes the mask."""
+
+    method: Literal["attentiongan"] = "attentiongan"  # type: ignore[assignment]
+    batch_size: PositiveInt = 4
+    contents: PositiveInt = 9  # images painted; with the input, contents + 1 attention maps
+
+
+class GauGANConfig(TranslatorConfig):
+    """GauGAN (SPADE, Park et al. 2019): the mask modulates every norm; hinge, feature matching and VGG losses."""
+
+    method: Literal["gaugan"] = "gaugan"
+    learning_rate: PositiveFloat = 1e-4  # of the generator; two time-scale update
+    critic_learning_rate: PositiveFloat = 4e-4
+    adam_betas: tuple[float, float] = (0.0, 0.9)
+    critic_layers: PositiveInt = 4
+    critic_scales: PositiveInt = 2
+    num_ups: Annotated[int, Field(ge=2, le=7)] = 5  # from 16x16 at 512 px
+    spade_width: PositiveInt = 128  # hidden channels of each modulation
+    matching_weight: float = 10.0  # feature matching
+    perceptual: bool = True
+    perceptual_weight: float = 10.0
+    perceptual_layers: tuple[Layer, ...] = VGG_LAYERS  # weighted 1/32, 1/16, 1/8, 1/4, 1 by depth, as published
+    vgg_weights: Path | None = None
+    encoder: bool = False  # VAE encoder of a style image; without it the style is constant
+    z_dim: PositiveInt = 256  # of the encoder's style
+    kl_weight: float = 0.05
+
+
+class ControlNetConfig(TranslatorConfig):
+    """ControlNet-style diffusion, no Stable Diffusion prior: an unconditional model, then its controlled copy."""
+
+    method: Literal["controlnet"] = "controlnet"
+    prior_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.5  # of the epochs, for the unconditional model
+    batch_size: PositiveInt = 4
+    learning_rate: PositiveFloat = 1e-4
+    adam_betas: tuple[float, float] = (0.9, 0.999)
+    patch: Literal[1, 2, 4, 8] = 4  # pixels folded into channels, each way, before the U-Net
+    multipliers: tuple[PositiveInt, ...] = (1, 2, 4)  # widths of the U-Net's levels in generator_width
+    attention_levels: tuple[int, ...] = (2,)
+    noise_steps: PositiveInt = 1000  # T of DDPM
+    betas: tuple[float, float] = (1e-4, 0.02)  # first and last of a linear schedule
+    sampling_steps: PositiveInt = 50  # DDIM, eta 0
+    ema_half_life: PositiveInt = 10_000  # images
+
+    @property
+    def system(self) -> str:
+        """Its figures are not those of ControlNet on Stable Diffusion, and its name says so."""
+        return "controlnet_style"
+
+
+TranslationConfig = Annotated[
+    DLPix2PixConfig | Pix2PixConfig | CycleGANConfig | AttentionGANConfig | GauGANConfig | ControlNetConfig,
+    Field(discriminator="method"),
+]
 
 
 class GenerationConfig(Section):
@@ -193,7 +273,8 @@ class EvaluationConfig(Section):
 
     features: Literal["inception", "vgg19"] = "inception"
     inception_weights: Path | None = None  # pytorch-fid's file
-    vgg_layer: Layer = "relu3_4"  # of translation.vgg_weights
+    vgg_weights: Path | None = None  # none: translation.vgg_weights, where the method has them
+    vgg_layer: Layer = "relu3_4"
     count: PositiveInt | None = None  # synthetic images judged; none: all of the set
     bootstrap: PositiveInt = 200  # resamplings behind each interval
     kid_subset: PositiveInt = 1000
@@ -247,6 +328,11 @@ class Config(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     detection: DetectionConfig | None = None  # none: detectors are not trained
     run: RunConfig = RunConfig()
+
+    @property
+    def vgg_weights(self) -> Path | None:
+        """VGG-19's file for evaluation: its own, else the one stage 2 was trained with."""
+        return self.evaluation.vgg_weights or getattr(self.translation, "vgg_weights", None)
 
     @model_validator(mode="before")
     @classmethod

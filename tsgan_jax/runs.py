@@ -97,7 +97,8 @@ def restore_masks(run: Path, config: Config, say: Say = print) -> tuple[MaskGene
 def restore_translation(run: Path, config: Config, say: Say = print) -> tuple[Translator, Any, Parent]:
     """Stage 2's translator and its state.  Making CT needs no perceptual loss, so no VGG-19 file either."""
     folder, parent, _ = _newest(run, "translation", say)
-    method = translator(config.translation.model_copy(update={"perceptual": False}))
+    without_vgg = {"perceptual": False} if config.translation.perceptual_on else {}
+    method = translator(config.translation.model_copy(update=without_vgg))
     return method, _read(folder, method.init), parent
 
 

@@ -113,6 +113,20 @@ def test_mirroring_swaps_the_lungs_names_in_half_of_the_images() -> None:
         np.testing.assert_array_equal(plain.mask[0], mask)
 
 
+def test_unpaired_batches_hold_every_mask_and_ct_once_an_epoch_but_not_together() -> None:
+    slices = slice_set(16)
+    slices.mask[:] = np.arange(16)[:, None, None] % 6
+
+    def epoch(paired: bool) -> list[tuple[bytes, bytes]]:
+        drawn = itertools.islice(pair_batches(slices, 1, 3, 0, WINDOW, paired=paired), len(slices))
+        return [(batch.mask.tobytes(), batch.ct.tobytes()) for batch in drawn]
+
+    together, apart = epoch(True), epoch(False)
+    for part in (0, 1):
+        assert sorted(pair[part] for pair in together) == sorted(pair[part] for pair in apart)
+    assert len(set(together) & set(apart)) < len(slices) / 2
+
+
 def test_the_slices_themselves_are_never_changed() -> None:
     slices = slice_set()
     mask, ct = slices.mask.copy(), slices.ct.copy()

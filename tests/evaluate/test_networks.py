@@ -37,7 +37,7 @@ def test_missing_files_say_what_to_set(tmp_path: Path) -> None:
         networks.load(EvaluationConfig(), None)
     with pytest.raises(UserError, match=r"none.pth: no such file"):
         networks.load(EvaluationConfig(inception_weights=tmp_path / "none.pth"), None)
-    with pytest.raises(UserError, match=r"needs translation.vgg_weights"):
+    with pytest.raises(UserError, match=r"needs evaluation.vgg_weights"):
         networks.load(vgg_settings(), None)
     path = write_npz(tmp_path / "vgg.npz", random_weights((1, 2)))
     with pytest.raises(UserError, match="up to conv1_2"):

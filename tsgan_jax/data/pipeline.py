@@ -16,6 +16,7 @@ from tsgan_jax.errors import UserError
 from tsgan_jax.types import MaskBatch, PairBatch
 
 _MIRROR_STREAM = 0x6D6972
+_UNPAIRED = 0x756E70
 
 
 @dataclass(frozen=True)
@@ -108,12 +109,22 @@ def mask_batches(
 
 
 def pair_batches(
-    slices: SliceSet, batch_size: int, seed: int, images_seen: int, window: Window, mirror: bool = False
+    slices: SliceSet,
+    batch_size: int,
+    seed: int,
+    images_seen: int,
+    window: Window,
+    mirror: bool = False,
+    paired: bool = True,
 ) -> Iterator[PairBatch]:
     """Endless batches of masks, uint8 [b, h, w], and CT in the window, float32 [b, h, w, 1], from `images_seen` on.
 
-    mirror: as in `mask_batches`.
+    mirror: as in `mask_batches`.  paired: a mask and the CT of its own slice; else masks in an order of their own.
     """
+    if not paired:
+        drawn = (pair_batches(slices, batch_size, one, images_seen, window, mirror) for one in (seed ^ _UNPAIRED, seed))
+        yield from (PairBatch(mask=masks.mask, ct=images.ct) for masks, images in zip(*drawn, strict=True))
+        return
 
     def gather(index: np.ndarray, flipped: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         mask, ct = slices.mask[index], slices.ct[index]

@@ -79,7 +79,7 @@ def wanted_names(settings: EvaluationConfig) -> Names:
 def load(settings: EvaluationConfig, vgg_weights: Path | None, say: Callable[[str], None] = print) -> FeatureNetwork:
     """The network of `evaluation.features`; its file and hash are said.
 
-    vgg_weights: `translation.vgg_weights`.  Raises UserError where the file is not given, missing or unfit.
+    vgg_weights: `Config.vgg_weights`.  Raises UserError where the file is not given, missing or unfit.
     """
     network = _inception(settings.inception_weights) if settings.features == "inception" else None
     network = network or _vgg19(vgg_weights, settings.vgg_layer)
@@ -100,7 +100,7 @@ def _inception(path: Path | None) -> FeatureNetwork:
 
 def _vgg19(path: Path | None, layer: str) -> FeatureNetwork:
     if path is None:
-        raise UserError("evaluation.features=vgg19 needs translation.vgg_weights, which is not set; give a VGG-19 file")
+        raise UserError("evaluation.features=vgg19 needs evaluation.vgg_weights, which is not set; give a VGG-19 file")
     return of_vgg19(vgg.load_vgg19(path, [layer]), layer)
 
 

@@ -96,7 +96,7 @@ class Subject:
     @cached_property
     def network(self) -> networks.FeatureNetwork:
         """The feature network that `evaluation.features` names."""
-        return networks.load(self.config.evaluation, self.config.translation.vgg_weights, self.say)
+        return networks.load(self.config.evaluation, self.config.vgg_weights, self.say)
 
     @cached_property
     def test_features(self) -> Features:

@@ -53,7 +53,7 @@ def _part(stage: Stage, translator: Translator, slices: SliceSet, shown: SliceSe
     translate = jax.jit(translator.translate)
 
     def batches(images: int) -> Iterator[PairBatch]:
-        return pair_batches(slices, config.batch_size, seed, images, window, config.mirror)
+        return pair_batches(slices, config.batch_size, seed, images, window, config.mirror, translator.paired)
 
     def load(older: bool) -> Any:
         return state_at(stage, translator, stages.newest(stage, older, lambda meta: True))

@@ -17,9 +17,11 @@ class Translator(NamedTuple, Generic[S]):
     translate: (state, masks uint8 [n, h, w], keys [n]) -> float32 [n, h, w] in [-1, 1].  One key per
         image: an image depends on its mask, its key and the weights, not on its neighbours.
     about: facts for logs, such as the hash of a weight file.
+    paired: whether a batch's masks and CT belong together; unpaired methods get the masks of other slices.
     """
 
     init: Callable[[Key], S]
     step: Callable[[S, PairBatch], tuple[S, Metrics]]
     translate: Callable[[S, Array, Key], Array]
     about: Mapping[str, str] = MappingProxyType({})
+    paired: bool = True

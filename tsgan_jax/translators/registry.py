@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from tsgan_jax.config import DLPix2PixConfig
+from tsgan_jax.config import TranslationConfig
 from tsgan_jax.translators.api import Translator
 from tsgan_jax.translators.dl_pix2pix import dl_pix2pix
 
@@ -16,7 +16,7 @@ METHODS: Mapping[str, Callable[[Any, int], Translator]] = MappingProxyType(
 )
 
 
-def translator(config: DLPix2PixConfig, images_per_epoch: int = 949) -> Translator:
+def translator(config: TranslationConfig, images_per_epoch: int = 949) -> Translator:
     """The Translator of `config.translation`.
 
     images_per_epoch: real training images; 949 are four fifths of LUNA16's 1,186 slices.
