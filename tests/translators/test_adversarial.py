@@ -1,5 +1,7 @@
 """The shared alternating update, its schedule, and stage 2's losses (FACTS 3; T13 to T15)."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,27 +44,54 @@ def test_adam_with_a_traced_rate_is_optax_adam() -> None:
         p = optax.apply_updates(p, ua)
 
 
-def test_critic_moves_first_and_the_generator_meets_the_new_critic() -> None:
-    """Scalars: fake = g, critic loss = c * fake, generator loss = -c * fake, plain gradient descent by 0.1."""
-    descent = optax.sgd(0.1)
-    start = Adversarial(
+DESCENT = optax.sgd(0.1)
+
+
+def scalars(memory: float | None = None) -> Adversarial:
+    """A generator of 2 and a critic of 3."""
+    return Adversarial(
         step=jnp.int32(0),
         images_seen=jnp.int32(0),
         key=jax.random.key(0),
-        generator=new_player(descent, jnp.float32(2.0)),
-        critic=new_player(descent, jnp.float32(3.0)),
+        generator=new_player(DESCENT, jnp.float32(2.0)),
+        critic=new_player(DESCENT, jnp.float32(3.0)),
+        memory=memory,
     )
-    state, log = alternate(
-        start,
+
+
+def one_update(state: Adversarial, **how: Any) -> tuple[Adversarial, dict[str, jax.Array]]:
+    """fake = g * g, critic loss = c * fake, generator loss = -c * fake, plain gradient descent by 0.1."""
+    return alternate(
+        state,
         lambda g: g * g,
         lambda c, fake: (c * fake, {"critic": c * fake}),
         lambda fake, c: (-c * fake, {"generator": -c * fake}),
-        descent,
+        DESCENT,
+        **how,
     )
+
+
+def test_critic_moves_first_and_the_generator_meets_the_new_critic() -> None:
+    state, log = one_update(scalars())
     critic = 3.0 - 0.1 * 4.0
     assert float(state.critic.params) == pytest.approx(critic)
     assert float(state.generator.params) == pytest.approx(2.0 + 0.1 * critic * 2 * 2.0)
     assert float(log["critic"]) == 12.0 and float(log["generator"]) == pytest.approx(-critic * 4.0)
+
+
+def test_generator_first_meets_the_critic_as_it_was_and_both_see_the_same_fakes() -> None:
+    state, log = one_update(scalars(), generator_first=True)
+    assert float(state.critic.params) == pytest.approx(3.0 - 0.1 * 4.0)
+    assert float(state.generator.params) == pytest.approx(2.0 + 0.1 * 3.0 * 2 * 2.0)
+    assert float(log["generator"]) == -12.0
+
+
+def test_the_critic_can_be_shown_what_memory_makes_of_the_fakes() -> None:
+    state, log = one_update(scalars(memory=10.0), show=lambda fake, memory: (memory - fake, memory + 1.0))
+    assert float(log["critic"]) == 3.0 * (10.0 - 4.0)
+    assert float(state.memory) == 11.0
+    critic = 3.0 - 0.1 * 6.0
+    assert float(state.generator.params) == pytest.approx(2.0 + 0.1 * critic * 2 * 2.0)
 
 
 def test_vanilla_is_binary_cross_entropy_with_logits() -> None:

@@ -29,29 +29,38 @@ class Adversarial:
     critic: Player
     frozen: Any = None  # weights that training reads and never changes (VGG-19); in the state, not in the
     # compiled step, where XLA would hold them as constants and fold them for minutes
+    memory: Any = None  # arrays carried from step to step besides the players, such as pools of generated images
 
 
 def alternate(
     state: Adversarial,
     generate: Callable[[Params], F],
-    critic_loss: Callable[[Params, F], Loss],
+    critic_loss: Callable[[Params, Any], Loss],
     generator_loss: Callable[[F, Params], Loss],
     adam: optax.GradientTransformation,
+    *,
+    generator_first: bool = False,
+    show: Callable[[F, Any], tuple[Any, Any]] | None = None,
 ) -> tuple[Adversarial, Metrics]:
-    """One update of the critic, then one of the generator against the new critic, as pix2pix orders them.
+    """One update of the critic and one of the generator, on the same fakes.
 
     generate: generator params -> fakes (any tree), run once.
-    critic_loss: (critic params, fakes) -> loss, metrics.
+    critic_loss: (critic params, what it is shown) -> loss, metrics.
     generator_loss: (fakes, critic params) -> loss, metrics; may close over the real batch.
+    generator_first: the generator meets the critic as it was, as CycleGAN orders them; else the new one, as pix2pix.
+    show: (fakes, the state's memory) -> what the critic is shown, the new memory; none: the fakes themselves.
     The counters of the state are left to the caller.  Metrics of both players are merged, their gradients' norms added.
     """
     fake, pull_back = jax.vjp(generate, state.generator.params)
-    critic_grad, critic_log = jax.grad(critic_loss, has_aux=True)(state.critic.params, fake)
+    shown, memory = (fake, state.memory) if show is None else show(fake, state.memory)
+    critic_grad, critic_log = jax.grad(critic_loss, has_aux=True)(state.critic.params, shown)
     critic, critic_norm = update_player(adam, state.critic, critic_grad)
-    fake_grad, generator_log = jax.grad(generator_loss, has_aux=True)(fake, critic.params)
+    judge = state.critic if generator_first else critic
+    fake_grad, generator_log = jax.grad(generator_loss, has_aux=True)(fake, judge.params)
     generator, generator_norm = update_player(adam, state.generator, *pull_back(fake_grad))
     norms = {"critic_gradient": critic_norm, "generator_gradient": generator_norm}
-    return state.replace(generator=generator, critic=critic), {**critic_log, **generator_log, **norms}  # type: ignore[attr-defined]
+    state = state.replace(generator=generator, critic=critic, memory=memory)  # type: ignore[attr-defined]
+    return state, {**critic_log, **generator_log, **norms}
 
 
 def learning_rate(base: float, epochs: int, decay_start: int, images_per_epoch: int, images_seen: Array) -> Array:
