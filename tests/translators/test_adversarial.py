@@ -94,6 +94,12 @@ def test_the_critic_can_be_shown_what_memory_makes_of_the_fakes() -> None:
     assert float(state.generator.params) == pytest.approx(2.0 + 0.1 * critic * 2 * 2.0)
 
 
+def test_the_critic_can_have_a_rate_of_its_own() -> None:
+    state, _ = one_update(scalars(), generator_first=True, critic_adam=optax.sgd(0.4))
+    assert float(state.critic.params) == pytest.approx(3.0 - 0.4 * 4.0)
+    assert float(state.generator.params) == pytest.approx(2.0 + 0.1 * 3.0 * 2 * 2.0)
+
+
 def test_vanilla_is_binary_cross_entropy_with_logits() -> None:
     logits = jnp.array([-3.0, 0.0, 0.7, 40.0, -40.0])
     probability = 1 / (1 + np.exp(-np.asarray(logits, np.float64)))

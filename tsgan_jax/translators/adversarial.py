@@ -39,6 +39,7 @@ def alternate(
     generator_loss: Callable[[F, Params], Loss],
     adam: optax.GradientTransformation,
     *,
+    critic_adam: optax.GradientTransformation | None = None,
     generator_first: bool = False,
     show: Callable[[F, Any], tuple[Any, Any]] | None = None,
 ) -> tuple[Adversarial, Metrics]:
@@ -47,6 +48,7 @@ def alternate(
     generate: generator params -> fakes (any tree), run once.
     critic_loss: (critic params, what it is shown) -> loss, metrics.
     generator_loss: (fakes, critic params) -> loss, metrics; may close over the real batch.
+    critic_adam: the critic's, where its rate is another one; else `adam`.
     generator_first: the generator meets the critic as it was, as CycleGAN orders them; else the new one, as pix2pix.
     show: (fakes, the state's memory) -> what the critic is shown, the new memory; none: the fakes themselves.
     The counters of the state are left to the caller.  Metrics of both players are merged, their gradients' norms added.
@@ -54,7 +56,7 @@ def alternate(
     fake, pull_back = jax.vjp(generate, state.generator.params)
     shown, memory = (fake, state.memory) if show is None else show(fake, state.memory)
     critic_grad, critic_log = jax.grad(critic_loss, has_aux=True)(state.critic.params, shown)
-    critic, critic_norm = update_player(adam, state.critic, critic_grad)
+    critic, critic_norm = update_player(critic_adam or adam, state.critic, critic_grad)
     judge = state.critic if generator_first else critic
     fake_grad, generator_log = jax.grad(generator_loss, has_aux=True)(fake, judge.params)
     generator, generator_norm = update_player(adam, state.generator, *pull_back(fake_grad))
