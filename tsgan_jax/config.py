@@ -130,8 +130,6 @@ class TranslatorConfig(Section):
     learning_rate: PositiveFloat = 2e-4
     adam_betas: tuple[float, float] = (0.5, 0.999)
     generator_width: PositiveInt = 64
-    critic_width: PositiveInt = 64
-    critic_layers: PositiveInt = 3  # 3: the 70x70 PatchGAN
     mirror: bool = False  # also train on mirrored slices, left and right lung swapped
 
     @property
@@ -151,7 +149,14 @@ class TranslatorConfig(Section):
         return self
 
 
-class DLPix2PixConfig(TranslatorConfig):
+class AdversarialConfig(TranslatorConfig):
+    """What the methods with a critic have as well."""
+
+    critic_width: PositiveInt = 64
+    critic_layers: PositiveInt = 3  # 3: the 70x70 PatchGAN
+
+
+class DLPix2PixConfig(AdversarialConfig):
     """Stage 2, DL-Pix2Pix (section 3.3, Eq. 3 to 10; A3 to A17)."""
 
     method: Literal["dl_pix2pix"] = "dl_pix2pix"
@@ -191,7 +196,7 @@ class Pix2PixConfig(DLPix2PixConfig):
     dwmh: bool = False
 
 
-class CycleGANConfig(TranslatorConfig):
+class CycleGANConfig(AdversarialConfig):
     """CycleGAN (Zhu et al. 2017, as published) on unpaired masks and CT; the mask is one scalar channel."""
 
     method: Literal["cyclegan"] = "cyclegan"
@@ -209,7 +214,7 @@ class AttentionGANConfig(CycleGANConfig):
     contents: PositiveInt = 9  # images painted; with the input, contents + 1 attention maps
 
 
-class GauGANConfig(TranslatorConfig):
+class GauGANConfig(AdversarialConfig):
     """GauGAN (SPADE, Park et al. 2019): the mask modulates every norm; hinge, feature matching and VGG losses."""
 
     method: Literal["gaugan"] = "gaugan"
@@ -230,25 +235,30 @@ class GauGANConfig(TranslatorConfig):
     kl_weight: float = 0.05
 
 
+CONTROLNET_STYLE = "ControlNet-style, no Stable Diffusion prior"
+"""How the method is named wherever it is shown: its figures are not those of ControlNet on Stable Diffusion."""
+
+
 class ControlNetConfig(TranslatorConfig):
     """ControlNet-style diffusion, no Stable Diffusion prior: an unconditional model, then its controlled copy."""
 
     method: Literal["controlnet"] = "controlnet"
-    prior_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.5  # of the epochs, for the unconditional model
+    prior_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.5  # of all images seen, for the unconditional model
     batch_size: PositiveInt = 4
     learning_rate: PositiveFloat = 1e-4
     adam_betas: tuple[float, float] = (0.9, 0.999)
     patch: Literal[1, 2, 4, 8] = 4  # pixels folded into channels, each way, before the U-Net
     multipliers: tuple[PositiveInt, ...] = (1, 2, 4)  # widths of the U-Net's levels in generator_width
-    attention_levels: tuple[int, ...] = (2,)
+    residual_blocks: PositiveInt = 1  # of a level's encoder; its decoder has one more
+    attention_levels: tuple[Annotated[int, Field(ge=0)], ...] = (2,)  # from 0, the finest
     noise_steps: PositiveInt = 1000  # T of DDPM
-    betas: tuple[float, float] = (1e-4, 0.02)  # first and last of a linear schedule
+    betas: tuple[PositiveFloat, PositiveFloat] = (1e-4, 0.02)  # first and last of a linear schedule
     sampling_steps: PositiveInt = 50  # DDIM, eta 0
     ema_half_life: PositiveInt = 10_000  # images
 
     @property
     def system(self) -> str:
-        """Its figures are not those of ControlNet on Stable Diffusion, and its name says so."""
+        """The name that results carry; not ControlNet's."""
         return "controlnet_style"
 
 
