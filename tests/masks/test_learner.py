@@ -10,8 +10,9 @@ import optax
 import pytest
 
 from tsgan_jax.masks.growth import plan
-from tsgan_jax.masks.learner import crisp, moving_average, optimiser, shown_masks, stylegan
+from tsgan_jax.masks.learner import crisp, optimiser, shown_masks, stylegan
 from tsgan_jax.nn.resample import downsample, upsample
+from tsgan_jax.train.learner import moving_average
 
 from .tiny import random_batch, tiny
 

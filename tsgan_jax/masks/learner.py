@@ -20,7 +20,7 @@ from tsgan_jax.nn.equalized import initialise
 from tsgan_jax.nn.gumbel import sample_one_hot
 from tsgan_jax.nn.resample import downsample, fade, upsample
 from tsgan_jax.train.keys import step_streams, stream
-from tsgan_jax.train.learner import Learner, Params, Player, new_player, update_player
+from tsgan_jax.train.learner import Learner, Params, Player, moving_average, new_player, update_player
 from tsgan_jax.types import Array, Key, MaskBatch, Metrics
 
 
@@ -51,12 +51,6 @@ def optimiser(config: MasksConfig) -> optax.GradientTransformation:
         optax.scale_by_rms(decay=beta2, eps=1e-8, eps_in_sqrt=False, bias_correction=True),
         optax.scale_by_learning_rate(config.learning_rate),
     )
-
-
-def moving_average(average: Params, params: Params, images: int, half_life: int) -> Params:
-    """`average` moved towards `params` by one step of `images`; half the old weight is gone after `half_life`."""
-    beta = 0.5 ** (images / half_life)
-    return jax.tree.map(lambda a, p: beta * a + (1.0 - beta) * p, average, params)
 
 
 def nodule_scale(factor: float) -> np.ndarray:

@@ -56,3 +56,9 @@ def update_player(tx: optax.GradientTransformation, player: Player, grads: Param
     new = Player(params=optax.apply_updates(player.params, updates), opt_state=opt_state)
     finite = jnp.isfinite(norm)
     return jax.tree.map(lambda new, old: jnp.where(finite, new, old), new, player), norm
+
+
+def moving_average(average: Params, params: Params, images: int, half_life: int | Array) -> Params:
+    """`average` moved towards `params` by a step of `images`; half its weight is gone after `half_life` images."""
+    beta = 0.5 ** (images / half_life)
+    return jax.tree.map(lambda a, p: beta * a + (1.0 - beta) * p, average, params)
