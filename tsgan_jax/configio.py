@@ -1,16 +1,19 @@
 """YAML files and `key=value` overrides to a frozen `Config`, and back.
 
-YAML 1.2, safe, no aliases, no duplicate keys; a file says each thing once.  Every
-refusal names the file, the line, the value and, for an unknown key, the nearest one that exists.
+YAML 1.2, safe, no aliases, no duplicate keys; a file says each thing once.  `base: FILE` (a path from the file that
+says it) begins with another file's settings, over which those of the file itself are laid key by key; another
+`translation.method` puts that whole section aside, since methods have settings of their own.  Every refusal names
+the file, the line, the value and, for an unknown key, the nearest one that exists.
 """
 
 import difflib
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
@@ -19,10 +22,74 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent
 
-from tsgan_jax.config import Config
+from tsgan_jax.config import Config, TranslationConfig
 from tsgan_jax.errors import UserError
 
 MAX_BYTES = 1 << 18
+BASE, STUDY = "base", "study"
+
+M = TypeVar("M", bound=BaseModel)
+
+METHOD_SECTIONS: Mapping[str, type[BaseModel]] = {
+    section.model_fields["method"].default: section for section in get_args(get_args(TranslationConfig)[0])
+}
+"""The settings of each method of stage 2."""
+TRANSLATION_METHOD = "dl_pix2pix"
+"""The method of a config that names none."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Values as files and the command line give them, not yet validated.
+
+    origins: dotted key to where it was written, as refusals name it.  path: the file that was asked for.
+    """
+
+    values: dict[str, Any]
+    origins: dict[str, str]
+    path: Path
+
+    def over(self, base: "Settings") -> "Settings":
+        """These settings laid over others, key by key."""
+        replaced = {key for key in _sections_of_another_method(base.values, self.values)}
+        kept = {key: value for key, value in base.values.items() if key not in replaced}
+        origins = {key: place for key, place in base.origins.items() if key.partition(".")[0] not in replaced}
+        return Settings(_laid_over(kept, self.values), origins | self.origins, self.path)
+
+    def overridden(self, overrides: Sequence[str]) -> "Settings":
+        """With `key=value` of the command line, whose values are YAML, set over all."""
+        values, origins = _plain(self.values), dict(self.origins)
+        for override in overrides:
+            key, value = _split(override)
+            _set(values, key, value, override)
+            origins[key] = f"override '{override}'"
+        return Settings(values, origins, self.path)
+
+    def at(self, key: str, under: str = "") -> "Settings":
+        """What stands at a dotted key that holds a mapping, as settings of their own below `under`."""
+        values: Any = self.values
+        for part in key.split("."):
+            values = values.get(part) or {}
+        place = f"{under}." if under else ""
+        origins = {
+            f"{place}{name[len(key) + 1 :]}": o for name, o in self.origins.items() if name.startswith(f"{key}.")
+        }
+        if under:
+            origins[under] = origin_of(key, self.origins, self.path)
+            values = {under: values}
+        return Settings(_plain(values), origins, self.path)
+
+    def without(self, *keys: str) -> "Settings":
+        """All but some sections."""
+        return Settings({k: v for k, v in self.values.items() if k not in keys}, self.origins, self.path)
+
+    def validated(self, model: type[M], prefix: str = "") -> M:
+        """As `model`; UserError names every value that it refuses.  prefix: of the keys, as the file has them."""
+        try:
+            return model.model_validate(self.values)
+        except ValidationError as error:
+            lines = (_explain(problem, self, model, prefix) for problem in error.errors())
+            raise UserError("\n".join(lines)) from None
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -32,18 +99,23 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     overrides: dotted settings, `"data.root=/data/LUNA16"`; values are YAML.
     Raises UserError for a file that cannot be read, an unknown key, a wrong type or a duplicate key.
     """
-    path = Path(path)
-    tree = _parse(_read(path), str(path))
-    origins = {key: f"{path}, line {line}" for key, line in _lines(tree)}
-    values = _plain(tree)
-    for override in overrides:
-        key, value = _split(override)
-        _set(values, key, value, override)
-        origins[key] = f"override '{override}'"
-    try:
-        return Config.model_validate(values)
-    except ValidationError as error:
-        raise UserError("\n".join(_explain(problem, origins, values, path) for problem in error.errors())) from None
+    file = read_settings(path)
+    if STUDY in file.values:
+        raise UserError(
+            f"{origin_of(STUDY, file.origins, file.path)}: '{STUDY}' compares several experiments, so the file is not "
+            "one; bin/train takes it"
+        )
+    return file.overridden(overrides).validated(Config)
+
+
+def read_settings(path: str | Path) -> Settings:
+    """A file over its bases.  Raises UserError for one that cannot be read, or that is its own base."""
+    return _read_over_bases(Path(path), ())
+
+
+def is_study(path: str | Path) -> bool:
+    """Whether a file compares several experiments; UserError where it cannot be read."""
+    return STUDY in read_settings(path).values
 
 
 def dump_config(config: BaseModel) -> str:
@@ -70,6 +142,41 @@ def flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def _read_over_bases(path: Path, above: tuple[Path, ...]) -> Settings:
+    """above: the files that led here by `base`."""
+    tree = _parse(_read(path), str(path))
+    settings = Settings(_plain(tree), {key: f"{path}, line {line}" for key, line in _lines(tree)}, path)
+    if BASE not in settings.values:
+        return settings
+    where, base = settings.origins[BASE], settings.values[BASE]
+    if not isinstance(base, str) or not base:
+        raise UserError(f"{where}: 'base': give one file, as a path from this one; got {base!r}")
+    chain = (*above, path)
+    target = path.parent / base
+    if target.resolve() in {one.resolve() for one in chain}:
+        raise UserError(f"{where}: 'base': {' -> '.join(map(str, (*chain, target)))} leads back to itself")
+    if not target.is_file():
+        raise UserError(f"{where}: 'base': {target} does not exist; the path starts from the folder of {path.name}")
+    return settings.without(BASE).over(_read_over_bases(target, chain))
+
+
+def _sections_of_another_method(base: Mapping[str, Any], over: Mapping[str, Any]) -> Iterator[str]:
+    """`translation`, where the two sides state it for different methods."""
+    before, now = base.get("translation"), over.get("translation")
+    if not isinstance(before, dict) or not isinstance(now, dict) or "method" not in now:
+        return
+    if now["method"] != before.get("method", TRANSLATION_METHOD):
+        yield "translation"
+
+
+def _laid_over(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _laid_over(merged[key], value) if both else value
+    return merged
 
 
 def _read(path: Path) -> str:
@@ -115,6 +222,7 @@ def _lines(tree: CommentedMap, prefix: str = "") -> Iterable[tuple[str, int]]:
 
 
 def _plain(value: Any) -> Any:
+    """Dictionaries and lists of its own."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -142,24 +250,25 @@ def _set(values: dict, key: str, value: Any, override: str) -> None:
     node[leaf] = value
 
 
-def _explain(problem: Any, origins: dict[str, str], values: dict, path: Path) -> str:
+def _explain(problem: Any, settings: Settings, model: type[BaseModel], prefix: str) -> str:
     """One pydantic error in the words of the file."""
     parts = [str(part) for part in problem["loc"]]
-    if len(parts) > 1 and parts[0] == "translation":  # the union's tag is not part of the key
-        parts = parts[:1] + parts[2:] if parts[1] in ("dl_pix2pix", "pix2pix") else parts
+    if model is Config and parts[0] == "translation" and len(parts) > 1 and parts[1] in METHOD_SECTIONS:
+        del parts[1]  # the union's tag is not part of the key
     key = ".".join(parts)
-    where = _origin(key, origins, path)
+    where, named = origin_of(key, settings.origins, settings.path), prefix + key
     if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(parts[-1], _siblings(parts[:-1]), n=1, cutoff=0.5)
-        hint = f"; did you mean '{near[0]}'?" if near else f"; known here: {', '.join(sorted(_siblings(parts[:-1])))}"
-        return f"{where}: unknown key '{key}'{hint}"
+        known = _siblings(model, parts[:-1], settings.values)
+        near = difflib.get_close_matches(parts[-1], known, n=1, cutoff=0.5)
+        hint = f"; did you mean '{near[0]}'?" if near else f"; known here: {', '.join(sorted(known))}"
+        return f"{where}: unknown key '{named}'{hint}"
     message = problem["msg"].removeprefix("Value error, ")
     given = problem["input"]
     shown = "" if isinstance(given, dict) else f", got {given!r}"
-    return f"{where}: '{key}': {message}{shown}"
+    return f"{where}: '{named}': {message}{shown}"
 
 
-def _origin(key: str, origins: dict[str, str], path: Path) -> str:
+def origin_of(key: str, origins: Mapping[str, str], path: Path) -> str:
     """Where a key, or the nearest section above it, was written."""
     while key:
         if key in origins:
@@ -168,9 +277,16 @@ def _origin(key: str, origins: dict[str, str], path: Path) -> str:
     return str(path)
 
 
-def _siblings(parts: Sequence[str]) -> list[str]:
+def _siblings(model: type[BaseModel], parts: Sequence[str], values: Mapping[str, Any]) -> list[str]:
     """Valid keys of the section that a key was found in."""
-    node: Any = json.loads(Config().model_dump_json())
     for part in parts:
-        node = node.get(part, {}) if isinstance(node, dict) else {}
-    return list(node) if isinstance(node, dict) else []
+        if model is Config and part == "translation":
+            model = METHOD_SECTIONS[(values.get(part) or {}).get("method", TRANSLATION_METHOD)]
+            continue
+        field = model.model_fields.get(part)
+        kinds = (field.annotation, *get_args(field.annotation)) if field else ()
+        sections = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if not sections:
+            return []
+        model = sections[0]
+    return list(model.model_fields)
