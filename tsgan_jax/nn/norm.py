@@ -1,5 +1,7 @@
 """Normalisation of one image by its own statistics."""
 
+import math
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -33,6 +35,34 @@ class InstanceNorm(nn.Module):
         scale = self.param("scale", _about_one, (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
         return jax.vmap(instance_norm, in_axes=(0, None, None))(x, scale, bias)
+
+
+def group_norm(x: Array, scale: Array, bias: Array, groups: int, eps: float = 1e-5) -> Array:
+    """(x - mean) / sqrt(var + eps) * scale + bias, over pixels and channels of each group (Wu and He 2018).
+
+    x: [h, w, c], one example; scale, bias: [c]; groups divides c, neighbouring channels being one group.
+    Statistics in float32.  Returns [h, w, c] in x's dtype.
+    """
+    y = x.astype(jnp.float32).reshape(*x.shape[:2], groups, -1)
+    y -= y.mean((0, 1, 3), keepdims=True)
+    y *= lax.rsqrt(jnp.square(y).mean((0, 1, 3), keepdims=True) + eps)
+    return (y.reshape(x.shape) * scale + bias).astype(x.dtype)
+
+
+class GroupNorm(nn.Module):
+    """`group_norm` over a batch [n, h, w, c], in 32 groups; fewer where these would have less than four channels."""
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        channels = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (channels,))
+        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        return jax.vmap(group_norm, in_axes=(0, None, None, None))(x, scale, bias, norm_groups(channels))
+
+
+def norm_groups(channels: int) -> int:
+    """Groups that `GroupNorm` divides so many channels into."""
+    return math.gcd(32, max(channels // 4, 1), channels)
 
 
 def _about_one(key: Array, shape: tuple[int, ...]) -> Array:
