@@ -1,7 +1,7 @@
 """DL-Pix2Pix as a Translator: players, losses (Eq. 8 to 10) and one training step."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,14 +10,15 @@ from tsgan_jax import losses
 from tsgan_jax.config import DLPix2PixConfig
 from tsgan_jax.errors import UserError
 from tsgan_jax.labels import NUM_CLASSES
-from tsgan_jax.nn import vgg
 from tsgan_jax.nn.layers import initialise
 from tsgan_jax.nn.local_importance import MIN_SIZE
 from tsgan_jax.nn.patch_critic import PatchCritic
 from tsgan_jax.train.keys import step_streams, stream
 from tsgan_jax.train.learner import Params, new_player
+from tsgan_jax.translators import perceptual
 from tsgan_jax.translators.adversarial import Adversarial, Loss, adam, alternate, learning_rate
 from tsgan_jax.translators.api import Translator
+from tsgan_jax.translators.conditions import one_hot
 from tsgan_jax.translators.dl_pix2pix.generator import Generator
 from tsgan_jax.types import Array, Key, Metrics, PairBatch
 
@@ -38,7 +39,7 @@ def dl_pix2pix(config: DLPix2PixConfig, images_per_epoch: int) -> Translator[Adv
     """
     _check(config)
     nets = _networks(config)
-    features = _load_features(config)
+    features = perceptual.load_features(config)
 
     def init(key: Key) -> Adversarial:
         size, classes = config.resolution, NUM_CLASSES
@@ -52,7 +53,7 @@ def dl_pix2pix(config: DLPix2PixConfig, images_per_epoch: int) -> Translator[Adv
             key=key,
             generator=new_player(tx, generator),
             critic=new_player(tx, critic),
-            frozen=jax.tree.map(jnp.array, features.params) if features else None,
+            frozen=perceptual.frozen(features),
         )
 
     def step(state: Adversarial, batch: PairBatch) -> tuple[Adversarial, Metrics]:
@@ -61,7 +62,7 @@ def dl_pix2pix(config: DLPix2PixConfig, images_per_epoch: int) -> Translator[Adv
             config.learning_rate, config.epochs, config.decay_start, images_per_epoch, state.images_seen
         )
         mask, size = one_hot(batch.mask), batch.ct.shape[0]
-        extract = _extractor(config, features, state.frozen)
+        extract = perceptual.extractor(config, features, state.frozen)
         state, metrics = alternate(
             state,
             lambda params: nets.generator.apply({"params": params}, mask, jax.random.split(noise, size)),
@@ -75,13 +76,7 @@ def dl_pix2pix(config: DLPix2PixConfig, images_per_epoch: int) -> Translator[Adv
     def translate(state: Adversarial, masks: Array, keys: Key) -> Array:
         return nets.generator.apply({"params": state.generator.params}, one_hot(masks), keys)[..., 0]
 
-    about = {"vgg19": f"{features.file} ({features.kind})", "vgg19_sha256": features.sha256} if features else {}
-    return Translator(init, step, translate, about)
-
-
-def one_hot(mask: Array) -> Array:
-    """Class codes [n, h, w] -> float32 [n, h, w, 6] of 0 and 1, the input of both networks (A23)."""
-    return jax.nn.one_hot(mask, NUM_CLASSES)
+    return Translator(init, step, translate, perceptual.about(features))
 
 
 def _networks(config: DLPix2PixConfig) -> _Networks:
@@ -119,7 +114,7 @@ def _critic_loss(
 
 
 def _generator_loss(
-    config: DLPix2PixConfig, critic: PatchCritic, mask: Array, real: Array, extract: Callable[[Array], Any] | None
+    config: DLPix2PixConfig, critic: PatchCritic, mask: Array, real: Array, extract: perceptual.Extractor | None
 ) -> Callable[[Array, Params], Loss]:
     """Eq. 8: GAN + lambda_L1 L1 + lambda_perc perceptual; the metrics are the unweighted terms."""
 
@@ -133,26 +128,6 @@ def _generator_loss(
         return total, {"generator_loss": total, **terms}
 
     return loss
-
-
-def _extractor(config: DLPix2PixConfig, features: vgg.Vgg19 | None, params: Any) -> Callable[[Array], Any] | None:
-    if features is None:
-        return None
-    dtype, layers, kind = jnp.dtype(config.precision), config.perceptual_layers, features.kind
-    return lambda x: vgg.features(params, x, layers, kind, dtype)
-
-
-def _load_features(config: DLPix2PixConfig) -> vgg.Vgg19 | None:
-    if not config.perceptual:
-        return None
-    if config.vgg_weights is None:
-        raise UserError(
-            "translation.perceptual is on but translation.vgg_weights names no file: set it to VGG-19's weights "
-            "(torchvision's .pth, Keras' .h5, or .npz), or set translation.perceptual=off"
-        )
-    if not config.perceptual_layers:
-        raise UserError("translation.perceptual_layers is empty: name layers, or set translation.perceptual=off")
-    return vgg.load_vgg19(config.vgg_weights, config.perceptual_layers)
 
 
 def _check(config: DLPix2PixConfig) -> None:
