@@ -41,10 +41,11 @@ def loop_conv(x: np.ndarray, w: np.ndarray, stride: int, padding: int) -> np.nda
 def loop_conv_transpose(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     """Every input pixel paints the kernel, two pixels apart; one pixel is cut off at each border."""
     n, h, width, _ = x.shape
+    k = w.shape[0]
     y = np.zeros((n, 2 * h + 2, 2 * width + 2, w.shape[3]))
     for i in range(h):
         for j in range(width):
-            y[:, 2 * i : 2 * i + 4, 2 * j : 2 * j + 4] += np.einsum("nc,abcf->nabf", x[:, i, j], w)
+            y[:, 2 * i : 2 * i + k, 2 * j : 2 * j + k] += np.einsum("nc,abcf->nabf", x[:, i, j], w)
     return y[:, 1:-1, 1:-1]
 
 
@@ -79,8 +80,9 @@ def test_conv2d_is_the_loop(size, k, stride, padding):
     np.testing.assert_allclose(got, expected, atol=2e-5)
 
 
-def test_conv_transpose2d_is_the_loop():
-    x, w = arrays((2, 3, 4, 3), (4, 4, 3, 5))
+@pytest.mark.parametrize("k", [3, 4])
+def test_conv_transpose2d_is_the_loop(k):
+    x, w = arrays((2, 3, 4, 3), (k, k, 3, 5))
     expected = loop_conv_transpose(np.asarray(x, np.float64), np.asarray(w, np.float64))
     np.testing.assert_allclose(conv.conv_transpose2d(x, w), expected, atol=2e-5)
 
@@ -101,12 +103,13 @@ def test_gradients_of_two_orders(size, k, stride, padding):
         assert_near(got, expected)
 
 
-def test_gradients_of_the_transposed_convolution():
-    x, w = arrays((2, 3, 5, 3), (4, 4, 3, 4))
+@pytest.mark.parametrize("k", [3, 4])
+def test_gradients_of_the_transposed_convolution(k):
+    x, w = arrays((2, 3, 5, 3), (k, k, 3, 4))
 
     def plain(x, w):
         return lax.conv_general_dilated(
-            x, w[::-1, ::-1], (1, 1), ((2, 2), (2, 2)), lhs_dilation=(2, 2), dimension_numbers=("NHWC", "HWIO", "NHWC")
+            x, w[::-1, ::-1], (1, 1), ((k - 2, 2),) * 2, lhs_dilation=(2, 2), dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
 
     for scalar in (lambda f, x, w: jnp.sum(jnp.tanh(f(x, w))), penalty):
@@ -173,9 +176,10 @@ def test_bfloat16_keeps_its_type_through_the_gradient():
         np.testing.assert_allclose(a.astype(jnp.float32), b, atol=0.02 * float(jnp.abs(b).max()))
 
 
-def test_other_backends_take_the_plain_form(monkeypatch):
+@pytest.mark.parametrize("k", [3, 4])
+def test_other_backends_take_the_plain_form(monkeypatch, k):
     """What an accelerator would trace: the same numbers, from lax convolutions without custom gradients."""
-    x, w, up = arrays((1, 6, 6, 2), (4, 4, 2, 3), (4, 4, 2, 3))
+    x, w, up = arrays((1, 6, 6, 2), (k, k, 2, 3), (k, k, 2, 3))
     on_cpu = conv.conv2d(x, w, stride=2, padding=1), conv.conv_transpose2d(x, up)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     plain = conv.conv2d(x, w, stride=2, padding=1), conv.conv_transpose2d(x, up)

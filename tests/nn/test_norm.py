@@ -22,6 +22,15 @@ def test_equals_batch_normalisation_of_a_batch_of_one() -> None:
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_without_affine_nothing_is_learned_and_scale_is_1() -> None:
+    x = jax.random.normal(jax.random.key(0), (2, 6, 6, 3)) * 4.0 + 7.0
+    layer = InstanceNorm(affine=False)
+    assert not layer.init(jax.random.key(1), x)
+    y = np.asarray(layer.apply({}, x))
+    np.testing.assert_allclose(y.mean((1, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(y.std((1, 2)), 1, rtol=1e-4)
+
+
 def test_an_image_does_not_depend_on_its_neighbours() -> None:
     x = jax.random.normal(jax.random.key(0), (3, 8, 8, 4))
     layer = InstanceNorm()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from tsgan_jax.config import DLPix2PixConfig, Pix2PixConfig
+from tsgan_jax.config import AttentionGANConfig, CycleGANConfig, DLPix2PixConfig, GauGANConfig, Pix2PixConfig
 from tsgan_jax.translators._template import LevelsConfig, levels
 from tsgan_jax.translators.api import Translator
 from tsgan_jax.translators.registry import METHODS, translator
@@ -13,14 +13,22 @@ SMALL = {
     "generator_width": 8,
     "critic_width": 8,
     "critic_layers": 2,
-    "lia_width": 4,
-    "heads": 2,
     "batch_size": BATCH,
-    "perceptual": False,
     "learning_rate": 2e-3,
 }
-CONFIGS = {"dl_pix2pix": DLPix2PixConfig(**SMALL), "pix2pix": Pix2PixConfig(**SMALL)}
+PIX2PIX = {**SMALL, "lia_width": 4, "heads": 2, "perceptual": False}
+CYCLE = {**SMALL, "residual_blocks": 1, "pool_size": 3}
+CONFIGS = {
+    "dl_pix2pix": DLPix2PixConfig(**PIX2PIX),
+    "pix2pix": Pix2PixConfig(**PIX2PIX),
+    "cyclegan": CycleGANConfig(**CYCLE),
+    "attentiongan": AttentionGANConfig(**CYCLE, contents=3),
+    "gaugan": GauGANConfig(**SMALL, num_ups=3, spade_width=8, critic_learning_rate=2e-3, perceptual=False),
+}
 """A method that is in the registry but not here fails the contract tests."""
+
+NOISELESS = ("cyclegan", "attentiongan", "gaugan", "template")
+"""Methods whose image the mask alone decides; every other one draws from the image's key."""
 
 
 def _make(name: str) -> Callable[[], Translator]:

@@ -38,14 +38,16 @@ def conv2d(x: Array, w: Array, *, stride: int = 1, padding: int = 0) -> Array:
 
 
 def conv_transpose2d(x: Array, w: Array) -> Array:
-    """The 4x4, stride 2, padding 1 transposed convolution that doubles height and width.
+    """The stride 2, padding 1 transposed convolution that doubles height and width, its kernel 4x4 or 3x3.
 
-    x: [n, h, w, c]; w: [4, 4, c, f], in PyTorch's orientation of `ConvTranspose2d` (kernel not flipped
-    by the caller).  Returns [n, 2h, 2w, f].
+    x: [n, h, w, c]; w: [k, k, c, f], in PyTorch's orientation of `ConvTranspose2d` (kernel not flipped
+    by the caller); with k = 3 it is that of output padding 1.  Returns [n, 2h, 2w, f].
     """
+    k = w.shape[0]
     if not _on_cpu():
+        pads = (k - 2, 2)
         return lax.conv_general_dilated(
-            x, w[::-1, ::-1], (1, 1), ((2, 2), (2, 2)), lhs_dilation=(2, 2), dimension_numbers=DIMENSIONS
+            x, w[::-1, ::-1], (1, 1), (pads, pads), lhs_dilation=(2, 2), dimension_numbers=DIMENSIONS
         )
     return _input_gradient(x, jnp.swapaxes(w, 2, 3), 2, 1, (2 * x.shape[1], 2 * x.shape[2]))
 
@@ -92,10 +94,9 @@ def _output(x: Array, w: Array, stride: int, padding: int) -> Array:
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _input_gradient(dy: Array, w: Array, stride: int, padding: int, size: Size) -> Array:
     """X(dy, w): dy [n, h', w', f], w [k, k, c, f] -> [n, *size, c], size being that of F's input."""
-    even = size == (2 * dy.shape[1], 2 * dy.shape[2])
-    if (w.shape[0], stride, padding) == (4, 2, 1) and even:
-        return _four_phases(dy, w)
-    k = w.shape[0]
+    k, even = w.shape[0], size == (2 * dy.shape[1], 2 * dy.shape[2])
+    if k in (3, 4) and (stride, padding) == (2, 1) and even:
+        return _four_phases(dy, jnp.pad(w, ((0, 4 - k), (0, 4 - k), (0, 0), (0, 0))))
     ends = zip(size, dy.shape[1:3], strict=True)
     pads = [(k - 1 - padding, full - (part - 1) * stride - 1 + padding) for full, part in ends]
     flipped = jnp.swapaxes(w[::-1, ::-1], 2, 3)

@@ -1,6 +1,8 @@
 """Convolution layers, and the initialisation of pix2pix: kernels N(0, 0.02), norm scales N(1, 0.02), the rest fixed."""
 
 import itertools
+import math
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -14,19 +16,34 @@ Params = Any
 STD = 0.02
 
 
-def initialise(module: nn.Module, key: Key, *args: object) -> Params:
+def _constant(shape: tuple[int, ...]) -> float:
+    del shape
+    return STD
+
+
+def xavier(shape: tuple[int, ...]) -> float:
+    """Xavier's deviation of a kernel [..., inputs, outputs], times 0.02 (SPADE's)."""
+    return STD * math.sqrt(2.0 / (math.prod(shape[:-2]) * (shape[-2] + shape[-1])))
+
+
+def initialise(
+    module: nn.Module, key: Key, *args: object, deviation: Callable[[tuple[int, ...]], float] = _constant
+) -> Params:
     """The parameters of `module.init(key, *args)`, all of its random ones taken from one draw.
 
-    Kernels (two axes or more) are N(0, 0.02), scales of norms N(1, 0.02), all else as `init` has it.
+    Kernels (two axes or more) are N(0, deviation(shape)), scales of norms N(1, 0.02), all else as `init` has it.
     XLA spends a second or more on compiling each draw, and a U-Net has forty; under jit those of `init`
     are removed as unused.
     """
     leaves, tree = jax.tree_util.tree_flatten_with_path(module.init(key, *args)["params"])
     random = [leaf.size if leaf.ndim > 1 or path[-1].key == "scale" else 0 for path, leaf in leaves]
     ends = list(itertools.accumulate(random))
-    noise = STD * jax.random.normal(key, (ends[-1],))
+    noise = jax.random.normal(key, (ends[-1],))
     drawn = [
-        noise[end - size : end].reshape(leaf.shape) + float(leaf.ndim == 1) if size else leaf
+        noise[end - size : end].reshape(leaf.shape) * (deviation(leaf.shape) if leaf.ndim > 1 else STD)
+        + float(leaf.ndim == 1)
+        if size
+        else leaf
         for (_, leaf), size, end in zip(leaves, random, ends, strict=True)
     ]
     return jax.tree.unflatten(tree, drawn)
@@ -53,15 +70,18 @@ class Conv(nn.Module):
 
 
 class UpConv(nn.Module):
-    """The 4x4, stride 2 transposed convolution: [n, h, w, c] -> [n, 2h, 2w, features]."""
+    """The stride 2 transposed convolution, 4x4 or 3x3: [n, h, w, c] -> [n, 2h, 2w, features]."""
 
     features: int
+    kernel: int = 4
     use_bias: bool = True
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        kernel = self.param("kernel", nn.initializers.normal(STD), (4, 4, x.shape[-1], self.features))
+        kernel = self.param(
+            "kernel", nn.initializers.normal(STD), (self.kernel, self.kernel, x.shape[-1], self.features)
+        )
         y = conv_transpose2d(x.astype(self.dtype), kernel.astype(self.dtype))
         if self.use_bias:
             y += self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)

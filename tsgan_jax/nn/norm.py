@@ -10,10 +10,10 @@ from jax import lax
 from tsgan_jax.types import Array
 
 
-def instance_norm(x: Array, scale: Array, bias: Array, eps: float = 1e-5) -> Array:
+def instance_norm(x: Array, scale: Array | float, bias: Array | float, eps: float = 1e-5) -> Array:
     """(x - mean) / sqrt(var + eps) * scale + bias, over the pixels of each channel.
 
-    x: [h, w, c], one example; scale, bias: [c].  Statistics in float32, population variance, as batch
+    x: [h, w, c], one example; scale, bias: [c] or numbers.  Statistics in float32, population variance, as batch
     normalisation at batch size 1 takes them.  Returns [h, w, c] in x's dtype.
     """
     y = x.astype(jnp.float32)
@@ -27,11 +27,16 @@ class InstanceNorm(nn.Module):
 
     The paper trains with batch normalisation at batch size 1 and pix2pix tests with batch statistics:
     that is this layer (A17).  It also serves larger batches, where an image must not depend on its
-    neighbours, so training and test stay the same function.
+    neighbours, so training and test stay the same function.  affine=False: scale 1 and bias 0, not
+    learned, as CycleGAN has it.
     """
+
+    affine: bool = True
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        if not self.affine:
+            return jax.vmap(instance_norm, in_axes=(0, None, None))(x, 1.0, 0.0)
         scale = self.param("scale", _about_one, (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
         return jax.vmap(instance_norm, in_axes=(0, None, None))(x, scale, bias)

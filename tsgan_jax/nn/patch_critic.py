@@ -14,22 +14,35 @@ from tsgan_jax.types import Array
 class PatchCritic(nn.Module):
     """Logits of overlapping patches; layers=3 is pix2pix's 70x70 PatchGAN.
 
-    x: [n, h, w, c], condition and image concatenated.  4x4 convolutions: `layers` of stride 2, then two
+    x: [n, h, w, c], condition (if any) and image concatenated.  4x4 convolutions: `layers` of stride 2, then two
     of stride 1, all padded by 1; no norm in the first and last.  Returns float32 logits
     [n, h / 2**layers - 2, w / 2**layers - 2, 1]: 30x30 at 256 px, 62x62 at 512.
+
+    affine: learned scales and offsets in the norms, pix2pix's; CycleGAN's have none.
+    padding: 2 in pix2pixHD and GauGAN, whose maps therefore grow by a pixel in each convolution.
     """
 
     width: int = 64
     layers: int = 3
     dtype: Any = jnp.float32
+    affine: bool = True
+    padding: int = 1
+
+    def __call__(self, x: Array) -> Array:
+        return self.outputs(x)[-1]
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def outputs(self, x: Array) -> list[Array]:
+        """What each of the convolutions becomes after norm and LeakyReLU(0.2); the last of them, the logits."""
+        found = []
         for i in range(self.layers + 1):
-            stride = 2 if i < self.layers else 1
-            features = self.width * min(2**i, 8)
-            x = Conv(features, stride=stride, use_bias=i == 0, dtype=self.dtype, name=f"conv{i}")(x)
+            stride, features = 2 if i < self.layers else 1, self.width * min(2**i, 8)
+            x = self._conv(features, stride, i == 0, f"conv{i}")(x)
             if i > 0:
-                x = InstanceNorm(name=f"norm{i}")(x)
+                x = InstanceNorm(self.affine, name=f"norm{i}")(x)
             x = jax.nn.leaky_relu(x, 0.2)
-        return Conv(1, stride=1, dtype=self.dtype, name="logits")(x).astype(jnp.float32)
+            found.append(x)
+        return [*found, self._conv(1, 1, True, "logits")(x).astype(jnp.float32)]
+
+    def _conv(self, features: int, stride: int, use_bias: bool, name: str) -> Conv:
+        return Conv(features, stride=stride, padding=self.padding, use_bias=use_bias, dtype=self.dtype, name=name)

@@ -6,12 +6,18 @@ from typing import Any
 
 from tsgan_jax.config import TranslationConfig
 from tsgan_jax.translators.api import Translator
+from tsgan_jax.translators.attentiongan import attentiongan
+from tsgan_jax.translators.cyclegan import cyclegan
 from tsgan_jax.translators.dl_pix2pix import dl_pix2pix
+from tsgan_jax.translators.gaugan import gaugan
 
 METHODS: Mapping[str, Callable[[Any, int], Translator]] = MappingProxyType(
     {
         "dl_pix2pix": dl_pix2pix,
         "pix2pix": dl_pix2pix,  # with every part off, as Pix2PixConfig states it
+        "cyclegan": cyclegan,
+        "attentiongan": attentiongan,
+        "gaugan": gaugan,
     }
 )
 

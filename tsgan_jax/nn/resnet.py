@@ -1,0 +1,87 @@
+"""The residual networks of Johnson et al. (2016) as CycleGAN builds its generators of them.
+
+The published convolutions carry biases in front of norms without an offset, which take any constant away;
+ours leave those out, which changes no output.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from tsgan_jax.nn.layers import Conv, UpConv
+from tsgan_jax.nn.norm import InstanceNorm
+from tsgan_jax.types import Array
+
+
+class ReflectConv(nn.Module):
+    """Convolution of stride 1 on the reflected image, size kept: [n, h, w, c] -> [n, h, w, features].
+
+    kernel: odd, its half less than h and w.
+    """
+
+    features: int
+    kernel: int
+    use_bias: bool = True
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        half = self.kernel // 2
+        x = jnp.pad(x, ((0, 0), (half, half), (half, half), (0, 0)), mode="reflect")
+        return Conv(self.features, self.kernel, stride=1, padding=0, use_bias=self.use_bias, dtype=self.dtype)(x)
+
+
+class ResidualBlock(nn.Module):
+    """x + norm(conv(ReLU(norm(conv(x))))), 3x3 convolutions on reflected images; no ReLU after the sum."""
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        y = x
+        for i in range(2):
+            y = jax.nn.relu(y) if i else y
+            y = ReflectConv(x.shape[-1], 3, use_bias=False, dtype=self.dtype, name=f"conv{i}")(y)
+            y = InstanceNorm(affine=False)(y)
+        return x + y
+
+
+class Encoder(nn.Module):
+    """c7s1-width, d(2 width), d(4 width), then residual blocks: [n, h, w, c] -> [n, h/4, w/4, 4 width].
+
+    Each convolution is followed by norm and ReLU.  h and w: multiples of 4, at least 8.
+    """
+
+    width: int = 64
+    blocks: int = 9
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        x = _norm_relu(ReflectConv(self.width, 7, use_bias=False, dtype=self.dtype, name="first")(x))
+        for i in range(2):
+            down = Conv(self.width * 2 ** (i + 1), 3, use_bias=False, dtype=self.dtype, name=f"down{i}")
+            x = _norm_relu(down(x))
+        for i in range(self.blocks):
+            x = ResidualBlock(self.dtype, name=f"block{i}")(x)
+        return x
+
+
+class Decoder(nn.Module):
+    """u(2 width), u(width): 3x3 transposed convolutions, norm, ReLU; [n, h, w, c] -> [n, 4h, 4w, width]."""
+
+    width: int = 64
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        for i in range(2):
+            up = UpConv(self.width * 2 ** (1 - i), 3, use_bias=False, dtype=self.dtype, name=f"up{i}")
+            x = _norm_relu(up(x))
+        return x
+
+
+def _norm_relu(x: Array) -> Array:
+    return jax.nn.relu(InstanceNorm(affine=False)(x))

@@ -1,0 +1,46 @@
+"""The generator of AttentionGAN v2: CycleGAN's encoder, and two decoders for what is painted and where."""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from tsgan_jax.nn.layers import Conv
+from tsgan_jax.nn.resnet import Decoder, Encoder, ReflectConv
+from tsgan_jax.types import Array
+
+
+class Layers(NamedTuple):
+    """images: [n, h, w, contents + 1] in [-1, 1], the painted ones, then the input.
+
+    attention: likewise, in (0, 1); sums to 1 in each pixel.
+    """
+
+    images: Array
+    attention: Array
+
+
+class Generator(nn.Module):
+    """Painted images and the input, each weighted by its attention map, added up."""
+
+    contents: int = 9
+    width: int = 64
+    blocks: int = 9
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def layers(self, image: Array) -> Layers:
+        """image: [n, h, w, 1] in [-1, 1], h and w multiples of 4.  Returns what `__call__` adds up, float32."""
+        x = Encoder(self.width, self.blocks, self.dtype, name="encoder")(image)
+        content = Decoder(self.width, self.dtype, name="content_decoder")(x)
+        content = ReflectConv(self.contents, 7, dtype=self.dtype, name="content")(content)
+        maps = Decoder(self.width, self.dtype, name="attention_decoder")(x)
+        maps = Conv(self.contents + 1, 1, stride=1, padding=0, dtype=self.dtype, name="attention")(maps)
+        images = jnp.concatenate([jnp.tanh(content.astype(jnp.float32)), image], axis=-1)
+        return Layers(images, jax.nn.softmax(maps.astype(jnp.float32)))
+
+    def __call__(self, image: Array) -> Array:
+        """image: as `layers` takes it.  Returns float32 [n, h, w, 1] in [-1, 1]."""
+        images, attention = self.layers(image)
+        return (images * attention).sum(axis=-1, keepdims=True)

@@ -1,0 +1,25 @@
+"""The generator of CycleGAN: a residual network between two resolutions."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from tsgan_jax.nn.resnet import Decoder, Encoder, ReflectConv
+from tsgan_jax.types import Array
+
+
+class Generator(nn.Module):
+    """c7s1-64, d128, d256, nine residual blocks, u128, u64, c7s1-1, tanh, at a width of 64."""
+
+    width: int = 64
+    blocks: int = 9
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, image: Array) -> Array:
+        """image: [n, h, w, 1] in [-1, 1], h and w multiples of 4.  Returns float32 [n, h, w, 1] in (-1, 1)."""
+        x = Encoder(self.width, self.blocks, self.dtype, name="encoder")(image)
+        x = Decoder(self.width, self.dtype, name="decoder")(x)
+        x = ReflectConv(1, 7, dtype=self.dtype, name="last")(x)
+        return jnp.tanh(x.astype(jnp.float32))
