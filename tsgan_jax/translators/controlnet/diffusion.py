@@ -1,0 +1,55 @@
+"""Diffusion as formulas: noise added (DDPM, Ho et al. 2020) and taken away again (DDIM, Song et al. 2021).
+
+`kept` is the share of the clean image's variance that is left at a time, alpha-bar of both papers.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tsgan_jax.types import Array
+
+
+def kept_signal(noise_steps: int, betas: tuple[float, float]) -> np.ndarray:
+    """float32 [noise_steps], falling within (0, 1): products of 1 - beta, beta rising linearly from first to last."""
+    return np.cumprod(1.0 - np.linspace(*betas, noise_steps)).astype(np.float32)
+
+
+def add_noise(clean: Array, noise: Array, kept: Array) -> Array:
+    """What diffusion makes of `clean` with `noise` of N(0, 1) (DDPM, Eq. 4); arrays that broadcast."""
+    return jnp.sqrt(kept) * clean + jnp.sqrt(1.0 - kept) * noise
+
+
+def clean_image(noisy: Array, noise: Array, kept: Array) -> Array:
+    """The image of which `add_noise` makes `noisy` (DDIM, Eq. 9); with predicted noise, a guess at it."""
+    return (noisy - jnp.sqrt(1.0 - kept) * noise) / jnp.sqrt(kept)
+
+
+def ddim_step(noisy: Array, noise: Array, kept: Array, kept_before: Array) -> Array:
+    """From one time to an earlier one (DDIM, Eq. 12, eta 0): no noise is drawn.
+
+    The guess at the clean image is cut to [-1, 1], the noise stays as predicted.
+    """
+    return add_noise(jnp.clip(clean_image(noisy, noise, kept), -1.0, 1.0), noise, kept_before)
+
+
+def ddim_times(noise_steps: int, sampling_steps: int) -> np.ndarray:
+    """int32 [sampling_steps], evenly spaced times from late to 0."""
+    return np.arange(sampling_steps, dtype=np.int32)[::-1] * (noise_steps // sampling_steps)
+
+
+def ddim_sample(predict: Callable[[Array, Array], Array], start: Array, kept: np.ndarray, sampling_steps: int) -> Array:
+    """The image in [-1, 1] that DDIM reaches from `start`, noise of N(0, 1) of any shape.
+
+    predict: (noisy image, int32 time) -> the noise in it; compiled once, run `sampling_steps` times.
+    """
+    times = ddim_times(len(kept), sampling_steps)
+    before = np.append(kept[times[1:]], np.float32(1.0))
+
+    def step(noisy: Array, at: tuple[Array, Array, Array]) -> tuple[Array, None]:
+        time, now, earlier = at
+        return ddim_step(noisy, predict(noisy, time), now, earlier), None
+
+    return jax.lax.scan(step, start, (jnp.asarray(times), jnp.asarray(kept[times]), jnp.asarray(before)))[0]
