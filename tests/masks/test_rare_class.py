@@ -13,18 +13,34 @@ from tsgan_jax.masks.synthesis import TYPICAL_SHARES, layer_noise, synthesis_of
 
 
 def test_crisp_labels_keep_a_nodule_that_fills_a_third_of_a_pixel():
-    shares = np.zeros((3, 6), np.float32)
-    shares[0, [labels.LEFT_LUNG, labels.NODULE]] = 0.7, 0.3
-    shares[1, [labels.LEFT_LUNG, labels.NODULE]] = 0.8, 0.2
-    shares[2, [labels.BODY, labels.LEFT_LUNG]] = 0.6, 0.4
+    shares = np.zeros((1, 5, 5, 6), np.float32)
+    shares[..., labels.BODY] = 1
+    shares[0, 1, 1] = np.eye(6)[labels.NODULE]
+    shares[0, 1, 2] = 0, 0, 0.7, 0, 0, 0.3
+    shares[0, 1, 3] = 0, 0, 0.8, 0, 0, 0.2
+    shares[0, 3, 3] = 0, 0.6, 0.4, 0, 0, 0
     out = np.asarray(crisp(jnp.asarray(shares), 3.0))
-    assert out.argmax(-1).tolist() == [labels.NODULE, labels.LEFT_LUNG, labels.BODY]
+    assert out.argmax(-1)[0, 1, 1:4].tolist() == [labels.NODULE, labels.NODULE, labels.LEFT_LUNG]
+    assert out.argmax(-1)[0, 3, 3] == labels.BODY
     assert set(np.unique(out)) == {0.0, 1.0} and (out.sum(-1) == 1).all()
+
+
+@pytest.mark.parametrize("resolution", [4, 8, 16, 32])
+def test_a_nodule_of_one_pixel_is_one_pixel_at_every_resolution(resolution):
+    """Where it was; and two far apart stay two."""
+    mask = np.full((1, 64, 64), labels.LEFT_LUNG)
+    places = [(5, 9), (50, 40)]
+    for row, column in places:
+        mask[0, row, column] = labels.NODULE
+    side = 64 // resolution
+    shares = np.eye(6, dtype=np.float32)[mask].reshape(1, resolution, side, resolution, side, 6).mean((2, 4))
+    nodule = np.asarray(crisp(jnp.asarray(shares), 3.0))[0, ..., labels.NODULE]
+    assert sorted(zip(*np.nonzero(nodule), strict=True)) == [(row // side, column // side) for row, column in places]
 
 
 @pytest.mark.parametrize("weight", [1.0, 3.0, 10.0])
 def test_crisp_leaves_hard_labels_alone(weight):
-    hard = np.eye(6, dtype=np.float32)[np.arange(6)]
+    hard = np.eye(6, dtype=np.float32)[np.random.default_rng(0).integers(0, 6, (2, 8, 8))]
     np.testing.assert_array_equal(np.asarray(crisp(jnp.asarray(hard), weight)), hard)
 
 

@@ -88,7 +88,7 @@ def test_fade_starts_at_the_doubled_old_map_and_ends_at_the_new_one():
     after = stable_module.apply({"params": overlay(stable, grown)}, ws, noise, jnp.float32(1.0))
     np.testing.assert_allclose(module.apply({"params": grown}, ws, noise, jnp.float32(1.0)), after, rtol=1e-5)
     half = module.apply({"params": grown}, ws, noise, jnp.float32(0.5))
-    np.testing.assert_allclose(half, (before + after) / 2, atol=1e-6)
+    np.testing.assert_allclose(half, jax.nn.softmax((jnp.log(before) + jnp.log(after)) / 2), atol=1e-6)
 
 
 def test_every_layer_listens_to_its_latent_and_its_noise():

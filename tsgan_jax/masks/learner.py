@@ -61,13 +61,18 @@ def nodule_scale(factor: float) -> np.ndarray:
 
 
 def crisp(shares: Array, weight: float) -> Array:
-    """Class shares [..., 6] of pooled pixels to one-hot labels, a nodule's share counted `weight` times.
+    """Class shares [n, r, r, 6] of pooled pixels to one-hot labels in which no nodule is lost.
 
-    Unweighted, a nodule that is a third of a pixel would be lost from it.  Left soft, pixels at every edge would
-    be drawn anew each time they are shown, and a generator learns no nodule that argmax finds from such speckle.
+    A nodule's share counts `weight` times, and where it is greater than all around it the pixel is nodule however
+    small it is: so a nodule is an object of a pixel or more from 4 px on, and growing only has to draw it finer.
+    Left to the resolution at which it first wins a pixel, its place would be up to the noise of the last layers.
+    Left soft, pixels at every edge would be drawn anew each time they are shown, and look like speckle.
     Labels that are one-hot already, as at the full resolution, stay as they are.
     """
     winner = jnp.argmax(shares * nodule_scale(weight), axis=-1)
+    nodule = shares[..., labels.NODULE]
+    highest = jax.lax.reduce_window(nodule, 0.0, jax.lax.max, (1, 3, 3), (1, 1, 1), "SAME")
+    winner = jnp.where((nodule > 0) & (nodule == highest), labels.NODULE, winner)
     return jax.nn.one_hot(winner, labels.NUM_CLASSES, dtype=shares.dtype)
 
 

@@ -40,8 +40,9 @@ class Synthesis(nn.Module):
     """ws [n, layers, w_dim], noise (`layer_noise`, batched) and alpha to class shares [n, r, r, 6], float32.
 
     Blocks are named by resolution, so the tree of a small network is part of a larger one's.  While a
-    resolution fades in, its softmax map is mixed convexly with the doubled map of the one before (alpha 0
-    being the latter alone); `b{r}_torgb` is the 1x1 head, which here gives six class logits (A23).
+    resolution fades in, its logits are mixed with the doubled ones of the one before (alpha 0 being the latter
+    alone), as StyleGAN mixes colours; `b{r}_torgb` is the 1x1 head, which here gives six class logits (A23).
+    Mixed as shares, a head that is new would show through as speckle of every class.
     """
 
     resolution: int
@@ -66,10 +67,10 @@ class Synthesis(nn.Module):
             x = StyleEpilogue(name=f"b{r}_style0")(x, ws[:, layer], noise[layer])
             x = self._convolved(x, r, "conv1")
             x = StyleEpilogue(name=f"b{r}_style1")(x, ws[:, layer + 1], noise[layer + 1])
-        shares = self._head(x, self.resolution)
-        if not self.fade:
-            return shares
-        return fade(upsample(self._head(previous, self.resolution // 2)), shares, alpha)
+        logits = self._head(x, self.resolution)
+        if self.fade:
+            logits = fade(upsample(self._head(previous, self.resolution // 2)), logits, alpha)
+        return jax.nn.softmax(logits, axis=-1)
 
     def _convolved(self, x: Array, r: int, name: str, resample: Literal["none", "up"] = "none") -> Array:
         width = channels(r, self.fmap_base, self.fmap_max)
@@ -79,7 +80,7 @@ class Synthesis(nn.Module):
         logits = EqualizedConv(NUM_CLASSES, size=1, gain=1.0, dtype=self.dtype, name=f"b{r}_torgb")(x)
         # Without the offset every new head begins with a sixth of each class; pushed down from there, the nodule's
         # share falls past the real one to nothing, where straight-through gradients no longer reach it.
-        return jax.nn.softmax(logits.astype(jnp.float32) + np.log(TYPICAL_SHARES), axis=-1)
+        return logits.astype(jnp.float32) + np.log(TYPICAL_SHARES)
 
 
 def synthesis_of(config: MasksConfig, phase: Phase) -> Synthesis:
