@@ -4,12 +4,16 @@
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from tsgan_jax.types import Array
+
+Prediction = Literal["noise", "velocity"]
+"""What the network says of a noisy image: the noise (DDPM), or how the two change places (Salimans and Ho 2022)."""
 
 
 def kept_signal(noise_steps: int, betas: tuple[float, float]) -> np.ndarray:
@@ -25,6 +29,20 @@ def add_noise(clean: Array, noise: Array, kept: Array) -> Array:
 def clean_image(noisy: Array, noise: Array, kept: Array) -> Array:
     """The image of which `add_noise` makes `noisy` (DDIM, Eq. 9); with predicted noise, a guess at it."""
     return (noisy - jnp.sqrt(1.0 - kept) * noise) / jnp.sqrt(kept)
+
+
+def wanted(clean: Array, noise: Array, kept: Array, kind: Prediction) -> Array:
+    """What the network is to say of `add_noise(clean, noise, kept)`."""
+    return noise if kind == "noise" else jnp.sqrt(kept) * noise - jnp.sqrt(1.0 - kept) * clean
+
+
+def noise_in(noisy: Array, said: Array, kept: Array, kind: Prediction) -> Array:
+    """The noise of a noisy image, given what the network says of it.
+
+    Where little is kept nearly all of the image is noise: a small error in a noise that is said outright is then a
+    large one in the clean image, while a velocity's stays as it is.
+    """
+    return said if kind == "noise" else jnp.sqrt(kept) * said + jnp.sqrt(1.0 - kept) * noisy
 
 
 def ddim_step(noisy: Array, noise: Array, kept: Array, kept_before: Array) -> Array:

@@ -93,11 +93,11 @@ class Decoder(nn.Module):
             if i > 0:
                 x = _Doubling(shape.dtype, name=f"double{i}")(x)
         x = jax.nn.silu(GroupNorm(name="norm")(x))
-        return shape.conv(self.channels, "noise_zero")(x).astype(jnp.float32)
+        return shape.conv(self.channels, "out_zero")(x).astype(jnp.float32)
 
 
 class UNet(nn.Module):
-    """The noise in a noisy image: the unconditional model, which `controls` steer where they are given."""
+    """What there is to say of a noisy image: the unconditional model, which `controls` steer where they are given."""
 
     shape: Shape
     channels: int

@@ -17,7 +17,7 @@ from tsgan_jax.train.learner import Params, Player, moving_average, new_player, 
 from tsgan_jax.translators.adversarial import adam, learning_rate
 from tsgan_jax.translators.api import Translator
 from tsgan_jax.translators.conditions import one_hot
-from tsgan_jax.translators.controlnet.diffusion import add_noise, ddim_sample, kept_signal
+from tsgan_jax.translators.controlnet.diffusion import add_noise, ddim_sample, kept_signal, noise_in, wanted
 from tsgan_jax.translators.controlnet.folding import fold, unfold
 from tsgan_jax.translators.controlnet.generator import Control, Shape, UNet, initialise_unet
 from tsgan_jax.types import Array, Key, Metrics, PairBatch
@@ -49,10 +49,10 @@ class _Networks(NamedTuple):
 
 
 class _Noisy(NamedTuple):
-    """A batch as the networks see it, images and masks folded; `noise` is what is to be found in `image`."""
+    """A batch as the networks see it, images and masks folded; `wanted` is what they are to say of `image`."""
 
     image: Array
-    noise: Array
+    wanted: Array
     times: Array
     mask: Array
 
@@ -94,7 +94,7 @@ def controlnet(config: ControlNetConfig, images_per_epoch: int) -> Translator[Co
         rate = learning_rate(
             config.learning_rate, config.epochs, config.decay_start, images_per_epoch, state.images_seen
         )
-        noisy, size = _add_noise(state, batch, kept, config.patch), batch.ct.shape[0]
+        noisy, size = _noisy(config, state, batch, kept), batch.ct.shape[0]
         train_base, train_control = _phases(config, nets, noisy, rate, prior_images)
         past_prior = state.locked | (state.images_seen >= prior_images)
         state, metrics = jax.lax.cond(past_prior, train_control, train_base, state)
@@ -106,7 +106,8 @@ def controlnet(config: ControlNetConfig, images_per_epoch: int) -> Translator[Co
         start = jax.vmap(lambda key: jax.random.normal(key, (*mask.shape[1:3], channels)))(keys)
 
         def predict(noisy: Array, time: Array) -> Array:
-            return predict_noise(nets, state.ema, noisy, jnp.full(len(noisy), time), mask)
+            said = controlled(nets, state.ema, noisy, jnp.full(len(noisy), time), mask)
+            return noise_in(noisy, said, jnp.asarray(kept)[time], config.prediction)
 
         return unfold(ddim_sample(predict, start, kept, config.sampling_steps), config.patch)[..., 0]
 
@@ -135,8 +136,8 @@ def lock(state: ControlledDiffusion) -> ControlledDiffusion:
     )
 
 
-def predict_noise(nets: _Networks, params: Params, image: Array, times: Array, mask: Array) -> Array:
-    """The noise in folded images [n, h, w, c] by the controlled model; params: {"base", "control"}."""
+def controlled(nets: _Networks, params: Params, image: Array, times: Array, mask: Array) -> Array:
+    """What the controlled model says of folded images [n, h, w, c]; params: {"base", "control"}."""
     controls = nets.control.apply({"params": params["control"]}, image, times, mask)
     return nets.base.apply({"params": params["base"]}, image, times, controls)
 
@@ -156,7 +157,7 @@ def _phases(
 
     def train_base(state: ControlledDiffusion) -> tuple[ControlledDiffusion, Metrics]:
         def loss(params: Params) -> Array:
-            return _error(nets.base.apply({"params": params}, noisy.image, noisy.times), noisy.noise)
+            return _error(nets.base.apply({"params": params}, noisy.image, noisy.times), noisy.wanted)
 
         error, grads = jax.value_and_grad(loss)(state.base.params)
         base, norm = update_player(tx, state.base, grads)
@@ -169,7 +170,7 @@ def _phases(
 
         def loss(params: Params) -> Array:
             players = {"base": state.base.params, "control": params}
-            return _error(predict_noise(nets, players, noisy.image, noisy.times, noisy.mask), noisy.noise)
+            return _error(controlled(nets, players, noisy.image, noisy.times, noisy.mask), noisy.wanted)
 
         error, grads = jax.value_and_grad(loss)(state.control.params)
         control, norm = update_player(tx, state.control, grads)
@@ -185,19 +186,24 @@ def _metrics(error: Array, **others: Array) -> Metrics:
     return {"denoising": error, **others}
 
 
-def _error(predicted: Array, noise: Array) -> Array:
+def _error(said: Array, wanted: Array) -> Array:
     """DDPM's simple loss (Eq. 14), in float32."""
-    return jnp.square(predicted - noise).mean()
+    return jnp.square(said - wanted).mean()
 
 
-def _add_noise(state: ControlledDiffusion, batch: PairBatch, kept: np.ndarray, patch: int) -> _Noisy:
+def _noisy(config: ControlNetConfig, state: ControlledDiffusion, batch: PairBatch, kept: np.ndarray) -> _Noisy:
     """Each image at a random time of its own, by the step's keys."""
     times_key, noise_key = step_streams(state.key, state.step, "times", "noise")
-    clean = fold(batch.ct, patch)
+    clean = fold(batch.ct, config.patch)
     times = jax.random.randint(times_key, clean.shape[:1], 0, len(kept))
     noise = jax.random.normal(noise_key, clean.shape)
-    image = add_noise(clean, noise, jnp.asarray(kept)[times][:, None, None, None])
-    return _Noisy(image, noise, times, fold(one_hot(batch.mask), patch))
+    left = jnp.asarray(kept)[times][:, None, None, None]
+    return _Noisy(
+        image=add_noise(clean, noise, left),
+        wanted=wanted(clean, noise, left, config.prediction),
+        times=times,
+        mask=fold(one_hot(batch.mask), config.patch),
+    )
 
 
 def _networks(config: ControlNetConfig) -> _Networks:
