@@ -21,6 +21,7 @@ LAYERS = [
     {"evaluate"},
     {"detect"},  # hands its figures over as evaluate's records
     {"experiment"},
+    {"study"},
     {"cli"},
 ]
 """A part may import parts of earlier layers only; parts of one layer do not know each other."""

@@ -23,10 +23,10 @@ from tsgan_jax.synthesis import (
     _candidates,
     fingerprint,
     generate,
-    mask_drawer,
     renderer,
     translate,
 )
+from tsgan_jax.synthesis.sources import mask_drawer
 from tsgan_jax.train.keys import stream
 from tsgan_jax.translators.api import Translator
 
@@ -252,7 +252,7 @@ def test_candidates_take_their_first_accepted_attempt_in_full_draws(size):
 
     synthesis.judge, before = table, synthesis.judge
     try:
-        found = list(_candidates(draw, list(range(40)), 1.0, 4, size, Now()))
+        found = list(_candidates(draw, list(range(40)), lambda index: 1.0, 4, size, Now()))
     finally:
         synthesis.judge = before
     assert sorted(c.index for c in found) == list(range(40))

@@ -272,6 +272,7 @@ TranslationConfig = Annotated[
 class GenerationConfig(Section):
     """A synthetic set (section 3.4)."""
 
+    masks: Literal["stylegan", "real"] = "stylegan"  # drawn by stage 1, or those of the training slices: A39, A40
     count: Annotated[int, Field(ge=0)] = 2500
     truncation: Annotated[float, Field(ge=0, le=1)] = 0.7
     seed: int = 0
@@ -339,6 +340,16 @@ class Config(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     detection: DetectionConfig | None = None  # none: detectors are not trained
     run: RunConfig = RunConfig()
+
+    @property
+    def system(self) -> str:
+        """The name that results carry: the method, and the masks where stage 1 does not draw them."""
+        return self.translation.system + (" (real masks)" if self.generation.masks == "real" else "")
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages that the generated set needs, in the order of training."""
+        return ("masks", "translation") if self.generation.masks == "stylegan" else ("translation",)
 
     @property
     def vgg_weights(self) -> Path | None:

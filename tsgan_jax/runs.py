@@ -42,13 +42,14 @@ class Parent:
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """Both networks of a run, and what is needed to use them.
+    """The networks of a run, and what is needed to use them.
 
-    pixel_mm: side of a pixel of the masks.  unfinished: stages whose training has not come to its end.
+    generator: of stage 1, none where the run's sets have real masks.  pixel_mm: side of a pixel of the masks.
+    unfinished: stages whose training has not come to its end.
     """
 
     config: Config
-    generator: MaskGenerator
+    generator: MaskGenerator | None
     translator: Translator
     translator_state: Any
     pixel_mm: float
@@ -64,26 +65,28 @@ def read_config(run: Path) -> Config:
 
 
 def restore(run: Path, say: Say = print) -> TrainedRun:
-    """Both networks from the newest sound checkpoints of a run.
+    """The networks that the run's sets are made with, from their newest sound checkpoints.
 
     Raises UserError for a stage that has none, or whose masks are not yet at the translator's resolution.
     """
     config = read_config(run)
-    generator, masks = restore_masks(run, config, say)
-    if generator.resolution != config.translation.resolution:
-        raise UserError(
-            f"{run}: stage masks has grown to {generator.resolution} of {config.translation.resolution} px; "
-            "finish it with bin/train first"
-        )
-    method, state, translation = restore_translation(run, config, say)
+    generator, parents = None, {}
+    if "masks" in config.stages:
+        generator, parents["masks"] = restore_masks(run, config, say)
+        if generator.resolution != config.translation.resolution:
+            raise UserError(
+                f"{run}: stage masks has grown to {generator.resolution} of {config.translation.resolution} px; "
+                "finish it with bin/train first"
+            )
+    method, state, parents["translation"] = restore_translation(run, config, say)
     decisive = decisive_settings(config)
     source = {
         "config": decisive,
         "config_sha256": config_hash(decisive),
-        "parents": {"masks": asdict(masks), "translation": asdict(translation)},
+        "parents": {stage: asdict(parent) for stage, parent in parents.items()},
     }
-    unfinished = tuple(stage for stage in ("masks", "translation") if not _manifest(run, stage).get("finished"))
-    return TrainedRun(config, generator, method, state, pixel_mm(run), source, unfinished)
+    unfinished = tuple(stage for stage in config.stages if not _manifest(run, stage).get("finished"))
+    return TrainedRun(config, generator, method, state, pixel_mm(run, config), source, unfinished)
 
 
 def restore_masks(run: Path, config: Config, say: Say = print) -> tuple[MaskGenerator, Parent]:
@@ -102,9 +105,9 @@ def restore_translation(run: Path, config: Config, say: Say = print) -> tuple[Tr
     return method, _read(folder, method.init), parent
 
 
-def pixel_mm(run: Path) -> float:
+def pixel_mm(run: Path, config: Config) -> float:
     """Side of a pixel of the run's masks: the median of its training slices."""
-    return float(_manifest(run, "masks")["pixel_mm"])
+    return float(_manifest(run, config.stages[0])["pixel_mm"])
 
 
 def decisive_settings(config: Config) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""bin/train: data, both stages and a generated set of one experiment; run it again to resume."""
+"""bin/train: data, both stages and a generated set of one experiment, or a whole study; run it again to resume."""
 
 import argparse
 import sys
@@ -11,9 +11,13 @@ from tsgan_jax.errors import UserError
 _EPILOG = """\
 The run directory holds everything: config.yaml, masks/ and translation/ (checkpoints, log.jsonl, samples/*.png),
 sets/.  Interrupt it however you like: the same command goes on from the last checkpoint and ends with the same
-result.  Exit codes: 0 done, 2 refused or failed with a message, 130 or 143 interrupted with all saved.
+result.  A config with a section `study` compares several systems: each is trained in <run>/systems/<name>, and
+<run>/report.html, tables/ and figure*.png put them side by side; settings given here hold for all of them.
+Exit codes: 0 done, 2 refused or failed with a message, 3 done but a study had to leave a system out, 130 or 143
+interrupted with all saved.
 
-example: bin/train --config configs/luna16.yaml data.root=/data/LUNA16 translation.epochs=50
+examples: bin/train --config configs/luna16.yaml data.root=/data/LUNA16 translation.epochs=50
+          bin/train --config configs/tables/table1_cpu.yaml data.root=/data/LUNA16 --dry-run
 """
 
 
@@ -24,8 +28,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from tsgan_jax.configio import load_config
+    from tsgan_jax.configio import is_study, load_config
 
+    if is_study(arguments.config):
+        return _study(arguments)
     config = load_config(arguments.config, arguments.settings)  # before JAX: mistakes are told at once
     run = arguments.run or Path("runs") / arguments.config.stem
     from tsgan_jax.cli._console import console
@@ -34,7 +40,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         from tsgan_jax.experiment.dry_run import describe
 
-        stages = ("masks", "translation") if arguments.stage == "all" else (arguments.stage,)
+        stages = config.stages if arguments.stage == "all" else (arguments.stage,)
         text, problem = describe(config, run, stages)
         print(text)
         if problem:
@@ -54,11 +60,46 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _study(arguments: argparse.Namespace) -> int:
+    """Several systems side by side."""
+    from tsgan_jax.study.settings import load_study
+
+    if arguments.stage != "all" or arguments.allow_config_change:
+        raise UserError(
+            f"{arguments.config}: is a study, which trains whatever it needs; --stage and --allow-config-change are "
+            "for the run of one system"
+        )
+    study = load_study(arguments.config, arguments.settings)
+    directory = arguments.run or Path("runs") / arguments.config.stem
+    if arguments.dry_run:
+        from tsgan_jax.study.plan import describe
+
+        text, problem = describe(study, directory)
+        print(text)
+        if problem:
+            raise UserError(problem)
+        return 0
+    from tsgan_jax.cli._console import console
+    from tsgan_jax.study.conduct import conduct
+    from tsgan_jax.train.loop import Interrupted
+
+    screen = console()
+    try:
+        outcome = conduct(study, directory, screen)
+    except Interrupted as stop:
+        print(f"{stop}: saved in {directory}; run the command again to go on", file=sys.stderr)
+        return 128 + stop.signum
+    finally:
+        screen.finish()
+    screen.say(f"done: {outcome.report}" + (f"; left out: {', '.join(outcome.left_out)}" if outcome.left_out else ""))
+    return 3 if outcome.left_out else 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="bin/train", description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config", required=True, type=Path, metavar="FILE", help="experiment, a YAML file")
+    parser.add_argument("--config", required=True, type=Path, metavar="FILE", help="experiment or study, a YAML file")
     parser.add_argument(
         "--stage", choices=("masks", "translation", "all"), default="all", help="what to train (default: all)"
     )

@@ -80,7 +80,7 @@ def run_detection(
         python = interpreter(chosen.python)
         records: list[Record] = []
         for number in config.data.test_folds:
-            system = config.translation.system
+            system = config.system
             if number in missing:
                 say(f"detection: fold {number}: {missing[number]}")
                 cells = _cells(chosen, system)
@@ -170,7 +170,7 @@ def _judge_fold(fold: Fold, config: Config, say: Say, train: Callable[[Cell], Re
         say(f"detection: fold {fold.number}: {caution}")
     records: list[Record] = []
     real: dict[str, Trained] = {}
-    for cell in _cells(config.detection, config.translation.system):
+    for cell in _cells(config.detection, config.system):
         outcome = train(cell)
         if isinstance(outcome, str):
             say(f"detection: {cell.label}, fold {fold.number}: {outcome}")

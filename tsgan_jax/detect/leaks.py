@@ -70,7 +70,13 @@ def refuse_trained_on(fold: int, run: Path, synthetic: LabelledSet, data: Mappin
                 f"{where}: made from data with {key} {theirs[key]!r}, the run has {ours[key]!r}: whether their folds "
                 f"are the same cannot be told; make the set with bin/generate --run {run}"
             )
-    for stage in STAGES:
+    masks = made.get("masks", {})
+    if masks.get("kind") == "real" and masks.get("slices") != slices:
+        raise UserError(
+            f"leak: {where}: its masks are those of other slices ({masks.get('slices')}) than the training folds hold "
+            f"now ({slices}), so they may be of fold {fold}; make the set again"
+        )
+    for stage in STAGES if masks.get("kind") != "real" else STAGES[1:]:
         _refuse_stage(run / stage / MANIFEST, stage, fold, slices)
 
 

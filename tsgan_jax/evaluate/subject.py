@@ -48,7 +48,7 @@ class Subject:
     @property
     def method(self) -> str:
         """The name that its records carry."""
-        return self.config.translation.system
+        return self.config.system
 
     @property
     def fold(self) -> int | None:

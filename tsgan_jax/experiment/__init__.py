@@ -45,7 +45,7 @@ def train(
     with locked(run):
         rundir.check_config(run, config, allow_changes)
         slices, shown = _slices(config, console)
-        wanted = rundir.STAGES if chosen == "all" else (chosen,)
+        wanted = config.stages if chosen == "all" else (chosen,)
         # Made before stage 1 is trained for hours: it refuses configs that do not fit and missing weight files.
         translator = translator_of(config.translation, len(slices)) if "translation" in wanted else None
         phases = growth.plan(config.masks)

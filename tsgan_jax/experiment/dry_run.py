@@ -44,9 +44,11 @@ def describe(config: Config, run: Path, stages: Sequence[str] = rundir.STAGES) -
         except UserError as error:
             problem = problem or str(error)
             lines += ["", f"stage translation  {config.translation.method}: cannot be trained as the config stands"]
-    if len(stages) > 1 and config.generation.count:
-        lines.append(f"generated set   {config.generation.count} images, truncation {config.generation.truncation:g}")
-    return "\n".join(lines + _disk(config, run, checkpoints, len(stages) > 1)), problem
+    if tuple(stages) == config.stages and config.generation.count:
+        drawn = config.generation.masks == "stylegan"
+        masks = f"truncation {config.generation.truncation:g}" if drawn else "of the masks of training slices"
+        lines.append(f"generated set   {config.generation.count} images, {masks}")
+    return "\n".join(lines + _disk(config, run, checkpoints, tuple(stages) == config.stages)), problem
 
 
 def training_slices(config: Config) -> tuple[int, str | None]:

@@ -1,6 +1,6 @@
 """report.html: one file that needs no network and no script, drawn from what a run's folder holds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tsgan_jax.config import Config
@@ -13,7 +13,7 @@ from tsgan_jax.evaluate.report.figures import floor, missing, number
 from tsgan_jax.evaluate.report.html import Child, Html, el, table
 from tsgan_jax.evaluate.report.material import Material
 from tsgan_jax.evaluate.report.style import STYLE
-from tsgan_jax.evaluate.tables import tables
+from tsgan_jax.evaluate.tables import Table, tables
 from tsgan_jax.export.atomic import write_bytes
 
 REPORT = "report.html"
@@ -45,7 +45,7 @@ def write_report(run: Path, config: Config) -> Path:
 def page(material: Material) -> str:
     """The whole page."""
     config = material.config
-    title = f"{material.run.resolve().name}: {config.translation.system}"
+    title = f"{material.run.resolve().name}: {config.system}"
     papers = _tables(material)
     gaps = missing(material.records)
     body: list[Child] = [
@@ -61,29 +61,10 @@ def page(material: Material) -> str:
         cards.cards(material),
         cards.provenance(material),
     ]
-    links = [
-        el("a", name, href=f"#{key}")
-        for key, name in _LINKS.items()
-        if (key != "missing" or gaps) and (key != "tables" or papers)
-    ]
-    head = el(
-        "head",
-        el("meta", charset="utf-8"),
-        el("meta", name="viewport", content="width=device-width,initial-scale=1"),
-        el("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        el("title", title),
-        el("style", Html(STYLE)),
-    )
-    top = el(
-        "header",
-        el("p", "Evaluation of synthetic lung-nodule CT", class_="kicker"),
-        el("h1", title),
-        el("p", _lead(material), class_="lead"),
-        el("div", _tiles(material), class_="tiles"),
-    )
-    foot = el("footer", "Drawn by bin/evaluate from evaluation/records.jsonl; every figure has its record there.")
-    nav = el("nav", el("div", links), aria_label="sections")
-    return "<!doctype html>\n" + el("html", head, el("body", top, nav, el("main", body), foot), lang="en") + "\n"
+    links = {key: name for key, name in _LINKS.items() if (key != "missing" or gaps) and (key != "tables" or papers)}
+    lead = [el("p", _lead(material), class_="lead"), el("div", _tiles(material), class_="tiles")]
+    foot = "Drawn by bin/evaluate from evaluation/records.jsonl; every figure has its record there."
+    return document(title, "Evaluation of synthetic lung-nodule CT", lead, links, body, foot)
 
 
 def write_tables(run: Path) -> list[str]:
@@ -95,14 +76,45 @@ def write_tables(run: Path) -> list[str]:
     records = current(read(path))
     if not records:
         raise UserError(f"{path}: holds no record; run bin/evaluate --run {run} first")
-    folder = path.parent / "tables"
-    folder.mkdir(exist_ok=True)
-    texts = []
-    for one in tables(records):
+    return save_tables(tables(records), path.parent / "tables")
+
+
+def save_tables(made: Sequence[Table], folder: Path) -> list[str]:
+    """Each table as <folder>/<name>.md, .csv and .tex; returns the markdown."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in made:
         for suffix, text in (("md", one.markdown()), ("csv", one.csv()), ("tex", one.latex())):
             write_bytes(folder / f"{one.name}.{suffix}", text.encode())
-        texts.append(one.markdown())
-    return texts
+    return [one.markdown() for one in made]
+
+
+def document(title: str, kicker: str, lead: Child, links: Mapping[str, str], body: Child, foot: str) -> str:
+    """A whole page in the report's look.  links: section key to name; lead: what stands below the title."""
+    head = el(
+        "head",
+        el("meta", charset="utf-8"),
+        el("meta", name="viewport", content="width=device-width,initial-scale=1"),
+        el("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        el("title", title),
+        el("style", Html(STYLE)),
+    )
+    top = el("header", el("p", kicker, class_="kicker"), el("h1", title), lead)
+    nav = el("nav", el("div", [el("a", name, href=f"#{key}") for key, name in links.items()]), aria_label="sections")
+    return (
+        "<!doctype html>\n"
+        + el("html", head, el("body", top, nav, el("main", body), el("footer", foot)), lang="en")
+        + "\n"
+    )
+
+
+def shown_tables(made: Sequence[Table]) -> list[Child]:
+    """Tables with their notes, for a page."""
+    shown: list[Child] = []
+    for one in made:
+        texts = [place for place in range(len(one.columns)) if _is_text([row[place] for row in one.rows])]
+        shown.append(table(one.columns, one.rows, one.title, texts))
+        shown.append(el("ul", [el("li", note) for note in one.notes], class_="note"))
+    return shown
 
 
 def _lead(material: Material) -> str:
@@ -144,11 +156,7 @@ def _tables(material: Material) -> Html | None:
     """The paper's tables with its own figures beside ours."""
     if not material.records:
         return None
-    shown: list[Child] = []
-    for one in tables(material.records):
-        texts = [place for place in range(len(one.columns)) if _is_text([row[place] for row in one.rows])]
-        shown.append(table(one.columns, one.rows, one.title, texts))
-        shown.append(el("ul", [el("li", note) for note in one.notes], class_="note"))
+    shown = shown_tables(tables(material.records))
     words = "As bin/evaluate --tables writes them to evaluation/tables as markdown, CSV and LaTeX."
     title = "Tables 1 to 4, the paper's figures beside ours"
     return sections.section("tables", title, el("p", words, class_="note"), shown)

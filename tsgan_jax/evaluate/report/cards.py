@@ -54,6 +54,9 @@ LICENCES: tuple[tuple[str, Child], ...] = (
 )
 
 
+_MASKS = {"stylegan": "StyleGAN masks", "real": "masks of real training slices"}
+
+
 def cards(material: Material) -> Html:
     """Data card and model card."""
     data, model = _data(material), _model(material)
@@ -118,7 +121,7 @@ def _data(material: Material) -> list[tuple[str, Child]]:
 
 def _model(material: Material) -> list[tuple[str, Child]]:
     config = material.config
-    rows: list[tuple[str, Child]] = [("System", f"StyleGAN masks, then {config.translation.system}")]
+    rows: list[tuple[str, Child]] = [("System", f"{_MASKS[config.generation.masks]}, then {config.translation.system}")]
     for stage, title in (("masks", "Stage 1, noise to mask"), ("translation", "Stage 2, mask to CT")):
         manifest = material.manifest(stage, "manifest.json")
         if manifest:

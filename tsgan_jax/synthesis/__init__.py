@@ -1,4 +1,4 @@
-"""Stage 1 and stage 2 composed: noise to masks, a gate on the masks, masks to CT, a set on disk.
+"""Stage 1 and stage 2 composed: noise (or real slices) to masks, a gate on the masks, masks to CT, a set on disk.
 
 Image i of a set depends on the two networks, the seed and i, on nothing else: attempt a at its mask draws
 image i under the key `fold_in(mask key, a)`, its CT uses `fold_in(CT key, i)`, and the compiled batch computes
@@ -8,12 +8,11 @@ each CT alone.  So batch size, device count and interruptions change no pixel.
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -29,8 +28,10 @@ from tsgan_jax.export import coco
 from tsgan_jax.export.sets import LabelledSlice, Record, SetDirectory
 from tsgan_jax.masks import plausibility
 from tsgan_jax.masks.plausibility import judge
-from tsgan_jax.masks.sample import MaskGenerator, chunk_size, sample_masks
+from tsgan_jax.masks.sample import MaskGenerator
 from tsgan_jax.provenance import fingerprint, versions
+from tsgan_jax.synthesis.sources import Draw, MaskSource, real_masks, stylegan_masks
+from tsgan_jax.synthesis.writing import Candidate, Window, Writer
 from tsgan_jax.train.keys import stream
 from tsgan_jax.train.mesh import data_mesh, replicated
 from tsgan_jax.translators.api import Translator
@@ -38,10 +39,6 @@ from tsgan_jax.types import Array, Key
 
 if TYPE_CHECKING:
     from tsgan_jax.data.pipeline import SliceSet
-
-Window = tuple[float, float]
-Draw = Callable[[int, list[int]], NDArray[np.uint8]]
-"""(attempt, indices [n]) to masks [n, h, w]."""
 
 PNG_THREADS = min(8, (os.cpu_count() or 1) + 2)
 
@@ -76,15 +73,6 @@ class Summary:
     damaged: int
 
 
-@dataclass
-class Candidate:
-    """An image on its way: its mask once one is accepted, and why each earlier attempt was refused."""
-
-    index: int
-    mask: NDArray[np.uint8] | None = None
-    refused: list[list[str]] = field(default_factory=list)
-
-
 def translate(
     translator: Translator, state: Any, masks: Array | NDArray[np.uint8], key: Key, window: Window = (-1000.0, 400.0)
 ) -> NDArray[np.float32]:
@@ -97,7 +85,7 @@ def translate(
 
 
 def generate(
-    generator: MaskGenerator,
+    generator: MaskGenerator | MaskSource,
     translator: Translator,
     translator_state: Any,
     *,
@@ -115,20 +103,25 @@ def generate(
 ) -> Summary:
     """Make a synthetic set, or finish one that was interrupted.
 
+    generator: of stage 1, or another source of masks (sources.py), which `truncation` does not concern.
     window: HU shown as [-1, 1] in training.  pixel_mm: side of a pixel of the masks.  attempts: masks drawn for
     an image before it is recorded as rejected.  source: provenance; with the settings and the networks' hashes
     it states what the set is made from, and a directory made from something else is refused.
     Raises UserError for such a directory, for a full disk (the set can be finished later) and for a network
     whose CT is not finite.
     """
-    weights = {
-        "masks": fingerprint((generator.params, generator.w_avg, generator.alpha)),
-        "translation": fingerprint(translator_state),
-    }
+    root = jax.random.key(seed)
+    weights = {}
+    if isinstance(generator, MaskSource):
+        masks = generator
+    else:
+        masks = stylegan_masks(generator, stream(root, "masks"), truncation, pixel_mm)
+        weights["masks"] = fingerprint((generator.params, generator.w_avg, generator.alpha))
+    weights["translation"] = fingerprint(translator_state)
     made_from = {
         "kind": "synthetic",
         "seed": seed,
-        "truncation": truncation,
+        **masks.made_from,
         "attempts": attempts,
         "window": [float(hu) for hu in window],
         "pixel_mm": float(pixel_mm),
@@ -136,17 +129,15 @@ def generate(
         "weights": weights,
         **(source or {}),
     }
-    root = jax.random.key(seed)
     batch_size = max(1, min(batch_size, count))
     render = renderer(translator, translator_state, stream(root, "ct"), batch_size)
-    draw = mask_drawer(generator, stream(root, "masks"), truncation)
-    draw_size = max(batch_size, chunk_size(generator.resolution))
+    draw_size = max(batch_size, masks.at_once)
     with _storage_faults(out), SetDirectory(out, made_from, versions(), coco.SYNTHETIC, resume) as directory:
         _refuse_larger(directory, count)
         before = len(directory.records)
         todo = [index for index in range(count) if index not in directory.records]
-        with ThreadPoolExecutor(PNG_THREADS) as pool, _Writer(directory, pool, window, pixel_mm, seed) as writer:
-            candidates = _candidates(draw, todo, pixel_mm, attempts, draw_size, pool)
+        with ThreadPoolExecutor(PNG_THREADS) as pool, Writer(directory, pool, window, masks, seed) as writer:
+            candidates = _candidates(masks.draw, todo, masks.pixel_mm, attempts, draw_size, pool)
             for batch in _batches(candidates, batch_size, directory, seed):
                 writer.put(batch, render(batch))
                 if progress:
@@ -168,19 +159,23 @@ def generate_run(
     progress: Callable[[Progress], None] | None = None,
     say: Callable[[str], None] = print,
 ) -> Summary:
-    """`generate` with the networks of a run directory; what is not given is the run's `generation.*`."""
+    """`generate` with the networks of a run directory; what is not given is the run's `generation.*`.
+
+    Raises UserError for a truncation where the run's masks are real ones.
+    """
     trained = runs.restore(run, say)
     for stage in trained.unfinished:
         say(f"stage {stage} of {run} is not trained to its end; the set is of its newest checkpoint")
     defaults = trained.config.generation
+    seed = defaults.seed if seed is None else seed
     return generate(
-        trained.generator,
+        _masks_of(trained, seed, truncation),
         trained.translator,
         trained.translator_state,
         window=trained.config.data.hu_window,
         pixel_mm=trained.pixel_mm,
         count=defaults.count if count is None else count,
-        seed=defaults.seed if seed is None else seed,
+        seed=seed,
         out=out,
         truncation=defaults.truncation if truncation is None else truncation,
         attempts=attempts or defaults.attempts,
@@ -188,6 +183,17 @@ def generate_run(
         source=trained.source,
         progress=progress,
     )
+
+
+def _masks_of(trained: runs.TrainedRun, seed: int, truncation: float | None) -> MaskGenerator | MaskSource:
+    """Stage 1, or the real masks that `generation.masks` asks for."""
+    if trained.generator is not None:
+        return trained.generator
+    if truncation is not None:
+        raise UserError("truncation is of masks that stage 1 draws; this run's generation.masks is real")
+    from tsgan_jax.data.pipeline import load, training_folds
+
+    return real_masks(load(trained.config.data, training_folds(trained.config.data)), seed)
 
 
 def export_fold(slices: "SliceSet", window: Window, out: Path, source: dict[str, Any] | None = None) -> Summary:
@@ -218,15 +224,6 @@ def export_fold(slices: "SliceSet", window: Window, out: Path, source: dict[str,
         return _summary(directory, count, len(todo))
 
 
-def mask_drawer(generator: MaskGenerator, key: Key, truncation: float) -> Draw:
-    """Masks by (attempt, index)."""
-
-    def draw(attempt: int, indices: list[int]) -> NDArray[np.uint8]:
-        return sample_masks(generator, jax.random.fold_in(key, attempt), jnp.array(indices, jnp.uint32), truncation)
-
-    return draw
-
-
 def renderer(translator: Translator, state: Any, key: Key, size: int) -> Callable[[list[Candidate]], Array]:
     """CT [size, h, w] in [-1, 1] of up to `size` masks, compiled once; rows past the masks given are padding.
 
@@ -255,7 +252,12 @@ def renderer(translator: Translator, state: Any, key: Key, size: int) -> Callabl
 
 
 def _candidates(
-    draw: Draw, todo: list[int], pixel_mm: float, attempts: int, size: int, pool: ThreadPoolExecutor
+    draw: Draw,
+    todo: list[int],
+    pixel_mm: Callable[[int], float],
+    attempts: int,
+    size: int,
+    pool: ThreadPoolExecutor,
 ) -> Iterator[Candidate]:
     """Every image of `todo`, with its first accepted mask, or without one after `attempts` refusals.
 
@@ -270,7 +272,7 @@ def _candidates(
         queue = waiting[attempt]
         batch = [queue.popleft() for _ in range(min(size, len(queue)))]
         masks = draw(attempt, [candidate.index for candidate in batch])
-        verdicts = pool.map(judge, masks, [pixel_mm] * len(masks))
+        verdicts = pool.map(judge, masks, [pixel_mm(candidate.index) for candidate in batch])
         for candidate, mask, verdict in zip(batch, masks, verdicts, strict=True):
             if verdict.accepted:
                 candidate.mask = mask
@@ -298,61 +300,6 @@ def _batches(
             batch = []
     if batch:
         yield batch
-
-
-class _Writer:
-    """Writes one batch while the device computes the next; at most two batches wait in memory.
-
-    Leaving it without an exception waits for all files.
-    """
-
-    def __init__(
-        self, directory: SetDirectory, pool: ThreadPoolExecutor, window: Window, pixel_mm: float, seed: int
-    ) -> None:
-        self._directory, self._pool = directory, pool
-        self._window, self._pixel_mm, self._seed = window, pixel_mm, seed
-        self._computing: tuple[list[Candidate], Array] | None = None
-        self._files: list[Future[None]] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is not None:
-            for file in self._files:
-                file.cancel()
-            return
-        self._hand_over(None)
-        self._await_files()
-
-    def put(self, batch: list[Candidate], ct: Array) -> None:
-        """Take over a batch whose CT is being computed; hands the one before it to the threads."""
-        self._hand_over((batch, ct))
-
-    def _hand_over(self, following: tuple[list[Candidate], Array] | None) -> None:
-        self._await_files()
-        computed, self._computing = self._computing, following
-        if computed is None:
-            return
-        batch, ct = computed
-        values = np.asarray(ct)
-        self._files = [self._pool.submit(self._write, c, unit) for c, unit in zip(batch, values, strict=False)]
-
-    def _await_files(self) -> None:
-        for file in self._files:
-            file.result()
-        self._files = []
-
-    def _write(self, candidate: Candidate, unit: NDArray[np.float32]) -> None:
-        if not np.isfinite(unit).all():
-            raise UserError(f"image {candidate.index}: the translator's CT is not finite; its training has diverged")
-        assert candidate.mask is not None
-        hu = np.rint(windows.to_hu(unit, self._window)).astype(np.int16)
-        labelled = LabelledSlice(windows.to_uint8(hu, self._window), hu, candidate.mask, self._pixel_mm)
-        facts = {"seed": self._seed, "attempt": len(candidate.refused), "refused": candidate.refused}
-        self._directory.add(candidate.index, f"{candidate.index:06d}", labelled, **facts)
 
 
 @contextmanager

@@ -1,0 +1,130 @@
+"""Figure 4: the same masks, one column a system.  Figure 5: t-SNE of each system's images with the real ones.
+
+Drawn from what the evaluation of each run kept; nothing is computed anew.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from tsgan_jax.config import Config
+from tsgan_jax.errors import UserError
+from tsgan_jax.evaluate.report.material import Material
+from tsgan_jax.evaluate.report.style import GENERATED, MUTED, REAL
+from tsgan_jax.export.atomic import replacing
+from tsgan_jax.labels import PALETTE
+
+Arrays = Mapping[str, NDArray[Any]]
+Tile = NDArray[np.uint8] | None
+"""Grey [h, w] or RGB [h, w, 3]; None where there is no picture."""
+
+INCHES = 1.35
+DPI = 160
+
+
+def figure4(systems: Mapping[str, tuple[Path, Config]], rows: int, out: Path) -> Path | None:
+    """Real test masks with their real CT and each system's, then masks of the set with each system's CT.
+
+    systems: title to run and config, in the order of columns.  rows: of either kind.  A system whose set has other
+    masks than the first's shows none there.  Returns `out`, or None where no run kept slices.
+    Raises UserError where two runs translated different test masks.
+    """
+    kept = {title: Material(*place) for title, place in systems.items()}
+    tested = {title: arrays for title, one in kept.items() if (arrays := one.arrays("translated")) is not None}
+    made = {title: arrays for title, one in kept.items() if (arrays := one.arrays("generated")) is not None}
+    grid: list[tuple[str, list[Tile]]] = []
+    if tested:
+        grid += _tested_rows(tested, list(systems), rows)
+    if made:
+        grid += _made_rows(made, list(systems), rows)
+    if not grid:
+        return None
+    _draw(grid, ["mask", "real CT", *systems], out)
+    return out
+
+
+def _tested_rows(tested: Mapping[str, Arrays], titles: Sequence[str], rows: int) -> list[tuple[str, list[Tile]]]:
+    first = next(iter(tested))
+    for title, arrays in tested.items():
+        if any(not np.array_equal(arrays[name], tested[first][name]) for name in ("mask", "real")):
+            raise UserError(
+                f"Figure 4: {title} and {first} were judged on different test slices; remove evaluation/ of the older "
+                "run and run the study again"
+            )
+    shown = tested[first]
+    return [
+        (
+            "real test mask",
+            [PALETTE[shown["mask"][i]], shown["real"][i], *(_tile(tested.get(one), i) for one in titles)],
+        )
+        for i in _spread(len(shown["mask"]), rows)
+    ]
+
+
+def _made_rows(made: Mapping[str, Arrays], titles: Sequence[str], rows: int) -> list[tuple[str, list[Tile]]]:
+    shown = next(iter(made.values()))
+    same = {title: arrays for title, arrays in made.items() if np.array_equal(arrays["mask"], shown["mask"])}
+    return [
+        ("mask of the set", [PALETTE[shown["mask"][i]], None, *(_tile(same.get(one), i) for one in titles)])
+        for i in _spread(len(shown["mask"]), rows)
+    ]
+
+
+def _tile(arrays: Arrays | None, place: int) -> Tile:
+    return None if arrays is None else arrays["generated"][place]
+
+
+def _spread(count: int, rows: int) -> NDArray[np.int64]:
+    return np.unique(np.linspace(0, count - 1, min(rows, count)).round().astype(np.int64))
+
+
+def _draw(grid: Sequence[tuple[str, Sequence[Tile]]], titles: Sequence[str], out: Path) -> None:
+    shape = Figure(figsize=(INCHES * len(titles) + 0.3, INCHES * len(grid) + 0.3), layout="constrained")
+    axes = shape.subplots(len(grid), len(titles), squeeze=False)
+    for line, (name, tiles) in zip(axes, grid, strict=True):
+        for one, tile in zip(line, tiles, strict=True):
+            one.set_xticks([])
+            one.set_yticks([])
+            one.spines[:].set_visible(False)
+            if tile is not None:
+                one.imshow(tile, cmap=None if tile.ndim == 3 else "gray", vmin=0, vmax=255, interpolation="nearest")
+        line[0].set_ylabel(name, fontsize=7, color=MUTED)
+    for one, title in zip(axes[0], titles, strict=True):
+        one.set_title(title, fontsize=7)
+    _save(shape, out)
+
+
+def figure5(systems: Mapping[str, tuple[Path, Config]], out: Path) -> Path | None:
+    """A panel a system with its mixing score; returns `out`, or None where no run has an embedding."""
+    panels = {}
+    for title, place in systems.items():
+        material = Material(*place)
+        score = next((r for r in material.of("embedding") if r.value is not None), None)
+        points = material.arrays("embedding")
+        if score is not None and points is not None:
+            panels[f"{title}\n{score.metric} {score.value:.2f}"] = points
+    if not panels:
+        return None
+    columns = min(3, len(panels))
+    lines = -(-len(panels) // columns)
+    shape = Figure(figsize=(2.6 * columns, 2.6 * lines), layout="constrained")
+    axes = shape.subplots(lines, columns, squeeze=False).ravel()
+    for one in axes:
+        one.set_axis_off()
+    for one, (title, points) in zip(axes, panels.items(), strict=False):
+        is_real = points["is_real"].astype(bool)
+        for chosen, name, colour in ((is_real, "real", REAL), (~is_real, "generated", GENERATED)):
+            one.scatter(*points["points"][chosen].T, s=5, alpha=0.6, linewidths=0, color=colour, label=name)
+        one.set_title(title, fontsize=7)
+    axes[0].legend(fontsize=6, frameon=False, loc="best")
+    _save(shape, out)
+    return out
+
+
+def _save(shape: Figure, out: Path) -> None:
+    with replacing(out) as temporary:
+        shape.savefig(temporary, dpi=DPI, format="png", metadata={"Software": None})

@@ -1,0 +1,158 @@
+"""What a study comes to: its tables, its figures and one page that needs no network."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from PIL import Image
+
+from tsgan_jax.config import Config
+from tsgan_jax.evaluate import current
+from tsgan_jax.evaluate.records import Record, read
+from tsgan_jax.evaluate.report import document, save_tables, shown_tables
+from tsgan_jax.evaluate.report.figures import cell, floor
+from tsgan_jax.evaluate.report.html import Child, Html, el, figure, picture, table
+from tsgan_jax.evaluate.report.material import Material
+from tsgan_jax.evaluate.report.sections import section
+from tsgan_jax.evaluate.tables import SYSTEMS, Table, tables
+from tsgan_jax.export.atomic import write_bytes
+from tsgan_jax.study import figures
+from tsgan_jax.study.settings import Study
+
+REPORT = "report.html"
+_CAPTIONS = {
+    4: "Figure 4. The same masks, one column a system. Real test masks, of scans that no network has seen, have their "
+    "own CT beside them; masks of the set were drawn, so there is no real CT of them.",
+    5: "Figure 5. t-SNE of real test slices (blue) and generated ones (orange). It shows neighbourhoods, not "
+    "distances; the mixing score is of the features themselves, 1 as by chance, 0 apart.",
+}
+
+
+def write(
+    study: Study,
+    directory: Path,
+    runs: Mapping[str, Path],
+    left_out: Mapping[str, str],
+    notes: Sequence[str],
+) -> Path:
+    """Tables as md, csv and tex, figures as png, and the page; returns the page's path.
+
+    runs: the judged systems.  left_out: the others, with the reason.  notes: figures that cannot be had, and why.
+    """
+    labels = labels_of({name: study.systems[name] for name in runs})
+    made = chosen_tables(study, combined(study, runs, labels))
+    save_tables(made, directory / "tables")
+    titles = {SYSTEMS.get(label, label): (runs[name], study.systems[name]) for name, label in labels.items()}
+    drawn = {}
+    if 4 in study.settings.figures:
+        drawn[4] = figures.figure4(titles, study.settings.rows, directory / "figure4.png")
+    if 5 in study.settings.figures:
+        drawn[5] = figures.figure5(titles, directory / "figure5.png")
+    body = [
+        section("systems", "Systems", _systems(study, runs, labels), _left_out(left_out, notes)),
+        section("figures", "Figures", [_figure(number, path) for number, path in drawn.items()]),
+        section("tables", "Tables, the paper's figures beside ours", shown_tables(made)),
+    ]
+    words = f"Made by bin/train --config {study.path.name}; tables/ holds the same tables as markdown, CSV and LaTeX."
+    lead = el("p", _lead(study, len(runs)), class_="lead")
+    links = {"systems": "Systems", "figures": "Figures", "tables": "Tables"}
+    text = document(study.settings.title, "Comparison of systems", lead, links, body, words)
+    write_bytes(directory / REPORT, text.encode())
+    return directory / REPORT
+
+
+def labels_of(systems: Mapping[str, Config]) -> dict[str, str]:
+    """The name that each system's figures carry: what it is, or its name in the study where two are the same."""
+    kinds = [config.system for config in systems.values()]
+    return {name: config.system if kinds.count(config.system) == 1 else name for name, config in systems.items()}
+
+
+def combined(study: Study, runs: Mapping[str, Path], labels: Mapping[str, str]) -> list[Record]:
+    """The newest figures of all systems; those of real images alone, which runs share, are there once."""
+    found: dict[tuple[object, ...], Record] = {}
+    for name, run in runs.items():
+        own = study.systems[name].system
+        for record in current(read(run / "evaluation" / "records.jsonl")):
+            named = _renamed(record, own, labels[name])
+            system = named.details.get("system")
+            found[named.kind, named.method, system, named.subject, named.metric, named.fold] = named
+    return list(found.values())
+
+
+def _renamed(record: Record, own: str, label: str) -> Record:
+    details = record.details | ({"system": label} if record.details.get("system") == own else {})
+    return replace(record, method=label if record.method == own else record.method, details=details)
+
+
+def chosen_tables(study: Study, records: Iterable[Record]) -> list[Table]:
+    """Those of Tables 1 to 4 that the study is for."""
+    names = {f"table{number}" for number in study.settings.tables}
+    return [one for one in tables(records) if one.name in names]
+
+
+def training_minutes(run: Path, stage: str = "translation") -> float | None:
+    """How long a stage trained, by its log: pauses between interruption and resume are left out."""
+    path = run / stage / "log.jsonl"
+    times = [json.loads(line)["time"] for line in path.read_text().splitlines()] if path.is_file() else []
+    steps = np.diff(times)
+    steps = steps[steps > 0]
+    if not len(steps):
+        return None
+    return float(steps[steps <= 20 * median(steps)].sum()) / 60
+
+
+def _lead(study: Study, count: int) -> str:
+    first = next(iter(study.systems.values()))
+    source = "LUNA16-style scans" if first.data.root else "the procedural chest phantom"
+    budget = ", ".join(f"{name} {value}" for name, value in study.settings.budget.items())
+    return (
+        f"{count} of {len(study.systems)} systems on the same slices at {first.data.resolution} px, {source}, test "
+        f"fold {', '.join(map(str, first.data.test_folds))}" + (f"; common budget: {budget}." if budget else ".")
+    )
+
+
+def _systems(study: Study, runs: Mapping[str, Path], labels: Mapping[str, str]) -> Html:
+    """A row a system: what it had, and the figures that a reader looks for first."""
+    head = ("system", "images seen", "batch", "minutes", "PSNR", "SSIM", "distance", "Dice, left lung", "copies, CT")
+    rows: list[list[Child]] = []
+    for name, run in runs.items():
+        config = study.systems[name]
+        material = Material(run, config)
+        distances = [r for r in material.of("distance") if r.subject == "full" and r.metric.startswith(("FID", "FD-"))]
+        distance = next((r for r in distances if r.value is not None), None)
+        minutes = training_minutes(run)
+        judged = (
+            material.value("similarity", "full", "PSNR"),
+            material.value("similarity", "full", "SSIM"),
+            distance,
+            material.value("adherence", "left lung", "Dice"),
+            material.value("copies", "ct", "share of copies"),
+        )
+        title = el("a", SYSTEMS.get(labels[name], labels[name]), href=f"systems/{name}/report.html")
+        seen = material.manifest("translation", "manifest.json").get("images_seen", 0)
+        time = "–" if minutes is None else f"{minutes:.3g}"
+        rows.append([title, f"{seen:,}", str(config.translation.batch_size), time, *map(_with_floor, judged)])
+    return table(head, rows)
+
+
+def _with_floor(record: Record | None) -> Child:
+    beside = None if record is None or record.floor is None else el("span", f"real {floor(record)}", class_="ci")
+    return [cell(record), beside]
+
+
+def _left_out(left_out: Mapping[str, str], notes: Sequence[str]) -> Child:
+    lines = [*(f"{name} is left out: {reason}" for name, reason in left_out.items()), *notes]
+    if not lines:
+        return None
+    return [el("h3", "What this study leaves out"), el("ul", [el("li", line) for line in lines], class_="note")]
+
+
+def _figure(number: int, path: Path | None) -> Html:
+    if path is None:
+        return el("p", f"Figure {number}: none of the runs kept what it is drawn from.", class_="note")
+    with Image.open(path) as drawn:
+        pixels = np.asarray(drawn.convert("RGB"))
+    return figure(picture(pixels, f"Figure {number}"), _CAPTIONS[number], "wide")

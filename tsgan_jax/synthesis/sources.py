@@ -1,0 +1,103 @@
+"""Where the masks of a set come from: stage 1, or real slices that the translator was trained on (A39, A40)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from tsgan_jax.errors import UserError
+from tsgan_jax.labels import MIRROR
+from tsgan_jax.masks.plausibility import judge
+from tsgan_jax.masks.sample import MaskGenerator, chunk_size, sample_masks
+from tsgan_jax.provenance import fingerprint
+from tsgan_jax.types import Key
+
+if TYPE_CHECKING:
+    from tsgan_jax.data.pipeline import SliceSet
+
+Draw = Callable[[int, list[int]], NDArray[np.uint8]]
+"""(attempt, indices [n]) to masks [n, h, w]."""
+
+
+@dataclass(frozen=True)
+class MaskSource:
+    """Masks by index.
+
+    draw: attempt, indices to masks; at_once: how many a call draws best; pixel_mm: index to the side of a pixel;
+    facts: index to what the image's record says of its mask; made_from: what decides the masks.
+    """
+
+    draw: Draw
+    at_once: int
+    pixel_mm: Callable[[int], float]
+    facts: Callable[[int], dict[str, Any]]
+    made_from: dict[str, Any]
+
+
+def mask_drawer(generator: MaskGenerator, key: Key, truncation: float) -> Draw:
+    """Masks by (attempt, index)."""
+
+    def draw(attempt: int, indices: list[int]) -> NDArray[np.uint8]:
+        return sample_masks(generator, jax.random.fold_in(key, attempt), jnp.array(indices, jnp.uint32), truncation)
+
+    return draw
+
+
+def stylegan_masks(generator: MaskGenerator, key: Key, truncation: float, pixel_mm: float) -> MaskSource:
+    """Masks that stage 1 draws; attempt a at image i is drawn under `fold_in(key, a)`."""
+    return MaskSource(
+        draw=mask_drawer(generator, key, truncation),
+        at_once=chunk_size(generator.resolution),
+        pixel_mm=lambda index: pixel_mm,
+        facts=lambda index: {},
+        made_from={"truncation": truncation},
+    )
+
+
+def real_masks(slices: "SliceSet", seed: int) -> MaskSource:
+    """Masks of real slices that pass the gate, in an order given by the seed: all once, then all mirrored, and so on.
+
+    Image i has the mask at place i mod n of the order, mirrored (left and right lung swapped) in every second round,
+    so from 2 n images on masks come again, with other noise.  Raises UserError where no slice passes the gate.
+    """
+    usable = [i for i in range(len(slices)) if judge(slices.mask[i], float(slices.pixel_mm[i])).accepted]
+    if not usable:
+        raise UserError(
+            f"generation.masks is real, but none of the {len(slices)} training masks passes the plausibility gate; "
+            "prepare the data at a higher data.resolution, or set generation.masks=stylegan"
+        )
+    order = np.random.default_rng(seed).permutation(usable)
+
+    def place(index: int) -> tuple[int, int]:
+        """(slice, round)"""
+        turn, rest = divmod(index, len(order))
+        return int(order[rest]), turn
+
+    def draw(attempt: int, indices: list[int]) -> NDArray[np.uint8]:
+        del attempt  # they have passed the gate
+        places = (place(index) for index in indices)
+        return np.stack([MIRROR[slices.mask[i][:, ::-1]] if turn % 2 else slices.mask[i] for i, turn in places])
+
+    def facts(index: int) -> dict[str, Any]:
+        i, turn = place(index)
+        named = {"seriesuid": slices.seriesuid[i], "slice_index": int(slices.slice_index[i])}
+        return {"mask_of": {**named, "fold": int(slices.fold[i]), "mirrored": bool(turn % 2), "round": turn}}
+
+    return MaskSource(
+        draw=draw,
+        at_once=1,
+        pixel_mm=lambda index: float(slices.pixel_mm[place(index)[0]]),
+        facts=facts,
+        made_from={
+            "masks": {
+                "kind": "real",
+                "slices": fingerprint((slices.ct, slices.mask)),
+                "usable": len(usable),
+                "refused": len(slices) - len(usable),
+            }
+        },
+    )
