@@ -90,7 +90,7 @@ class MasksConfig(Section):
     discretisation: Literal["gumbel", "none"] = "gumbel"  # what the critic sees; A23
     temperature: PositiveFloat = 1.0
     gumbel_floor: Annotated[float, Field(ge=0, le=1)] = 0.2  # of the Gumbel noise, left at the end of a phase; 1: all
-    class_balance: Annotated[float, Field(ge=0)] = 0.3  # of losses.class_balance and class_presence; 0: as in the paper
+    class_floor: Annotated[float, Field(ge=0)] = 1.0  # weight of losses.class_floor; 0: as in the paper
     nodule_weight: PositiveFloat = 3.0  # of a nodule where real masks are pooled to a lower resolution
     nodule_contrast: PositiveFloat = 2.0  # by which the critic's nodule channel is scaled; 1 for none
     style_mixing: Annotated[float, Field(ge=0, le=1)] = 0.9
@@ -201,8 +201,8 @@ class CycleGANConfig(AdversarialConfig):
 
     method: Literal["cyclegan"] = "cyclegan"
     residual_blocks: PositiveInt = 9
-    cycle_weight: float = 10.0  # lambda_A = lambda_B
-    identity_weight: float = 0.5  # times cycle_weight
+    cycle_weight: Annotated[float, Field(ge=0)] = 10.0  # lambda_A = lambda_B
+    identity_weight: Annotated[float, Field(ge=0)] = 0.5  # times cycle_weight; 0: no identity loss
     pool_size: Annotated[int, Field(ge=0)] = 50  # generated images kept for the critics, each way; 0: none
 
 
@@ -221,8 +221,7 @@ class GauGANConfig(AdversarialConfig):
     learning_rate: PositiveFloat = 1e-4  # of the generator; two time-scale update
     critic_learning_rate: PositiveFloat = 4e-4
     adam_betas: tuple[float, float] = (0.0, 0.9)
-    critic_layers: PositiveInt = 4
-    critic_scales: PositiveInt = 2
+    critic_scales: PositiveInt = 2  # critic_layers 3 is what its code calls 4
     num_ups: Annotated[int, Field(ge=2, le=7)] = 5  # from 16x16 at 512 px
     spade_width: PositiveInt = 128  # hidden channels of each modulation
     matching_weight: float = 10.0  # feature matching

@@ -2,9 +2,10 @@
 
 Part 1, stage 1: WGAN-GP with drift (Eq. 1 and 2).
 Part 2, stage 2: adversarial, L1 and perceptual losses (Eq. 8 to 10).
+Part 3: what GauGAN adds to them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import jax
@@ -49,40 +50,22 @@ def wasserstein_generator(fake_scores: Array) -> Array:
     return -fake_scores.mean()
 
 
-LEAST_SHARE = 1e-5
-"""Of a class that a real batch lacks: kept alive, seldom seen."""
+FLOOR = 0.25
+"""Of a class's real share: below it `class_floor` acts."""
 
 
-def class_balance(fake: Array, real: Array) -> Array:
-    """Sum over the classes of Huber's loss of log(share made / real share); no part of the paper.
+def class_floor(fake: Array, real: Array) -> Array:
+    """Sum over the classes of Huber's loss of log(FLOOR * real share / share made), where positive; not in the paper.
 
     fake, real: class shares [n, h, w, k] of two batches.  A class as rare as nodules can fall, while a new
     resolution fades in, to a share at which no critic's gradient reaches it; the gradient of this logarithm does not
-    fade with the share.
+    fade with the share.  Above the floor it is 0 and the critic alone decides: held at the real share by force,
+    rare classes were put where the critic sees least, along the picture's edge.
     """
-    wanted = jnp.maximum(real.mean(axis=(0, 1, 2)), LEAST_SHARE)
-    return optax.huber_loss(_log(_winning(fake).mean(axis=(0, 1, 2))), jnp.log(wanted)).sum()
-
-
-def class_presence(fake: Array, real: Array, label: int) -> Array:
-    """`class_balance` of one class, by the geometric mean of the images' shares.
-
-    For a class that every real image holds, as slices through nodules hold one: a few images rich in it do not make
-    up for many without.
-    """
-    wanted = jnp.maximum(real[..., label].mean(axis=(1, 2)), LEAST_SHARE)
-    made = _winning(fake)[..., label].mean(axis=(1, 2))
-    return optax.huber_loss(_log(made).mean(), jnp.log(wanted).mean())
-
-
-def _winning(shares: Array) -> Array:
-    """Shares squared and normalised: a class spread thinly, which wins no pixel, hardly counts."""
-    sharp = jnp.square(shares)
-    return sharp / sharp.sum(axis=-1, keepdims=True)
-
-
-def _log(share: Array) -> Array:
-    return jnp.log(share + jnp.finfo(share.dtype).tiny)
+    least = FLOOR * real.mean(axis=(0, 1, 2))
+    made = fake.mean(axis=(0, 1, 2)) + jnp.finfo(fake.dtype).tiny
+    lacking = jnp.log(jnp.where(least > 0, least, made)) - jnp.log(made)
+    return optax.huber_loss(jnp.maximum(lacking, 0.0)).sum()
 
 
 # ---------------------------------------------------------------- part 2: stage 2, Eq. 8 to 10
@@ -107,6 +90,45 @@ def mean_l1(a: Array, b: Array) -> Array:
     return jnp.abs(a.astype(jnp.float32) - b.astype(jnp.float32)).mean()
 
 
-def perceptual(fake: Mapping[str, Array], real: Mapping[str, Array]) -> Array:
-    """Eq. 10: the unweighted sum over layers of the mean L1 between features; no gradient reaches `real`."""
-    return sum((mean_l1(fake[layer], jax.lax.stop_gradient(real[layer])) for layer in fake), start=jnp.zeros(()))
+def perceptual(
+    fake: Mapping[str, Array], real: Mapping[str, Array], weights: Mapping[str, float] | None = None
+) -> Array:
+    """Sum over layers of the mean L1 between features, unweighted as in Eq. 10 or weighted by layer.
+
+    No gradient reaches `real`.
+    """
+    terms = {layer: mean_l1(fake[layer], jax.lax.stop_gradient(real[layer])) for layer in fake}
+    return sum((terms[layer] * (weights[layer] if weights else 1.0) for layer in terms), start=jnp.zeros(()))
+
+
+# ---------------------------------------------------------------- part 3: GauGAN (Park et al. 2019)
+
+
+def mean_of_means(scales: Sequence[Array]) -> Array:
+    """The mean over scales of each one's mean logit; arrays of any shape."""
+    return jnp.stack([logits.mean() for logits in scales]).mean()
+
+
+def hinge_critic(real: Sequence[Array], fake: Sequence[Array]) -> Array:
+    """Hinge loss of critics at several scales (logits of any shape), the mean over scales."""
+    return mean_of_means([jax.nn.relu(1.0 - r) for r in real]) + mean_of_means([jax.nn.relu(1.0 + f) for f in fake])
+
+
+def hinge_generator(fake: Sequence[Array]) -> Array:
+    """The generator's side, which is linear."""
+    return -mean_of_means(fake)
+
+
+def feature_matching(fake: Sequence[Sequence[Array]], real: Sequence[Sequence[Array]]) -> Array:
+    """Mean L1 between a critic's hidden layers, summed over layers, the mean over scales.
+
+    fake, real: every scale's outputs, layer by layer; the last of them, the logits, does not count.  No gradient
+    reaches `real`.
+    """
+    pairs = [pair for f, r in zip(fake, real, strict=True) for pair in zip(f[:-1], r[:-1], strict=True)]
+    return sum((mean_l1(f, jax.lax.stop_gradient(r)) for f, r in pairs), start=jnp.zeros(())) / len(fake)
+
+
+def divergence_from_normal(mean: Array, log_variance: Array) -> Array:
+    """KL divergence of N(mean, exp(log_variance)) from N(0, 1), summed over axis 1, the mean over images [n, d]."""
+    return 0.5 * (jnp.square(mean) + jnp.exp(log_variance) - 1.0 - log_variance).sum(axis=1).mean()

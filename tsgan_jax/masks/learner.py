@@ -153,8 +153,8 @@ def stylegan(config: MasksConfig, phase: Phase) -> Learner[MaskGanState, MaskBat
             fake, _ = imagine(params, latent_key, real.shape[0], alpha)
             scores = discriminator.apply({"params": critic.params}, shown(fake_key, fake, scale), alpha)
             loss = losses.wasserstein_generator(scores)
-            balance = losses.class_balance(fake, real) + losses.class_presence(fake, real, labels.NODULE)
-            return loss + config.class_balance * balance, {"generator_loss": loss, "class_balance": balance}
+            floor = losses.class_floor(fake, real)
+            return loss + config.class_floor * floor, {"generator_loss": loss, "class_floor": floor}
 
         grads, log = jax.grad(generator_loss, has_aux=True)(state.gen.params)
         gen, size = update_player(tx, state.gen, grads)
