@@ -18,6 +18,7 @@ CASES = [  # size, kernel, stride, padding
     pytest.param(5, 1, 1, 0, id="1x1"),
     pytest.param(5, 2, 1, 0, id="2x2"),
     pytest.param(5, 1, 2, 0, id="1x1 stride 2"),
+    pytest.param(9, 7, 1, 0, id="7x7"),
 ]
 
 
@@ -101,6 +102,14 @@ def test_gradients_of_two_orders(size, k, stride, padding):
         got = jax.jit(jax.grad(lambda x, w: scalar(ours, x, w), argnums=(0, 1)))(x, w)  # noqa: B023
         expected = jax.jit(jax.grad(lambda x, w: scalar(plain, x, w), argnums=(0, 1)))(x, w)  # noqa: B023
         assert_near(got, expected)
+
+
+@pytest.mark.parametrize(("c", "f"), [(1, 3), (3, 1)])
+def test_gradients_of_a_large_kernel_between_one_channel_and_several(c, f):
+    x, w = arrays((2, 8, 9, c), (7, 7, c, f))
+    got = jax.jit(jax.grad(lambda x, w: penalty(lambda x, w: conv.conv2d(x, w), x, w), argnums=(0, 1)))(x, w)
+    expected = jax.jit(jax.grad(lambda x, w: penalty(lambda x, w: lax_conv(x, w, 1, 0), x, w), argnums=(0, 1)))(x, w)
+    assert_near(got, expected)
 
 
 @pytest.mark.parametrize("k", [3, 4])

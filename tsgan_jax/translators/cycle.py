@@ -12,12 +12,11 @@ import jax.numpy as jnp
 from tsgan_jax import losses
 from tsgan_jax.config import CycleGANConfig
 from tsgan_jax.errors import UserError
-from tsgan_jax.labels import NUM_CLASSES
 from tsgan_jax.nn.layers import initialise
 from tsgan_jax.nn.patch_critic import PatchCritic
 from tsgan_jax.train.keys import step_streams, stream
 from tsgan_jax.train.learner import Params, new_player
-from tsgan_jax.translators import pool
+from tsgan_jax.translators import conditions, pool
 from tsgan_jax.translators.adversarial import Adversarial, Loss, adam, alternate, learning_rate
 from tsgan_jax.translators.api import Translator
 from tsgan_jax.types import Array, Key, Metrics, PairBatch
@@ -66,7 +65,7 @@ def cycle_translator(config: CycleGANConfig, generator: nn.Module, images_per_ep
         rate = learning_rate(
             config.learning_rate, config.epochs, config.decay_start, images_per_epoch, state.images_seen
         )
-        real = {"ct": batch.ct, "mask": mask_image(batch.mask)}
+        real = {"ct": batch.ct, "mask": conditions.scalar(batch.mask)}
         state, metrics = alternate(
             state,
             lambda params: _paint(generator, params, real, identity=config.identity_weight > 0),
@@ -82,14 +81,9 @@ def cycle_translator(config: CycleGANConfig, generator: nn.Module, images_per_ep
 
     def translate(state: Adversarial, masks: Array, keys: Key) -> Array:
         del keys  # the generator has no noise
-        return generator.apply({"params": state.generator.params["ct"]}, mask_image(masks))[..., 0]
+        return generator.apply({"params": state.generator.params["ct"]}, conditions.scalar(masks))[..., 0]
 
     return Translator(init, step, translate, paired=False)
-
-
-def mask_image(mask: Array) -> Array:
-    """Class codes [n, h, w] as one channel, float32 [n, h, w, 1]: 0 is -1, 5 is 1, equal steps of 0.4 (A23)."""
-    return (mask.astype(jnp.float32) * (2 / (NUM_CLASSES - 1)) - 1)[..., None]
 
 
 def _paint(generator: nn.Module, params: Params, real: Sides, identity: bool) -> Painted:
