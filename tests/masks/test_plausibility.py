@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tsgan_jax.labels import BACKGROUND, BODY, LEFT_LUNG, NODULE, RIGHT_LUNG
+from tsgan_jax.labels import BACKGROUND, BODY, LEFT_LUNG, NODULE, RIGHT_LUNG, TRACHEA
 from tsgan_jax.masks import plausibility
 from tsgan_jax.masks.plausibility import judge, nodule_components
 
@@ -62,6 +62,11 @@ def split_body(mask):
     return mask
 
 
+def trachea_at_the_edge(mask):
+    mask[40:60, 0] = TRACHEA
+    return mask
+
+
 def huge_lung(mask):
     return np.where((mask == BODY) & (np.arange(128) > 20), LEFT_LUNG, mask)
 
@@ -77,6 +82,7 @@ def huge_lung(mask):
         (huge_nodule, plausibility.NODULE_TOO_LARGE),
         (nodule_in_the_spine, plausibility.NODULE_OUTSIDE_LUNG),
         (split_body, plausibility.BODY_IN_PIECES),
+        (trachea_at_the_edge, plausibility.ORGAN_OUTSIDE_BODY),
         (huge_lung, plausibility.LUNG_TOO_LARGE[LEFT_LUNG]),
     ],
 )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from tsgan_jax.labels import BACKGROUND, LEFT_LUNG, NODULE, RIGHT_LUNG
+from tsgan_jax.labels import BACKGROUND, BODY, LEFT_LUNG, NODULE, RIGHT_LUNG
 
 MIN_NODULE_PIXELS = 3
 NODULE_MM = (3.0, 30.0)
@@ -21,6 +21,7 @@ NEIGHBOURS = np.ones((3, 3), bool)
 
 NO_BODY = "no body"
 BODY_IN_PIECES = "body in pieces"
+ORGAN_OUTSIDE_BODY = "lung, trachea or nodule outside the body"
 LUNG_MISSING = {LEFT_LUNG: "left lung missing", RIGHT_LUNG: "right lung missing"}
 LUNG_TOO_LARGE = {LEFT_LUNG: "left lung too large", RIGHT_LUNG: "right lung too large"}
 LUNGS_SWAPPED = "lungs swapped"
@@ -78,7 +79,8 @@ def nodule_components(mask: np.ndarray, pixel_mm: float) -> tuple[Component, ...
 def judge(mask: np.ndarray, pixel_mm: float) -> Verdict:
     """Verdict on mask uint8 [h, w] with the codes of `labels`; pixel_mm: side of a pixel in mm.
 
-    Accepted are masks with one connected body (95 % of its pixels in the largest patch), both lungs, each
+    Accepted are masks with one connected body (95 % of its pixels in the largest patch, and no
+    organ outside that), both lungs, each
     1 to 45 % of the body, the right one at smaller x (the reader faces the patient), and at least one
     nodule of 3 to 30 mm, each of them inside or touching a lung.  Speckles are ignored, as the
     exported boxes ignore them.
@@ -87,8 +89,11 @@ def judge(mask: np.ndarray, pixel_mm: float) -> Verdict:
     if not body.any():
         return Verdict(False, (NO_BODY,))
     reasons = []
-    if _largest_share(body) < BODY_IN_ONE:
+    main = _largest_patch(body)
+    if main.sum() < BODY_IN_ONE * body.sum():
         reasons.append(BODY_IN_PIECES)
+    elif ((mask > BODY) & ~main).any():
+        reasons.append(ORGAN_OUTSIDE_BODY)
     shares = {lung: (mask == lung).sum() / body.sum() for lung in (LEFT_LUNG, RIGHT_LUNG)}
     reasons += [LUNG_MISSING[lung] for lung, share in shares.items() if share < LUNG_SHARE[0]]
     reasons += [LUNG_TOO_LARGE[lung] for lung, share in shares.items() if share > LUNG_SHARE[1]]
@@ -108,10 +113,10 @@ def _lungs(mask: np.ndarray) -> np.ndarray:
     return (mask == LEFT_LUNG) | (mask == RIGHT_LUNG)
 
 
-def _largest_share(region: np.ndarray) -> float:
-    """Share of a non-empty region's pixels that lie in its largest connected patch."""
+def _largest_patch(region: np.ndarray) -> np.ndarray:
+    """The largest connected patch of a non-empty region."""
     patches, _ = ndimage.label(region, NEIGHBOURS)
-    return float(np.bincount(patches[region]).max() / region.sum())
+    return patches == np.bincount(patches[region]).argmax()
 
 
 def _centre_x(region: np.ndarray) -> float:
