@@ -2,7 +2,14 @@
 
 from collections.abc import Callable
 
-from tsgan_jax.config import AttentionGANConfig, CycleGANConfig, DLPix2PixConfig, GauGANConfig, Pix2PixConfig
+from tsgan_jax.config import (
+    AttentionGANConfig,
+    ControlNetConfig,
+    CycleGANConfig,
+    DLPix2PixConfig,
+    GauGANConfig,
+    Pix2PixConfig,
+)
 from tsgan_jax.translators._template import LevelsConfig, levels
 from tsgan_jax.translators.api import Translator
 from tsgan_jax.translators.registry import METHODS, translator
@@ -18,17 +25,32 @@ SMALL = {
 }
 PIX2PIX = {**SMALL, "lia_width": 4, "heads": 2, "perceptual": False}
 CYCLE = {**SMALL, "residual_blocks": 1, "pool_size": 3}
+DIFFUSION = {
+    **{key: value for key, value in SMALL.items() if not key.startswith("critic")},
+    "generator_width": 16,  # less than patch * patch would not let the noise through
+    "multipliers": (1, 1),
+    "attention_levels": (),
+    "sampling_steps": 20,
+    "prediction": "velocity",
+}
 CONFIGS = {
     "dl_pix2pix": DLPix2PixConfig(**PIX2PIX),
     "pix2pix": Pix2PixConfig(**PIX2PIX),
     "cyclegan": CycleGANConfig(**CYCLE),
     "attentiongan": AttentionGANConfig(**CYCLE, contents=3),
-    "gaugan": GauGANConfig(**SMALL, num_ups=3, spade_width=8, critic_learning_rate=2e-3, perceptual=False),
+    "gaugan": GauGANConfig(**SMALL, num_ups=3, spade_width=8, critic_learning_rate=4e-3, perceptual=False),
+    "controlnet": ControlNetConfig(**DIFFUSION, epochs=100, decay_start=75),
 }
 """A method that is in the registry but not here fails the contract tests."""
 
 NOISELESS = ("cyclegan", "attentiongan", "gaugan", "template")
 """Methods whose image the mask alone decides; every other one draws from the image's key."""
+
+STEPS_TO_CHANGE_ALL = {"controlnet": 501}
+"""Steps after which every player has changed, where it is not one: the control waits for the base to be trained."""
+
+STEPS_TO_OVERFIT = {"controlnet": 1500}
+"""Steps after which one batch is learned, where it is not 120: diffusion learns every amount of noise."""
 
 
 def _make(name: str) -> Callable[[], Translator]:
