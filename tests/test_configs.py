@@ -4,10 +4,19 @@ from pathlib import Path
 
 import pytest
 
+from tsgan_jax.config import Config
 from tsgan_jax.configio import load_config
+from tsgan_jax.study.settings import load_study
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+STUDIES = sorted((ROOT / "configs" / "tables").glob("*.yaml"))
+DERIVED = sorted(path for name in ("baseline", "ablation") for path in (ROOT / "configs" / name).glob("*.yaml"))
+WHOLE = [path for path in CONFIGS if path not in STUDIES and path not in DERIVED]
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT / "configs"))
 
 
 def test_configs_open_with_their_command_and_cost():
@@ -40,7 +49,67 @@ SHRUNK = [
 """Overrides that leave a config's method and its own choices as they are, and shrink the rest."""
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT / "configs")))
+@pytest.mark.parametrize("path", DERIVED, ids=named)
+def test_a_compared_system_differs_in_its_method_alone(path):
+    """Baselines under `translation`; rows of the ablation also in where masks come from."""
+    ours = load_config(path)
+    base = load_config(ROOT / "configs" / ("luna16_cpu.yaml" if path.stem.endswith("_cpu") else "luna16.yaml"))
+    assert ours.model_copy(update={"translation": base.translation, "generation": base.generation}) == base
+    if path.parent.name == "baseline":
+        assert ours.generation == base.generation and ours.translation.method == path.stem.removesuffix("_cpu")
+    else:
+        assert ours.generation.masks == ("real" if path.stem.endswith("_real_masks") else "stylegan")
+
+
+def test_the_ablation_is_complete():
+    systems = {load_config(path).system for path in DERIVED if path.parent.name == "ablation"}
+    parts = ("pix2pix", "pix2pix+lia", "pix2pix+dwmh", "dl_pix2pix")
+    assert systems == {f"{part}{masks}" for part in parts for masks in ("", " (real masks)")}
+    study = load_study(ROOT / "configs" / "tables" / "table4_cpu.yaml")
+    assert {config.system for config in study.systems.values()} == systems
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=named)
+def test_a_study_gives_all_systems_one_budget(path):
+    study = load_study(path)
+    common = {"epochs", "decay_start", "batch_size"}
+    assert common <= study.settings.budget.keys()
+    for config in study.systems.values():
+        assert all(getattr(config.translation, name) == study.settings.budget[name] for name in common)
+        assert not config.translation.perceptual_on  # no weights are shipped, and the file says so
+        assert (config.detection is not None) == ("detection" in study.settings.parts)
+
+
+def traced(config: Config) -> None:
+    """One step at the config's own size, shapes only."""
+    import jax
+    import jax.numpy as jnp
+
+    from tsgan_jax.translators.registry import translator
+    from tsgan_jax.types import PairBatch
+
+    chosen = config.translation
+    method = translator(chosen)
+    shape = (chosen.batch_size, chosen.resolution, chosen.resolution)
+    batch = PairBatch(mask=jax.ShapeDtypeStruct(shape, jnp.uint8), ct=jax.ShapeDtypeStruct((*shape, 1), jnp.float32))
+    state = jax.eval_shape(method.init, jax.random.key(0))
+    after, _ = jax.eval_shape(method.step, state, batch)
+    assert jax.tree.map(lambda leaf: leaf.shape, after) == jax.tree.map(lambda leaf: leaf.shape, state)
+
+
+@pytest.mark.parametrize("path", [path for path in DERIVED if "_real_masks" not in path.stem], ids=named)
+def test_networks_of_a_compared_system_fit_together_at_their_size(path):
+    section = load_config(path).translation
+    traced(load_config(path, ["translation.perceptual=off"] if section.perceptual_on else []))
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=named)
+def test_networks_of_a_study_fit_together_at_their_size(path):
+    for config in load_study(path).systems.values():
+        traced(config)
+
+
+@pytest.mark.parametrize("path", WHOLE, ids=named)
 def test_every_config_runs_from_data_to_set(path, tmp_path):
     from tsgan_jax.cli._console import PlainConsole
     from tsgan_jax.experiment import train
@@ -53,3 +122,28 @@ def test_every_config_runs_from_data_to_set(path, tmp_path):
         assert list((run / stage / "samples").glob("*.png")), stage
     assert (run / "sets" / "synthetic" / "annotations.json").is_file()
     assert (run / "report.html").is_file() == config.run.evaluate
+
+
+@pytest.mark.slow
+def test_table_1_trains_all_six_systems(tmp_path):
+    from tsgan_jax.cli._console import PlainConsole
+    from tsgan_jax.study.conduct import conduct
+
+    own = {
+        "cyclegan": ["critic_layers=1", "residual_blocks=1"],
+        "gaugan": ["critic_layers=1", "num_ups=2", "spade_width=4"],
+        "attentiongan": ["critic_layers=1", "residual_blocks=1", "contents=2"],
+        "controlnet": ["patch=2", "multipliers=[1, 1]", "attention_levels=[]", "sampling_steps=2"],
+        "pix2pix": ["critic_layers=1"],
+        "dl_pix2pix": ["critic_layers=1"],
+    }
+    shrunk = [one for one in SHRUNK if not one.startswith(("translation.critic", "translation.perceptual"))]
+    shrunk += [f"study.systems.{name}.translation.{one}" for name, changes in own.items() for one in changes]
+    study = load_study(ROOT / "configs" / "tables" / "table1_cpu.yaml", [*shrunk, f"data.prepared={tmp_path / 'p'}"])
+    assert study.systems.keys() == own.keys()
+    outcome = conduct(study, tmp_path / "study", PlainConsole())
+    assert not outcome.left_out
+    table = (tmp_path / "study" / "tables" / "table1.csv").read_text()
+    for name in ("CycleGAN", "GauGAN", "AttentionGAN", "ControlNet-style", "Pix2Pix", "TSGAN (DL-Pix2Pix)"):
+        assert any(line.lstrip('"').startswith(name) and ",PSNR," in line for line in table.splitlines()), name
+    assert (tmp_path / "study" / "figure4.png").is_file()

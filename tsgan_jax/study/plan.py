@@ -1,7 +1,7 @@
 """What a study comes to, before anything is prepared or trained: `bin/train --dry-run`."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import jax
@@ -35,15 +35,15 @@ def describe(study: Study, directory: Path) -> tuple[str, str | None]:
         f"slices      {count} to train on{f' ({estimate})' if estimate else ''}",
         f"makes       Tables {tables}; figures {', '.join(map(str, study.settings.figures)) or 'none'}",
         "",
-        "system               epochs  batch      images  stage 1             stage 2             hours, about",
     ]
+    rows: list[Sequence[str]] = [("system", "epochs", "batch", "images", "stage 1", "stage 2", "hours, about")]
     seen: dict[str, str] = {}
     total, refused = 0.0, {}
     for name, config in study.systems.items():
         reason = untrainable(config)
         if reason:
             refused[name] = reason
-            lines.append(f"{name:<20} left out: {reason}")
+            rows.append((name, *"––––––"))
             continue
         work, told = 0.0, list[str]()
         for stage in rundir.STAGES:
@@ -51,10 +51,10 @@ def describe(study: Study, directory: Path) -> tuple[str, str | None]:
             work, told = work + one, [*told, text]
         total += work
         chosen = config.translation
-        lines.append(
-            f"{name:<20} {chosen.epochs:6d} {chosen.batch_size:6d} {chosen.epochs * count:11,d}  {told[0]:<19} "
-            f"{told[1]:<19} {_hours(work)}"
-        )
+        images = f"{chosen.epochs * count:,}"
+        rows.append((name, str(chosen.epochs), str(chosen.batch_size), images, *told, _hours(work)))
+    lines += _columns(rows)
+    lines += [f"left out    {name}: {reason}" for name, reason in refused.items()]
     lines += ["", f"training    about {total / 1e6:.3g} PFLOP in all, {_hours(total)} hours", *_detectors(study, count)]
     lines += [f"note        {note}" for note in unavailable(study)]
     problem = "no system can be trained as the study stands" if len(refused) == len(study.systems) else None
@@ -78,6 +78,12 @@ def _stage(config: Config, stage: str, count: int, run: Path, name: str, seen: d
     else:
         work = config.translation.epochs * count * translation_work(config.translation)
     return f"{work / 1e6:.3g} PFLOP", work
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as lines, each column as wide as its longest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _hours(work: float) -> str:
