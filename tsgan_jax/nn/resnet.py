@@ -15,22 +15,9 @@ from tsgan_jax.nn.norm import InstanceNorm
 from tsgan_jax.types import Array
 
 
-class ReflectConv(nn.Module):
-    """Convolution of stride 1 on the reflected image, size kept: [n, h, w, c] -> [n, h, w, features].
-
-    kernel: odd, its half less than h and w.
-    """
-
-    features: int
-    kernel: int
-    use_bias: bool = True
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        half = self.kernel // 2
-        x = jnp.pad(x, ((0, 0), (half, half), (half, half), (0, 0)), mode="reflect")
-        return Conv(self.features, self.kernel, stride=1, padding=0, use_bias=self.use_bias, dtype=self.dtype)(x)
+def reflect(x: Array, width: int) -> Array:
+    """[n, h, w, c], reflected at its borders without repeating them; h and w greater than `width`."""
+    return jnp.pad(x, ((0, 0), (width, width), (width, width), (0, 0)), mode="reflect")
 
 
 class ResidualBlock(nn.Module):
@@ -40,12 +27,11 @@ class ResidualBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        y = x
-        for i in range(2):
-            y = jax.nn.relu(y) if i else y
-            y = ReflectConv(x.shape[-1], 3, use_bias=False, dtype=self.dtype, name=f"conv{i}")(y)
-            y = InstanceNorm(affine=False)(y)
-        return x + y
+        first, second = (
+            Conv(x.shape[-1], 3, stride=1, padding=0, use_bias=False, dtype=self.dtype, name=f"conv{i}") for i in (0, 1)
+        )
+        y = second(reflect(_norm_relu(first(reflect(x, 1))), 1))
+        return x + InstanceNorm(affine=False)(y)
 
 
 class Encoder(nn.Module):
@@ -60,7 +46,8 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        x = _norm_relu(ReflectConv(self.width, 7, use_bias=False, dtype=self.dtype, name="first")(x))
+        first = Conv(self.width, 7, stride=1, padding=0, use_bias=False, dtype=self.dtype, name="first")
+        x = _norm_relu(first(reflect(x, 3)))
         for i in range(2):
             down = Conv(self.width * 2 ** (i + 1), 3, use_bias=False, dtype=self.dtype, name=f"down{i}")
             x = _norm_relu(down(x))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from tsgan_jax.nn.layers import Conv
-from tsgan_jax.nn.resnet import Decoder, Encoder, ReflectConv
+from tsgan_jax.nn.resnet import Decoder, Encoder, reflect
 from tsgan_jax.types import Array
 
 
@@ -34,7 +34,8 @@ class Generator(nn.Module):
         """image: [n, h, w, 1] in [-1, 1], h and w multiples of 4.  Returns what `__call__` adds up, float32."""
         x = Encoder(self.width, self.blocks, self.dtype, name="encoder")(image)
         content = Decoder(self.width, self.dtype, name="content_decoder")(x)
-        content = ReflectConv(self.contents, 7, dtype=self.dtype, name="content")(content)
+        paint = Conv(self.contents, 7, stride=1, padding=0, dtype=self.dtype, name="content")
+        content = paint(reflect(content, 3))
         maps = Decoder(self.width, self.dtype, name="attention_decoder")(x)
         maps = Conv(self.contents + 1, 1, stride=1, padding=0, dtype=self.dtype, name="attention")(maps)
         images = jnp.concatenate([jnp.tanh(content.astype(jnp.float32)), image], axis=-1)

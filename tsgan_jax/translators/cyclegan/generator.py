@@ -5,7 +5,8 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from tsgan_jax.nn.resnet import Decoder, Encoder, ReflectConv
+from tsgan_jax.nn.layers import Conv
+from tsgan_jax.nn.resnet import Decoder, Encoder, reflect
 from tsgan_jax.types import Array
 
 
@@ -21,5 +22,5 @@ class Generator(nn.Module):
         """image: [n, h, w, 1] in [-1, 1], h and w multiples of 4.  Returns float32 [n, h, w, 1] in (-1, 1)."""
         x = Encoder(self.width, self.blocks, self.dtype, name="encoder")(image)
         x = Decoder(self.width, self.dtype, name="decoder")(x)
-        x = ReflectConv(1, 7, dtype=self.dtype, name="last")(x)
+        x = Conv(1, 7, stride=1, padding=0, dtype=self.dtype, name="last")(reflect(x, 3))
         return jnp.tanh(x.astype(jnp.float32))
