@@ -102,3 +102,63 @@ def test_the_schema_does_not_import_jax():
 
     code = "import sys, tsgan_jax.configio; sys.exit('jax' in sys.modules or 'tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def bases(tmp_path: Path, **texts: str) -> Path:
+    """Files by name, `a__b` as a/b; returns the one called top."""
+    for name, text in texts.items():
+        path = tmp_path / f"{name.replace('__', '/')}.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    return tmp_path / "top.yaml"
+
+
+def test_a_base_is_laid_under_key_by_key(tmp_path):
+    top = bases(
+        tmp_path,
+        top="base: deep/mid.yaml\nmasks: {z_dim: 5, batch_size: {8: 3}}\n",
+        deep__mid="base: ../low.yaml\ndata: {resolution: 16}\n",
+        low="seed: 4\ndata: {resolution: 64, test_fold: 2}\n"
+        "masks: {z_dim: 9, w_dim: 7, batch_size: {4: 2, 8: 2, 16: 2}}\n",
+    )
+    config = load_config(top, ["masks.w_dim=6"])
+    assert (config.seed, config.data.resolution, config.data.test_fold) == (4, 16, 2)
+    assert (config.masks.z_dim, config.masks.w_dim) == (5, 6)
+    assert config.masks.batch_size == {4: 2, 8: 3, 16: 2}
+    assert load_config(write(tmp_path, dump_config(config))) == config
+
+
+def test_another_method_puts_the_bases_translation_aside(tmp_path):
+    low = "translation: {epochs: 7, decay_start: 3, lia_width: 5}\n"
+    other = load_config(bases(tmp_path, top="base: low.yaml\ntranslation: {method: cyclegan}\n", low=low))
+    assert other.translation.epochs == 200
+    same = load_config(bases(tmp_path, top="base: low.yaml\ntranslation: {method: dl_pix2pix, dwmh: off}\n", low=low))
+    assert (same.translation.epochs, same.translation.lia_width, same.translation.dwmh) == (7, 5, False)
+
+
+def test_a_mistake_in_a_base_is_found_there(tmp_path):
+    top = bases(tmp_path, top="base: low.yaml\nmasks: {z_dim: 5}\n", low="masks:\n  w_dimm: 3\n")
+    with pytest.raises(UserError, match=r"low\.yaml, line 2: unknown key 'masks\.w_dimm'; did you mean 'w_dim'"):
+        load_config(top)
+    top = bases(tmp_path, top="base: low.yaml\nmasks:\n  w_dim: wide\n", low="masks: {w_dim: 3}\n")
+    with pytest.raises(UserError, match=r"top\.yaml, line 3: 'masks\.w_dim'"):
+        load_config(top)
+
+
+@pytest.mark.parametrize(
+    ("texts", "words"),
+    [
+        ({"top": "base: top.yaml\n"}, r"top\.yaml, line 1: 'base': .*top\.yaml -> .*top\.yaml leads back to itself"),
+        ({"top": "base: low.yaml\n", "low": "\nbase: top.yaml\n"}, r"low\.yaml, line 2: 'base': .* back to itself"),
+        ({"top": "base: nowhere.yaml\n"}, r"top\.yaml, line 1: 'base': .*nowhere\.yaml does not exist"),
+        ({"top": "base: [low.yaml]\n"}, r"top\.yaml, line 1: 'base': give one file"),
+    ],
+)
+def test_bases_that_lead_nowhere_are_refused(tmp_path, texts, words):
+    with pytest.raises(UserError, match=words):
+        load_config(bases(tmp_path, **texts))
+
+
+def test_a_methods_own_keys_are_suggested(tmp_path):
+    with pytest.raises(UserError, match=r"unknown key 'translation\.cycle_weigth'; did you mean 'cycle_weight'"):
+        load_config(write(tmp_path, "translation: {method: cyclegan, cycle_weigth: 3}\n"))

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tsgan_jax import synthesis
+from tests.evaluate.chests import PIXEL_MM, chests
+from tsgan_jax import labels, synthesis
 from tsgan_jax.config import MasksConfig
 from tsgan_jax.data import windows
 from tsgan_jax.errors import UserError
@@ -26,7 +27,7 @@ from tsgan_jax.synthesis import (
     renderer,
     translate,
 )
-from tsgan_jax.synthesis.sources import mask_drawer
+from tsgan_jax.synthesis.sources import mask_drawer, real_masks
 from tsgan_jax.train.keys import stream
 from tsgan_jax.translators.api import Translator
 
@@ -301,3 +302,44 @@ def test_fingerprints_tell_values_types_and_names_apart():
 
 def test_boxes_and_the_gate_agree_on_what_is_a_speck():
     assert coco.Smallest(plausibility.MIN_NODULE_PIXELS, plausibility.NODULE_MM[0]) == coco.SYNTHETIC
+
+
+@pytest.fixture
+def real(monkeypatch):
+    """Drawn chests under the true gate; the last one has no nodule."""
+    monkeypatch.setattr(synthesis, "judge", plausibility.judge)
+    slices = chests(range(5))
+    slices.mask[4][slices.mask[4] == labels.NODULE] = labels.LEFT_LUNG
+    return slices
+
+
+def test_real_masks_are_each_slices_own_then_mirrored(real, translator, weights, tmp_path):
+    count = 2 * 4 + 1
+    settings = {"window": WINDOW, "pixel_mm": 1.0, "seed": 5, "batch_size": 4}
+    generate(real_masks(real, 5), translator, weights, count=count, out=tmp_path, **settings)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    made = manifest["made_from"]
+    assert (made["masks"]["usable"], made["masks"]["refused"]) == (4, 1)
+    assert made["masks"]["slices"] == fingerprint((real.ct, real.mask))
+    assert "truncation" not in made and "masks" not in made["weights"]
+    found = [record["mask_of"] for record in manifest["images"]]
+    assert sorted(one["seriesuid"] for one in found[:4]) == [f"scan{i:04d}" for i in range(4)]
+    assert [one["seriesuid"] for one in found[4:8]] == [one["seriesuid"] for one in found[:4]]
+    assert [(one["mirrored"], one["round"]) for one in found] == [(False, 0)] * 4 + [(True, 1)] * 4 + [(False, 2)]
+    for record, of in zip(manifest["images"], found, strict=True):
+        mask = real.mask[real.seriesuid.index(of["seriesuid"])]
+        expected = labels.MIRROR[mask[:, ::-1]] if of["mirrored"] else mask
+        assert np.array_equal(images.read_mask(tmp_path / "masks" / record["file_name"]), expected)
+        assert record["pixel_mm"] == PIXEL_MM  # the slice's own, not the set's
+    assert manifest["objects"] == count
+
+
+def test_real_masks_of_another_seed_are_the_same_in_another_order(real):
+    first, other = ([real_masks(real, seed).facts(i)["mask_of"]["seriesuid"] for i in range(4)] for seed in (0, 1))
+    assert first != other and sorted(first) == sorted(other)
+
+
+def test_no_usable_real_mask_is_refused(real):
+    real.mask[:] = labels.BODY
+    with pytest.raises(UserError, match="none of the 5 training masks passes the plausibility gate"):
+        real_masks(real, 0)

@@ -1,0 +1,135 @@
+"""A whole study, small: shared stages trained once, a system left out with its reason, resumed, drawn."""
+
+import csv
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from tests.experiment.test_experiment import Screen
+from tsgan_jax.cli import train as command
+from tsgan_jax.study.conduct import conduct
+from tsgan_jax.study.settings import load_study
+
+STUDY = """
+data: {phantom: {patients: 20, slices: 1, size: 64, nodule_mm: [20, 30]}, resolution: 32}
+masks: {z_dim: 8, w_dim: 8, mapping_layers: 1, fmap_base: 32, fmap_max: 4, steps_per_resolution: 1, fade_fraction: 0,
+        batch_size: {4: 2, 8: 2, 16: 2, 32: 2}}
+translation: {method: pix2pix, critic_width: 4, critic_layers: 1, num_downs: 2}
+generation: {count: 6, attempts: 1}
+evaluation: {features: vgg19, vgg_layer: relu1_1, bootstrap: 5}
+study:
+  title: Two & a half systems
+  tables: [1, 4]
+  parts: [images]
+  budget: {epochs: 1, decay_start: 0, batch_size: 2, generator_width: 4}
+  systems:
+    first: {}
+    second: {generation: {seed: 9}}
+    real: {generation: {masks: real}}
+    heavy: {translation: {method: dl_pix2pix, num_downs: 2, critic_layers: 1}}
+"""
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """(directory, study, what was said, outcome)"""
+    root = tmp_path_factory.mktemp("study")
+    rng = np.random.default_rng(0)
+    kernel = rng.normal(0, 0.3, (3, 3, 3, 64)).astype(np.float32)
+    np.savez(root / "vgg.npz", **{"block1_conv1/kernel": kernel, "block1_conv1/bias": np.zeros(64, np.float32)})
+    (root / "small.yaml").write_text(STUDY)
+    overrides = [f"data.prepared={root / 'prepared'}", f"evaluation.vgg_weights={root / 'vgg.npz'}"]
+    study = load_study(root / "small.yaml", overrides)
+    cache = jax.config.jax_compilation_cache_dir
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(root / "cache"))
+        screen = Screen()
+        outcome = conduct(study, root / "study", screen)
+        yield root / "study", study, screen.lines, outcome
+    jax.config.update("jax_compilation_cache_dir", cache)
+
+
+def manifest(directory: Path, name: str, *place: str) -> dict:
+    return json.loads((directory / "systems" / name).joinpath(*place, "manifest.json").read_text())
+
+
+@pytest.mark.slow
+def test_what_systems_share_is_trained_once(done):
+    directory, _, lines, _ = done
+    assert sum("from the start" in line for line in lines) == 2  # one stage 1, one stage 2
+    parents = [manifest(directory, name, "sets", "synthetic")["made_from"]["parents"] for name in ("first", "second")]
+    assert parents[0] == parents[1] and parents[0].keys() == {"masks", "translation"}
+    real = manifest(directory, "real", "sets", "synthetic")["made_from"]
+    assert real["parents"] == {"translation": parents[0]["translation"]}
+    assert not (directory / "systems" / "real" / "masks").exists()
+    for name in ("first", "second", "real"):
+        assert manifest(directory, name, "translation")["finished"]
+
+
+@pytest.mark.slow
+def test_tables_and_page_hold_every_system(done):
+    directory, _, _, _ = done
+    with (directory / "tables" / "table1.csv").open() as file:
+        rows = {(row["system"], row["region"], row["figure"]): row["ours"] for row in csv.DictReader(file)}
+    ours = {name: rows[name, "full", "PSNR"] for name in ("first", "second", "Pix2Pix, real masks")}
+    assert len(set(ours.values())) == 1  # the same translator on the same test masks
+    assert float(rows["Pix2Pix, real masks", "full", "FD-VGG19 relu1_1"]) > 0
+    assert {path.suffix for path in (directory / "tables").iterdir()} == {".md", ".csv", ".tex"}
+    page = (directory / "report.html").read_text()
+    assert "Two &amp; a half systems" in page and 'href="systems/second/report.html"' in page
+    assert 'src="data:image/png' in page and "http" not in page.replace("http-equiv", "").replace("www.w3.org", "")
+
+
+@pytest.mark.slow
+def test_a_system_that_cannot_be_trained_is_left_out_aloud(done):
+    directory, _, lines, outcome = done
+    assert outcome.left_out.keys() == {"heavy"} and "vgg_weights" in outcome.left_out["heavy"]
+    assert any(line.startswith("study: heavy: left out: ") for line in lines)
+    assert "heavy is left out: " in (directory / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_figures_are_drawn(done):
+    directory, *_ = done
+    for name in ("figure4.png", "figure5.png"):
+        assert (directory / name).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_a_rerun_trains_and_judges_nothing(done):
+    directory, study, _, _ = done
+    records = directory / "systems" / "real" / "evaluation" / "records.jsonl"
+    before, screen = records.read_bytes(), Screen()
+    conduct(study, directory, screen)
+    assert sum(line.endswith("judged earlier") for line in screen.lines) == 3
+    assert not any("from the start" in line or "resumed" in line for line in screen.lines)
+    assert records.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_a_damaged_shared_stage_is_taken_over_again(done):
+    directory, study, _, _ = done
+    folder = directory / "systems" / "second" / "masks" / "checkpoints"
+    newest = max(folder.iterdir(), key=lambda path: int(path.name))
+    (newest / "manifest.json").unlink()
+    screen = Screen()
+    conduct(study, directory, screen)
+    assert "stage masks: that of first, trained under the same settings" in screen.lines
+    assert not any("from the start" in line for line in screen.lines)
+
+
+def test_the_command_knows_a_study(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.yaml").write_text(STUDY)
+    assert command.main(["--config", "small.yaml", "--dry-run", "study.budget.epochs=3"]) == 0
+    told = capsys.readouterr().out
+    first, second, real = (
+        next(line for line in told.splitlines() if line.startswith(n)) for n in ("first", "sec", "re")
+    )
+    assert "PFLOP" in first and "of first" in second and "none, real masks" in real
+    assert "left out    heavy: " in told and "note        no feature distances" in told
+    assert command.main(["--config", "small.yaml", "--stage", "masks"]) == 2
+    assert "--stage" in capsys.readouterr().err
