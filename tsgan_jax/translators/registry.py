@@ -7,6 +7,7 @@ from typing import Any
 from tsgan_jax.config import TranslationConfig
 from tsgan_jax.translators.api import Translator
 from tsgan_jax.translators.attentiongan import attentiongan
+from tsgan_jax.translators.controlnet import controlnet
 from tsgan_jax.translators.cyclegan import cyclegan
 from tsgan_jax.translators.dl_pix2pix import dl_pix2pix
 from tsgan_jax.translators.gaugan import gaugan
@@ -18,6 +19,7 @@ METHODS: Mapping[str, Callable[[Any, int], Translator]] = MappingProxyType(
         "cyclegan": cyclegan,
         "attentiongan": attentiongan,
         "gaugan": gaugan,
+        "controlnet": controlnet,
     }
 )
 
