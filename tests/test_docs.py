@@ -1,4 +1,4 @@
-"""The README is run: its Python as it stands, its commands as far as their arguments, its links as files."""
+"""README and docs/methods.md are run: Python as it stands, commands as far as their arguments, links as files."""
 
 import re
 import shlex
@@ -7,21 +7,21 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text()
+PAGES = (ROOT / "README.md", ROOT / "docs" / "methods.md")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), flags=re.DOTALL)
 
 
 def commands() -> list[str]:
-    lines = (line for block in blocks("bash") for line in block.splitlines())
+    lines = (line for page in PAGES for block in blocks(page, "bash") for line in block.splitlines())
     return [line.partition("#")[0].strip() for line in lines if line.startswith("bin/")]
 
 
 def test_python_blocks_run(monkeypatch):
     monkeypatch.chdir(ROOT)
-    found = blocks("python")
+    found = blocks(PAGES[0], "python")
     assert found
     for block in found:
         exec(compile(block, "README.md", "exec"), {})
@@ -29,17 +29,21 @@ def test_python_blocks_run(monkeypatch):
 
 @pytest.mark.parametrize("command", commands())
 def test_commands_exist_and_their_configs_load(command):
-    from tsgan_jax.configio import load_config
+    from tsgan_jax.configio import is_study, load_config
+    from tsgan_jax.study.settings import load_study
 
     launcher, *arguments = shlex.split(command)
     assert (ROOT / launcher).stat().st_mode & 0o111, f"{launcher} is not executable"
     if "--config" in arguments:
         overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
-        load_config(ROOT / arguments[arguments.index("--config") + 1], overrides)
+        config = ROOT / arguments[arguments.index("--config") + 1]
+        (load_study if is_study(config) else load_config)(config, overrides)
 
 
-def test_links_and_named_files_exist():
-    names = [n for n in re.findall(r"\]\(([^)]+)\)", README) if not n.startswith("http")]
-    names += re.findall(r"`(configs/[\w/.]+)`", README)
-    missing = [name for name in names if not (ROOT / name).exists()]
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_named_files_exist(page):
+    text = page.read_text()
+    links = [page.parent / n for n in re.findall(r"\]\(([^)]+)\)", text) if not n.startswith("http")]
+    named = [ROOT / name for name in re.findall(r"`((?:configs|tests|tsgan_jax)/[\w/.]+)`", text)]
+    missing = [str(path) for path in links + named if not path.exists()]
     assert not missing

@@ -12,6 +12,7 @@ from math import sqrt
 from statistics import mean, stdev
 from typing import TypeVar
 
+from tsgan_jax.config import CONTROLNET_STYLE
 from tsgan_jax.evaluate.records import Record
 
 K = TypeVar("K")
@@ -24,7 +25,7 @@ SYSTEMS = {
     "gaugan": "GauGAN",
     "attentiongan": "AttentionGAN",
     "controlnet": "ControlNet",
-    "controlnet_style": "ControlNet-style, no Stable Diffusion prior",
+    "controlnet_style": CONTROLNET_STYLE,
     "pix2pix": "Pix2Pix",
     "pix2pix+lia": "Pix2Pix + LIA",
     "pix2pix+dwmh": "Pix2Pix + DWMH",

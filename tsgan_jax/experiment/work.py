@@ -32,6 +32,8 @@ GENERATOR_WORK = {
     "controlnet": 140.0,
 }
 """GFLOP of one real image in a step of each method, at 512 px and a width of 64, without VGG-19."""
+TYPICAL_WORK = 1000.0
+"""Of a method without an entry."""
 
 VGG_WORK = 650.0
 
@@ -39,5 +41,5 @@ VGG_WORK = 650.0
 def translation_work(config: TranslationConfig) -> float:
     """GFLOP of one real image in a stage 2 step: the method's networks go with width squared, VGG-19 does not."""
     area = (config.resolution / 512) ** 2
-    networks = GENERATOR_WORK[config.method]
+    networks = GENERATOR_WORK.get(config.method, TYPICAL_WORK)
     return area * (networks * (config.generator_width / 64) ** 2 + VGG_WORK * config.perceptual_on)

@@ -1,8 +1,9 @@
 """How to add a method: a complete, tiny one.  Copy this file to a folder of the method's name, then
 
-1. state the method's settings as a `Section` in config.py and add it to `TranslationConfig`;
+1. state the method's settings as a `TranslatorConfig` in config.py and add it to `TranslationConfig`;
 2. add its factory to `registry.METHODS`;
-3. run tests/translators/test_contracts.py, which tries every method of the registry (and this file).
+3. add a small instance to tests/translators/translator_methods.py and run test_contracts.py, which tries every method
+   of the registry (and this file).
 
 The example paints each class of the mask in one grey level, learned by L1 (so it ends at the class's
 median).  Adversarial methods take state and update from `adversarial.py` instead; see dl_pix2pix/.
