@@ -5,6 +5,7 @@ Drawn from what the evaluation of each run kept; nothing is computed anew.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ Tile = NDArray[np.uint8] | None
 
 INCHES = 1.35
 DPI = 160
+LETTERS = 20
+"""In a line above a column."""
 
 
 def figure4(systems: Mapping[str, tuple[Path, Config]], rows: int, out: Path) -> Path | None:
@@ -94,7 +97,7 @@ def _draw(grid: Sequence[tuple[str, Sequence[Tile]]], titles: Sequence[str], out
                 one.imshow(tile, cmap=None if tile.ndim == 3 else "gray", vmin=0, vmax=255, interpolation="nearest")
         line[0].set_ylabel(name, fontsize=7, color=MUTED)
     for one, title in zip(axes[0], titles, strict=True):
-        one.set_title(title, fontsize=7)
+        one.set_title(fill(title, LETTERS), fontsize=7)
     _save(shape, out)
 
 
@@ -106,7 +109,7 @@ def figure5(systems: Mapping[str, tuple[Path, Config]], out: Path) -> Path | Non
         score = next((r for r in material.of("embedding") if r.value is not None), None)
         points = material.arrays("embedding")
         if score is not None and points is not None:
-            panels[f"{title}\n{score.metric} {score.value:.2f}"] = points
+            panels[f"{fill(title, 2 * LETTERS)}\n{score.metric} {score.value:.2f}"] = points
     if not panels:
         return None
     columns = min(3, len(panels))

@@ -155,4 +155,4 @@ def _figure(number: int, path: Path | None) -> Html:
         return el("p", f"Figure {number}: none of the runs kept what it is drawn from.", class_="note")
     with Image.open(path) as drawn:
         pixels = np.asarray(drawn.convert("RGB"))
-    return figure(picture(pixels, f"Figure {number}"), _CAPTIONS[number], "wide")
+    return figure(picture(pixels, f"Figure {number}", style="image-rendering:auto"), _CAPTIONS[number], "wide")

@@ -71,12 +71,12 @@ def facts(pairs: Iterable[tuple[str, Child]]) -> Html:
     return el("dl", [el("div", el("dt", name), el("dd", value)) for name, value in pairs])
 
 
-def picture(pixels: NDArray[np.uint8], alt: str) -> Html:
-    """Grey [h, w] or RGB [h, w, 3] inside the page."""
+def picture(pixels: NDArray[np.uint8], alt: str, **attributes: str) -> Html:
+    """Grey [h, w] or RGB [h, w, 3] inside the page, its pixels kept sharp unless a `style` says otherwise."""
     content = io.BytesIO()
     Image.fromarray(pixels).save(content, "PNG", optimize=True)
     source = "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
-    return el("img", src=source, alt=alt, loading="lazy")
+    return el("img", src=source, alt=alt, loading="lazy", **attributes)
 
 
 def mask_picture(mask: NDArray[np.uint8], alt: str) -> Html:
