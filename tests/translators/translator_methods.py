@@ -49,8 +49,10 @@ NOISELESS = ("cyclegan", "attentiongan", "gaugan", "template")
 STEPS_TO_CHANGE_ALL = {"controlnet": 501}
 """Steps after which every player has changed, where it is not one: the control waits for the base to be trained."""
 
-STEPS_TO_OVERFIT = {"controlnet": 1500}
-"""Steps after which one batch is learned, where it is not 120: diffusion learns every amount of noise."""
+STEPS_TO_OVERFIT = {"controlnet": 1500, "gaugan": 250}
+"""Steps after which one batch is learned, where it is not 120: diffusion learns every amount of noise, GauGAN has no
+L1 loss.
+"""
 
 
 def _make(name: str) -> Callable[[], Translator]:
