@@ -69,16 +69,15 @@ def fade_alpha(phase: Phase, images_seen: Array) -> Array:
 
 
 def gumbel_scale(phase: Phase, images_seen: Array, floor: float) -> Array:
-    """How much of the Gumbel noise the critic's hard samples carry: 1 in a fade, then falling; float32 scalar.
+    """How much of the Gumbel noise the critic's hard samples carry, from 1 to `floor`; float32 scalar.
 
     With all of it, a class spread thinly over many pixels looks to the critic like one set down firmly in a few, and
-    a generator never commits itself: argmax finds no nodules in its masks.  So in a stable phase the noise falls
-    linearly to `floor` at half time and stays there.  (At once, new heads would lose their rare classes.)
+    a generator never commits itself: argmax finds no nodules in its masks.  Without it there is nothing to learn a
+    new resolution from.  So in a fade it rises with alpha to 1, and in a stable phase it falls linearly to `floor` at
+    half time and stays there; nowhere does it jump, which would turn undecided pixels to speckle at once.
     """
-    if phase.fade:
-        return jnp.float32(1.0)
-    seen = (images_seen - phase.start).astype(jnp.float32)
-    return jnp.clip(1.0 - (1.0 - floor) * 2.0 * seen / phase.images, floor, 1.0)
+    part = jnp.clip((images_seen - phase.start).astype(jnp.float32) / phase.images, 0.0, 1.0)
+    return floor + (1.0 - floor) * (part if phase.fade else jnp.maximum(1.0 - 2.0 * part, 0.0))
 
 
 def overlay(fresh: Params, trained: Params) -> Params:

@@ -63,7 +63,7 @@ def nodule_scale(factor: float) -> np.ndarray:
 def crisp(shares: Array, weight: float) -> Array:
     """Class shares [n, r, r, 6] of pooled pixels to one-hot labels in which no nodule is lost.
 
-    A nodule's share counts `weight` times, and where it is greater than all around it the pixel is nodule however
+    A nodule's share counts `weight` times, and where it is the greatest of 5x5 pixels the pixel is nodule however
     small it is: so a nodule is an object of a pixel or more from 4 px on, and growing only has to draw it finer.
     Left to the resolution at which it first wins a pixel, its place would be up to the noise of the last layers.
     Left soft, pixels at every edge would be drawn anew each time they are shown, and look like speckle.
@@ -71,17 +71,18 @@ def crisp(shares: Array, weight: float) -> Array:
     """
     winner = jnp.argmax(shares * nodule_scale(weight), axis=-1)
     nodule = shares[..., labels.NODULE]
-    highest = jax.lax.reduce_window(nodule, 0.0, jax.lax.max, (1, 3, 3), (1, 1, 1), "SAME")
+    highest = jax.lax.reduce_window(nodule, 0.0, jax.lax.max, (1, 5, 5), (1, 1, 1), "SAME")
     winner = jnp.where((nodule > 0) & (nodule == highest), labels.NODULE, winner)
     return jax.nn.one_hot(winner, labels.NUM_CLASSES, dtype=shares.dtype)
 
 
 def shown_masks(shares: Array, weight: float, alpha: Array | None) -> Array:
-    """Real masks [n, r, r, 6] of a phase; while it fades in, mixed by alpha with those of the phase before."""
-    current = crisp(shares, weight)
-    if alpha is None:
-        return current
-    return fade(upsample(crisp(downsample(shares), weight)), current, alpha)
+    """Real masks [n, r, r, 6] of a phase, one-hot.
+
+    While it fades in (alpha), the shares are mixed with those of the phase before and then decided: pixel by pixel, as
+    alpha rises, blocks turn to outlines.  (5x5 in `crisp` reaches the blocks on both sides of a doubled pixel's.)
+    """
+    return crisp(shares if alpha is None else fade(upsample(downsample(shares)), shares, alpha), weight)
 
 
 def stylegan(config: MasksConfig, phase: Phase) -> Learner[MaskGanState, MaskBatch]:
