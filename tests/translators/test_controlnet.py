@@ -197,7 +197,8 @@ def test_locked_and_copied_the_controlled_model_is_the_base_bit_for_bit() -> Non
     assert same(lock(state), state)
     config = CONFIGS["controlnet"]
     shape = Shape(config.generator_width, config.multipliers, config.residual_blocks, config.attention_levels)
-    base, control, image = UNet(shape, config.patch**2), Control(shape), draw(2, 8, 8, 16)
+    side, channels = SIZE // config.patch, config.patch**2
+    base, control, image = UNet(shape, channels), Control(shape), draw(2, side, side, channels)
     times, mask = jnp.array([5, 900], jnp.int32), fold(jax.nn.one_hot(batch(0).mask, 6), config.patch)
     controls = jax.jit(control.apply)({"params": state.control.params}, image, times, mask)
     assert all((one == 0).all() for one in controls)

@@ -27,10 +27,12 @@ PIX2PIX = {**SMALL, "lia_width": 4, "heads": 2, "perceptual": False}
 CYCLE = {**SMALL, "residual_blocks": 1, "pool_size": 3}
 DIFFUSION = {
     **{key: value for key, value in SMALL.items() if not key.startswith("critic")},
-    "generator_width": 16,  # less than patch * patch would not let the noise through
+    "generator_width": 24,
+    "learning_rate": 4e-3,
+    "patch": 2,
     "multipliers": (1, 1),
     "attention_levels": (),
-    "sampling_steps": 20,
+    "sampling_steps": 25,
     "prediction": "velocity",
 }
 CONFIGS = {
@@ -39,19 +41,19 @@ CONFIGS = {
     "cyclegan": CycleGANConfig(**CYCLE),
     "attentiongan": AttentionGANConfig(**CYCLE, contents=3),
     "gaugan": GauGANConfig(**SMALL, num_ups=3, spade_width=8, critic_learning_rate=4e-3, perceptual=False),
-    "controlnet": ControlNetConfig(**DIFFUSION, epochs=100, decay_start=75),
+    "controlnet": ControlNetConfig(**DIFFUSION, epochs=500, decay_start=250, prior_fraction=0.3),
 }
 """A method that is in the registry but not here fails the contract tests."""
 
 NOISELESS = ("cyclegan", "attentiongan", "gaugan", "template")
 """Methods whose image the mask alone decides; every other one draws from the image's key."""
 
-STEPS_TO_CHANGE_ALL = {"controlnet": 501}
+STEPS_TO_CHANGE_ALL = {"controlnet": 601}
 """Steps after which every player has changed, where it is not one: the control waits for the base to be trained."""
 
-STEPS_TO_OVERFIT = {"controlnet": 1500, "gaugan": 250}
-"""Steps after which one batch is learned, where it is not 120: diffusion learns every amount of noise, GauGAN has no
-L1 loss.
+STEPS_TO_OVERFIT = {"controlnet": 1800, "gaugan": 250}
+"""Steps after which one batch is learned, where it is not 120: the control begins after 600 and hears of one amount of
+noise an image and step; GauGAN has no L1 loss.
 """
 
 
