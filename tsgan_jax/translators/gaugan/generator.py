@@ -22,11 +22,13 @@ DOUBLINGS = ("up3", "up2", "up1", "up0", "middle0", "middle1", "up4")
 class SpadeBlock(nn.Module):
     """Residual block, two 3x3 convolutions after SPADE and LeakyReLU(0.2); x [n, h, w, c] to [n, h, w, features].
 
-    Where the channels change, the shortcut is a 1x1 convolution after a SPADE of its own.
+    Where the channels change, the shortcut is a 1x1 convolution after a SPADE of its own.  use_bias: of the second
+    convolution.  The first has none, and the second needs none where another block follows: the next norm removes it.
     """
 
     features: int
     spade_width: int = 128
+    use_bias: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -36,16 +38,17 @@ class SpadeBlock(nn.Module):
         def spade(x: Array, name: str) -> Array:
             return Spade(self.spade_width, self.dtype, name=name)(x, mask)
 
-        def conv(x: Array, features: int, name: str) -> Array:
-            return Conv(features, kernel=3, stride=1, dtype=self.dtype, name=name)(jax.nn.leaky_relu(x, 0.2))
+        def conv(x: Array, features: int, use_bias: bool, name: str) -> Array:
+            layer = Conv(features, kernel=3, stride=1, use_bias=use_bias, dtype=self.dtype, name=name)
+            return layer(jax.nn.leaky_relu(x, 0.2))
 
         shortcut = x
         if x.shape[-1] != self.features:
             shortcut = Conv(
                 self.features, kernel=1, stride=1, padding=0, use_bias=False, dtype=self.dtype, name="shortcut"
             )(spade(x, "spade_shortcut"))
-        y = conv(spade(x, "spade0"), min(x.shape[-1], self.features), "conv0")
-        return shortcut + conv(spade(y, "spade1"), self.features, "conv1")
+        y = conv(spade(x, "spade0"), min(x.shape[-1], self.features), False, "conv0")
+        return shortcut + conv(spade(y, "spade1"), self.features, self.use_bias, "conv1")
 
 
 class Generator(nn.Module):
@@ -68,13 +71,14 @@ class Generator(nn.Module):
         side, doubled = mask.shape[1] >> self.num_ups, DOUBLINGS[: self.num_ups]
         first = 16 * self.width
         if style is None:
-            x = Conv(first, kernel=3, stride=1, dtype=self.dtype, name="start")(shrunk(mask, side))
+            x = Conv(first, kernel=3, stride=1, use_bias=False, dtype=self.dtype, name="start")(shrunk(mask, side))
         else:
             x = nn.Dense(side * side * first, dtype=self.dtype, name="start")(style).reshape(-1, side, side, first)
         blocks = BLOCKS | (LAST_BLOCK if "up4" in doubled else {})
         for name, width in blocks.items():
             x = upsample(x) if name in doubled else x
-            block = SpadeBlock(int(width * self.width), self.spade_width, self.dtype, name=name)
+            last = name == list(blocks)[-1]
+            block = SpadeBlock(int(width * self.width), self.spade_width, last, self.dtype, name=name)
             x = block(x, shrunk(mask, x.shape[1]))
         x = Conv(1, kernel=3, stride=1, dtype=self.dtype, name="image")(jax.nn.leaky_relu(x, 0.2))
         return jnp.tanh(x.astype(jnp.float32))
