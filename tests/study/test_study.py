@@ -14,11 +14,9 @@ from tsgan_jax.study.conduct import conduct
 from tsgan_jax.study.settings import load_study
 
 STUDY = """
-data: {phantom: {patients: 20, slices: 1, size: 64, nodule_mm: [20, 30]}, resolution: 32}
-masks: {z_dim: 8, w_dim: 8, mapping_layers: 1, fmap_base: 32, fmap_max: 4, steps_per_resolution: 1, fade_fraction: 0,
-        batch_size: {4: 2, 8: 2, 16: 2, 32: 2}}
-translation: {method: pix2pix, critic_width: 4, critic_layers: 1, num_downs: 2}
-generation: {count: 6, attempts: 1}
+data: {phantom: {patients: 16, slices: 1, size: 64, nodule_mm: [20, 30]}, resolution: 32, test_fold: [0, 1, 2]}
+translation: {method: pix2pix, critic_width: 4, critic_layers: 1, num_downs: 2, dropout: 0}
+generation: {masks: real, count: 6}
 evaluation: {features: vgg19, vgg_layer: relu1_1, bootstrap: 5}
 study:
   title: Two & a half systems
@@ -28,9 +26,9 @@ study:
   systems:
     first: {}
     second: {generation: {seed: 9}}
-    real: {generation: {masks: real}}
     heavy: {translation: {method: dl_pix2pix, num_downs: 2, critic_layers: 1}}
 """
+"""On real masks, so that no stage 1 is trained; that it is shared like stage 2 is test_sharing's."""
 
 
 @pytest.fixture(scope="module")
@@ -59,14 +57,13 @@ def manifest(directory: Path, name: str, *place: str) -> dict:
 @pytest.mark.slow
 def test_what_systems_share_is_trained_once(done):
     directory, _, lines, _ = done
-    assert sum("from the start" in line for line in lines) == 2  # one stage 1, one stage 2
-    parents = [manifest(directory, name, "sets", "synthetic")["made_from"]["parents"] for name in ("first", "second")]
-    assert parents[0] == parents[1] and parents[0].keys() == {"masks", "translation"}
-    real = manifest(directory, "real", "sets", "synthetic")["made_from"]
-    assert real["parents"] == {"translation": parents[0]["translation"]}
-    assert not (directory / "systems" / "real" / "masks").exists()
-    for name in ("first", "second", "real"):
-        assert manifest(directory, name, "translation")["finished"]
+    assert sum("from the start" in line for line in lines) == 1
+    assert "stage translation: that of first, trained under the same settings" in lines
+    made = [manifest(directory, name, "sets", "synthetic") for name in ("first", "second")]
+    assert made[0]["made_from"]["parents"] == made[1]["made_from"]["parents"]
+    assert [one["made_from"]["seed"] for one in made] == [0, 9]
+    assert all("mask_of" in record for one in made for record in one["images"])
+    assert all(manifest(directory, name, "translation")["finished"] for name in ("first", "second"))
 
 
 @pytest.mark.slow
@@ -74,9 +71,8 @@ def test_tables_and_page_hold_every_system(done):
     directory, _, _, _ = done
     with (directory / "tables" / "table1.csv").open() as file:
         rows = {(row["system"], row["region"], row["figure"]): row["ours"] for row in csv.DictReader(file)}
-    ours = {name: rows[name, "full", "PSNR"] for name in ("first", "second", "Pix2Pix, real masks")}
-    assert len(set(ours.values())) == 1  # the same translator on the same test masks
-    assert float(rows["Pix2Pix, real masks", "full", "FD-VGG19 relu1_1"]) > 0
+    assert rows["first", "full", "PSNR"] == rows["second", "full", "PSNR"]  # one translator, the same test masks
+    assert all(float(rows[name, "full", "FD-VGG19 relu1_1"]) > 0 for name in ("first", "second"))
     assert {path.suffix for path in (directory / "tables").iterdir()} == {".md", ".csv", ".tex"}
     page = (directory / "report.html").read_text()
     assert "Two &amp; a half systems" in page and 'href="systems/second/report.html"' in page
@@ -101,10 +97,10 @@ def test_figures_are_drawn(done):
 @pytest.mark.slow
 def test_a_rerun_trains_and_judges_nothing(done):
     directory, study, _, _ = done
-    records = directory / "systems" / "real" / "evaluation" / "records.jsonl"
+    records = directory / "systems" / "first" / "evaluation" / "records.jsonl"
     before, screen = records.read_bytes(), Screen()
     conduct(study, directory, screen)
-    assert sum(line.endswith("judged earlier") for line in screen.lines) == 3
+    assert sum(line.endswith("judged earlier") for line in screen.lines) == 2
     assert not any("from the start" in line or "resumed" in line for line in screen.lines)
     assert records.read_bytes() == before
 
@@ -112,12 +108,12 @@ def test_a_rerun_trains_and_judges_nothing(done):
 @pytest.mark.slow
 def test_a_damaged_shared_stage_is_taken_over_again(done):
     directory, study, _, _ = done
-    folder = directory / "systems" / "second" / "masks" / "checkpoints"
+    folder = directory / "systems" / "second" / "translation" / "checkpoints"
     newest = max(folder.iterdir(), key=lambda path: int(path.name))
     (newest / "manifest.json").unlink()
     screen = Screen()
     conduct(study, directory, screen)
-    assert "stage masks: that of first, trained under the same settings" in screen.lines
+    assert "stage translation: that of first, trained under the same settings" in screen.lines
     assert not any("from the start" in line for line in screen.lines)
 
 
@@ -126,10 +122,8 @@ def test_the_command_knows_a_study(tmp_path, monkeypatch, capsys):
     (tmp_path / "small.yaml").write_text(STUDY)
     assert command.main(["--config", "small.yaml", "--dry-run", "study.budget.epochs=3"]) == 0
     told = capsys.readouterr().out
-    first, second, real = (
-        next(line for line in told.splitlines() if line.startswith(n)) for n in ("first", "sec", "re")
-    )
-    assert "PFLOP" in first and "of first" in second and "none, real masks" in real
+    first, second = (next(line for line in told.splitlines() if line.startswith(name)) for name in ("first", "second"))
+    assert "none, real masks" in first and "PFLOP" in first and "of first" in second
     assert "left out    heavy: " in told and "note        no feature distances" in told
     assert command.main(["--config", "small.yaml", "--stage", "masks"]) == 2
     assert "--stage" in capsys.readouterr().err
