@@ -27,7 +27,12 @@ TERMS = (
 
 
 def named_weights(player: str, params: Any) -> dict[str, np.ndarray]:
-    return {f"{player}.{name}": np.asarray(array) for name, array in flatten_dict(params, sep=".").items()}
+    """As the peers read them: <player>.<side>.<layer>.kernel, the residual blocks numbered."""
+    named = {}
+    for name, array in flatten_dict(params, sep=".").items():
+        each = {name.replace(".blocks.", f".block{i}."): one for i, one in enumerate(array)}
+        named |= each if ".blocks." in name else {name: array}
+    return {f"{player}.{name}": np.asarray(array) for name, array in named.items()}
 
 
 def enlarged(params: Any) -> Any:
@@ -63,8 +68,7 @@ def test_as_many_parameters_as_published() -> None:
         ends = 2 * per_channel * (2 if two_ended else 1) + (2 if two_ended else 0)
         for params in player.params.values():
             assert sum(leaf.size for leaf in jax.tree.leaves(params)) == published - biases - ends
-    blocks = {name for name in state.generator.params["ct"]["encoder"] if name.startswith("block")}
-    assert len(blocks) == 9
+    assert state.generator.params["ct"]["encoder"]["blocks"]["conv1"]["kernel"].shape == (9, 3, 3, 256, 256)
     assert {side: pool.images.shape for side, pool in state.memory.items()} == {
         "ct": (50, 256, 256, 1),
         "mask": (50, 256, 256, 1),
