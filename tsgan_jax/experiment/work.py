@@ -26,8 +26,8 @@ def masks_work(config: MasksConfig, resolution: int) -> float:
 GENERATOR_WORK = {
     "dl_pix2pix": 270.0,
     "pix2pix": 270.0,
-    "cyclegan": 6000.0,
-    "attentiongan": 7000.0,
+    "cyclegan": 7700.0,
+    "attentiongan": 8600.0,
     "gaugan": 3600.0,
     "controlnet": 140.0,
 }
