@@ -129,7 +129,7 @@ def fill(network, arrays):
             layer.weight_u.copy_(torch.from_numpy(arrays[singular]))
             layer.weight_v.copy_(F.normalize(value.flatten(1).T @ layer.weight_u, dim=0))
     for name in left:  # biases that a norm removes, which the other implementation leaves out: whatever they are
-        assert name.endswith(("conv0.bias", "conv1.bias", "start.bias")), name
+        assert name.endswith(("conv0.bias", "conv1.bias", "start.bias", "spade_shortcut.beta.bias")), name
         network.get_parameter(name).uniform_(-1, 1)
 
 

@@ -22,8 +22,8 @@ DOUBLINGS = ("up3", "up2", "up1", "up0", "middle0", "middle1", "up4")
 class SpadeBlock(nn.Module):
     """Residual block, two 3x3 convolutions after SPADE and LeakyReLU(0.2); x [n, h, w, c] to [n, h, w, features].
 
-    Where the channels change, the shortcut is a 1x1 convolution after a SPADE of its own.  use_bias: of the second
-    convolution.  The first has none, and the second needs none where another block follows: the next norm removes it.
+    Where the channels change, the shortcut is a 1x1 convolution after a SPADE of its own.  use_bias: of what the
+    output is the sum of; where another block follows, its norms remove them.
     """
 
     features: int
@@ -35,8 +35,8 @@ class SpadeBlock(nn.Module):
     def __call__(self, x: Array, mask: Array) -> Array:
         """mask: [n, h, w, classes], one-hot, of x's height and width."""
 
-        def spade(x: Array, name: str) -> Array:
-            return Spade(self.spade_width, self.dtype, name=name)(x, mask)
+        def spade(x: Array, name: str, beta_bias: bool = True) -> Array:
+            return Spade(self.spade_width, beta_bias, self.dtype, name=name)(x, mask)
 
         def conv(x: Array, features: int, use_bias: bool, name: str) -> Array:
             layer = Conv(features, kernel=3, stride=1, use_bias=use_bias, dtype=self.dtype, name=name)
@@ -46,7 +46,7 @@ class SpadeBlock(nn.Module):
         if x.shape[-1] != self.features:
             shortcut = Conv(
                 self.features, kernel=1, stride=1, padding=0, use_bias=False, dtype=self.dtype, name="shortcut"
-            )(spade(x, "spade_shortcut"))
+            )(spade(x, "spade_shortcut", self.use_bias))
         y = conv(spade(x, "spade0"), min(x.shape[-1], self.features), False, "conv0")
         return shortcut + conv(spade(y, "spade1"), self.features, self.use_bias, "conv1")
 
