@@ -1,5 +1,7 @@
 """WGAN-GP with drift (Eq. 1 and 2; T5)."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,13 +58,28 @@ def shares_of(codes):
     return jax.nn.one_hot(codes, 6)
 
 
-@pytest.mark.parametrize("factor", [0.26, 1.0, 50.0])
-def test_class_floor_leaves_shares_above_a_quarter_of_the_real_ones_to_the_critic(factor):
+@pytest.mark.parametrize("pixels", [1, 2, 50])
+def test_class_floor_leaves_shares_above_half_of_the_real_ones_to_the_critic(pixels):
     real = shares_of(jnp.zeros((2, 10, 10), int).at[:, 0, 0].set(5))
-    share = 0.01 * factor
-    made = jnp.broadcast_to(jnp.array([1 - share, 0, 0, 0, 0, share]), real.shape)
-    value, slope = jax.value_and_grad(losses.class_floor)(made, real)
-    assert value == 0.0 and (slope == 0.0).all()
+    made = shares_of(jnp.zeros((2, 100), int).at[:, :pixels].set(5).reshape(2, 10, 10))
+    for loss in (losses.class_floor, functools.partial(losses.class_presence, label=5)):
+        value, slope = jax.value_and_grad(loss)(made, real)
+        assert value == 0.0 and (slope == 0.0).all()
+
+
+def test_class_floor_counts_only_what_would_win():
+    real = shares_of(jnp.zeros((1, 10, 10), int).at[0, 0, 0].set(5))
+    spread = jnp.broadcast_to(jnp.array([0.99, 0, 0, 0, 0, 0.01]), real.shape)  # the right share, nowhere the winner
+    assert losses.class_floor(spread, real) > 1.0
+
+
+def test_presence_asks_for_the_class_in_every_image():
+    """Two real images with one pixel of it each; the same pixels, both in one image, will not do."""
+    codes = jnp.zeros((2, 10, 10), int)
+    real = shares_of(codes.at[:, 0, 0].set(5))
+    heaped = shares_of(codes.at[0, :2, 0].set(5))
+    assert losses.class_floor(heaped, real) == 0.0
+    assert losses.class_presence(heaped, real, 5) > 1.0
 
 
 @pytest.mark.parametrize("share", [1e-4, 1e-6, 1e-12])
@@ -73,7 +90,7 @@ def test_class_floor_reaches_a_class_however_rare_it_has_become(share):
         logits = jnp.full((*real.shape[:3], 6), -60.0).at[..., 0].set(0.0).at[..., 5].set(logit)
         return losses.class_floor(jax.nn.softmax(logits), real)
 
-    assert jax.grad(loss)(jnp.log(share)) == pytest.approx(-1.0, rel=0.05)  # Huber's slope
+    assert jax.grad(loss)(jnp.log(share)) == pytest.approx(-2.0, rel=0.05)  # Huber's slope, of a squared share
 
 
 def test_class_floor_asks_for_no_class_that_the_real_batch_lacks():

@@ -90,7 +90,7 @@ class MasksConfig(Section):
     discretisation: Literal["gumbel", "none"] = "gumbel"  # what the critic sees; A23
     temperature: PositiveFloat = 1.0
     gumbel_floor: Annotated[float, Field(ge=0, le=1)] = 0.2  # of the Gumbel noise, left at the end of a phase; 1: all
-    class_floor: Annotated[float, Field(ge=0)] = 1.0  # weight of losses.class_floor; 0: as in the paper
+    class_floor: Annotated[float, Field(ge=0)] = 0.5  # of losses.class_floor and class_presence; 0: as in the paper
     nodule_weight: PositiveFloat = 3.0  # of a nodule where real masks are pooled to a lower resolution
     nodule_contrast: PositiveFloat = 2.0  # by which the critic's nodule channel is scaled; 1 for none
     style_mixing: Annotated[float, Field(ge=0, le=1)] = 0.9

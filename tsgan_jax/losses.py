@@ -50,8 +50,8 @@ def wasserstein_generator(fake_scores: Array) -> Array:
     return -fake_scores.mean()
 
 
-FLOOR = 0.25
-"""Of a class's real share: below it `class_floor` acts."""
+FLOOR = 0.5
+"""Of a class's real share: below it `class_floor` and `class_presence` act."""
 
 
 def class_floor(fake: Array, real: Array) -> Array:
@@ -59,13 +59,34 @@ def class_floor(fake: Array, real: Array) -> Array:
 
     fake, real: class shares [n, h, w, k] of two batches.  A class as rare as nodules can fall, while a new
     resolution fades in, to a share at which no critic's gradient reaches it; the gradient of this logarithm does not
-    fade with the share.  Above the floor it is 0 and the critic alone decides: held at the real share by force,
-    rare classes were put where the critic sees least, along the picture's edge.
+    fade with the share.  Above the floor it is 0 and the critic alone decides.
     """
-    least = FLOOR * real.mean(axis=(0, 1, 2))
-    made = fake.mean(axis=(0, 1, 2)) + jnp.finfo(fake.dtype).tiny
-    lacking = jnp.log(jnp.where(least > 0, least, made)) - jnp.log(made)
-    return optax.huber_loss(jnp.maximum(lacking, 0.0)).sum()
+    return _lack(_winning(fake).mean(axis=(0, 1, 2)), real.mean(axis=(0, 1, 2))).sum()
+
+
+def class_presence(fake: Array, real: Array, label: int) -> Array:
+    """`class_floor` of one class in each image, the mean over the images.
+
+    For a class that every real image holds, as slices through nodules hold one: a few images rich in it do not make
+    up for many without.
+    """
+    return _lack(_winning(fake)[..., label].mean(axis=(1, 2)), real[..., label].mean()).mean()
+
+
+def _lack(made: Array, real: Array) -> Array:
+    """Huber's loss of the logarithm by which shares made lack FLOOR of the real ones, 0 where those are 0."""
+    made = made + jnp.finfo(made.dtype).tiny
+    least = jnp.where(real > 0, FLOOR * real, made)
+    return optax.huber_loss(jnp.maximum(jnp.log(least) - jnp.log(made), 0.0))
+
+
+def _winning(shares: Array) -> Array:
+    """Shares squared and normalised: a class spread thinly, which wins no pixel, hardly counts.
+
+    Its gradient is greatest where the class is strongest already, so of many equal places some come to stand out.
+    """
+    sharp = jnp.square(shares)
+    return sharp / sharp.sum(axis=-1, keepdims=True)
 
 
 # ---------------------------------------------------------------- part 2: stage 2, Eq. 8 to 10

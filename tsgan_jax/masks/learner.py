@@ -154,7 +154,7 @@ def stylegan(config: MasksConfig, phase: Phase) -> Learner[MaskGanState, MaskBat
             fake, _ = imagine(params, latent_key, real.shape[0], alpha)
             scores = discriminator.apply({"params": critic.params}, shown(fake_key, fake, scale), alpha)
             loss = losses.wasserstein_generator(scores)
-            floor = losses.class_floor(fake, real)
+            floor = losses.class_floor(fake, real) + losses.class_presence(fake, real, labels.NODULE)
             return loss + config.class_floor * floor, {"generator_loss": loss, "class_floor": floor}
 
         grads, log = jax.grad(generator_loss, has_aux=True)(state.gen.params)
