@@ -46,6 +46,17 @@ def test_without_records_the_papers_figures_stand_alone():
     assert rows(third) == []
 
 
+def test_the_diffusion_model_is_not_shown_as_controlnet_nor_beside_its_figures():
+    judged = [Record("distance", "controlnet_style", "full", "FID", 70.0, 238, fold=0)]
+    judged += detected("real+50", 0.3, system="controlnet_style")
+    first, second = tables(judged)[:2]
+    name = "ControlNet-style, no Stable Diffusion prior"
+    ours, theirs = (one(first, system=system, region="full", figure="FID") for system in (name, "ControlNet"))
+    assert (ours["ours"], ours["paper"]) == ("70.000", "–")
+    assert (theirs["ours"], theirs["paper"]) == ("–", "about 40")
+    assert one(second, system=name)["paper: recall"] == "–" and one(second, system="ControlNet")["mAP50"] == "–"
+
+
 def test_image_quality_stands_beside_the_papers():
     judged = [
         Record("similarity", "dl_pix2pix", "full", "PSNR", 20.5, 238, interval=(20.1, 20.9), floor=30.0, fold=0),

@@ -24,7 +24,7 @@ SYSTEMS = {
     "cyclegan": "CycleGAN",
     "gaugan": "GauGAN",
     "attentiongan": "AttentionGAN",
-    "controlnet": "ControlNet",
+    "controlnet": "ControlNet",  # the paper's; no system of ours is it
     "controlnet_style": CONTROLNET_STYLE,
     "pix2pix": "Pix2Pix",
     "pix2pix+lia": "Pix2Pix + LIA",
@@ -126,7 +126,7 @@ def _table1(records: Sequence[Record]) -> Table:
         floors = [record.floor for record in found if record.floor is not None]
         paper = PAPER_1.get((system, region), {}).get(figure, NONE)
         shown = (_value(found), _interval(found), _spread(floors), _count(found))
-        rows.append((_name(system), region, figure, *shown, paper))
+        rows.append((system_name(system), region, figure, *shown, paper))
     columns = ("system", "region", "figure", "ours", "95 %", "real against real", "n", "paper")
     notes = [
         MEANS,
@@ -152,10 +152,10 @@ def _table2(records: Sequence[Record]) -> Table:
             chosen = subjects if system == "real" else [max(subjects, key=_added)]
             for subject in chosen:
                 found = groups[detector, system, subject]
-                rows.append((detector, _name(system), subject, *_scores(found), *_paper2(system, subject)))
+                rows.append((detector, system_name(system), subject, *_scores(found), *_paper2(system, subject)))
     for system in PAPER_2.keys() - {key[1] for key in groups}:
         absent = (NONE,) * (len(FIGURES) + 3)
-        rows.append((NONE, _name(system), NONE, *absent, *_paper2(system, "real" if system == "real" else "+")))
+        rows.append((NONE, system_name(system), NONE, *absent, *_paper2(system, "real" if system == "real" else "+")))
     columns = ("detector", "system", "trained on", *FIGURES, f"mAP50{MINUS_REAL}", "folds", "objects")
     paper = ("paper: precision", "paper: recall", "paper: mAP")
     notes = [MEANS, DIFFERENCES, PAPER_MAP, *_detector_notes(judged), DASH, *_reasons(judged)]
@@ -173,7 +173,7 @@ def _table3(records: Sequence[Record]) -> Table:
         gains = [_difference(_of(found, figure + MINUS_REAL)) for figure in FIGURES]
         beside = [_spread(_pycocotools(_of(found, figure))) for figure in ("mAP50", "mAP50-95")]
         more = (_start(found), _folds(found), _count(_of(found, "mAP50")), NONE)
-        rows.append((detector, _name(system), subject, _ratio(found), *values, *gains, *beside, *more))
+        rows.append((detector, system_name(system), subject, _ratio(found), *values, *gains, *beside, *more))
     columns = (
         *("detector", "system", "trained on", "synthetic : real", *FIGURES),
         *(f"{figure}{MINUS_REAL}" for figure in FIGURES),
@@ -206,16 +206,16 @@ def _table4(records: Sequence[Record]) -> Table:
         for _, figure in sorted(key for key in groups if key[0] == system):
             found = groups[system, figure]
             rows.append(
-                (_name(system), figure, _value(found), _interval(found), _count(found), paper.get(figure, NONE))
+                (system_name(system), figure, _value(found), _interval(found), _count(found), paper.get(figure, NONE))
             )
         cells = [key for key in detected if key[0] == system]
         for detector in sorted({key[1] for key in cells}):
             subject = max((key[2] for key in cells if key[1] == detector), key=_added)
             found = _of(detected[system, detector, subject], "mAP50")
             figure = f"mAP50, {detector} on {subject}"
-            rows.append((_name(system), figure, _value(found), NONE, _count(found), paper.get("mAP", NONE)))
+            rows.append((system_name(system), figure, _value(found), NONE, _count(found), paper.get("mAP", NONE)))
         if not cells and "mAP" in paper:
-            rows.append((_name(system), "mAP50", NONE, NONE, NONE, paper["mAP"]))
+            rows.append((system_name(system), "mAP50", NONE, NONE, NONE, paper["mAP"]))
     notes = [
         MEANS,
         "The paper's Tables 1 and 4 differ for the same system (FID 58.077 and 32.187, PSNR 20.692 and 15.571): other "
@@ -323,7 +323,8 @@ def _system(record: Record) -> str:
     return str(record.details["system"])
 
 
-def _name(system: str) -> str:
+def system_name(system: str) -> str:
+    """How a system is shown: the name that results carry, written out."""
     return SYSTEMS.get(system, system)
 
 

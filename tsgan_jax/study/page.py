@@ -17,7 +17,7 @@ from tsgan_jax.evaluate.report.figures import cell, floor
 from tsgan_jax.evaluate.report.html import Child, Html, el, figure, picture, table
 from tsgan_jax.evaluate.report.material import Material
 from tsgan_jax.evaluate.report.sections import section
-from tsgan_jax.evaluate.tables import SYSTEMS, Table, tables
+from tsgan_jax.evaluate.tables import Table, system_name, tables
 from tsgan_jax.export.atomic import write_bytes
 from tsgan_jax.study import figures
 from tsgan_jax.study.settings import Study
@@ -45,7 +45,7 @@ def write(
     labels = labels_of({name: study.systems[name] for name in runs})
     made = chosen_tables(study, combined(study, runs, labels))
     save_tables(made, directory / "tables")
-    titles = {SYSTEMS.get(label, label): (runs[name], study.systems[name]) for name, label in labels.items()}
+    titles = {system_name(label): (runs[name], study.systems[name]) for name, label in labels.items()}
     drawn = {}
     if 4 in study.settings.figures:
         drawn[4] = figures.figure4(titles, study.settings.rows, directory / "figure4.png")
@@ -131,7 +131,7 @@ def _systems(study: Study, runs: Mapping[str, Path], labels: Mapping[str, str]) 
             material.value("adherence", "left lung", "Dice"),
             material.value("copies", "ct", "share of copies"),
         )
-        title = el("a", SYSTEMS.get(labels[name], labels[name]), href=f"systems/{name}/report.html")
+        title = el("a", system_name(labels[name]), href=f"systems/{name}/report.html")
         seen = material.manifest("translation", "manifest.json").get("images_seen", 0)
         time = "–" if minutes is None else f"{minutes:.3g}"
         rows.append([title, f"{seen:,}", str(config.translation.batch_size), time, *map(_with_floor, judged)])

@@ -13,7 +13,7 @@ from tsgan_jax.evaluate.report.figures import floor, missing, number
 from tsgan_jax.evaluate.report.html import Child, Html, el, table
 from tsgan_jax.evaluate.report.material import Material
 from tsgan_jax.evaluate.report.style import STYLE
-from tsgan_jax.evaluate.tables import Table, tables
+from tsgan_jax.evaluate.tables import Table, system_name, tables
 from tsgan_jax.export.atomic import write_bytes
 
 REPORT = "report.html"
@@ -45,7 +45,7 @@ def write_report(run: Path, config: Config) -> Path:
 def page(material: Material) -> str:
     """The whole page."""
     config = material.config
-    title = f"{material.run.resolve().name}: {config.system}"
+    title = f"{material.run.resolve().name}: {system_name(config.system)}"
     papers = _tables(material)
     gaps = missing(material.records)
     body: list[Child] = [

@@ -7,6 +7,7 @@ from tsgan_jax.configio import dump_config
 from tsgan_jax.evaluate.report.html import Child, Html, el, facts
 from tsgan_jax.evaluate.report.material import Material
 from tsgan_jax.evaluate.report.sections import section
+from tsgan_jax.evaluate.tables import system_name
 from tsgan_jax.export.atomic import read_json
 
 USES: tuple[tuple[str, Child], ...] = (
@@ -121,7 +122,9 @@ def _data(material: Material) -> list[tuple[str, Child]]:
 
 def _model(material: Material) -> list[tuple[str, Child]]:
     config = material.config
-    rows: list[tuple[str, Child]] = [("System", f"{_MASKS[config.generation.masks]}, then {config.translation.system}")]
+    rows: list[tuple[str, Child]] = [
+        ("System", f"{_MASKS[config.generation.masks]}, then {system_name(config.translation.system)}")
+    ]
     for stage, title in (("masks", "Stage 1, noise to mask"), ("translation", "Stage 2, mask to CT")):
         manifest = material.manifest(stage, "manifest.json")
         if manifest:

@@ -12,6 +12,7 @@ from tsgan_jax.evaluate.report.figures import number
 from tsgan_jax.evaluate.report.html import Child, Html, el, figure, table
 from tsgan_jax.evaluate.report.material import Material
 from tsgan_jax.evaluate.report.sections import section
+from tsgan_jax.evaluate.tables import system_name
 
 METRICS = ("precision", "recall", "mAP50", "mAP50-95")
 DIFFERENCE = " - real"
@@ -106,7 +107,7 @@ def _objects(found: dict[str, list[Record]]) -> str:
 
 
 def _by(system: str) -> Html | None:
-    return el("span", f"synthetic by {system}", class_="small") if system not in ("", "real") else None
+    return el("span", f"synthetic by {system_name(system)}", class_="small") if system not in ("", "real") else None
 
 
 def _plot(records: Sequence[Record], metric: str) -> Html | None:
