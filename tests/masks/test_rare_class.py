@@ -8,7 +8,7 @@ import pytest
 from tsgan_jax import labels
 from tsgan_jax.config import MasksConfig
 from tsgan_jax.masks.growth import plan
-from tsgan_jax.masks.learner import crisp, nodule_scale
+from tsgan_jax.masks.learner import crisp, inner, nodule_scale
 from tsgan_jax.masks.synthesis import TYPICAL_SHARES, layer_noise, synthesis_of
 
 
@@ -42,6 +42,14 @@ def test_a_nodule_of_one_pixel_is_one_pixel_at_every_resolution(resolution):
 def test_crisp_leaves_hard_labels_alone(weight):
     hard = np.eye(6, dtype=np.float32)[np.random.default_rng(0).integers(0, 6, (2, 8, 8))]
     np.testing.assert_array_equal(np.asarray(crisp(jnp.asarray(hard), weight)), hard)
+
+
+@pytest.mark.parametrize(("side", "left"), [(4, 4), (8, 8), (16, 14), (64, 56)])
+def test_classes_are_asked_for_away_from_the_edge(side, left):
+    shares = np.zeros((1, side, side, 6), np.float32)
+    shares[0, side // 2, side // 2, labels.NODULE] = 1
+    shares[0, :, [0, -1], labels.NODULE] = side > 8
+    assert inner(shares).shape == (1, left, left, 6) and inner(shares)[..., labels.NODULE].sum() == 1
 
 
 def test_contrast_scales_the_nodule_channel_only():
