@@ -250,7 +250,7 @@ class ControlNetConfig(TranslatorConfig):
     multipliers: tuple[PositiveInt, ...] = (1, 2, 4)  # widths of the U-Net's levels in generator_width
     residual_blocks: PositiveInt = 1  # of a level's encoder; its decoder has one more
     attention_levels: tuple[Annotated[int, Field(ge=0)], ...] = (2,)  # from 0, the finest
-    prediction: Literal["noise", "velocity"] = "noise"  # of the U-Net; velocity learns what noise hides much sooner
+    prediction: Literal["noise", "velocity", "clean"] = "noise"  # of the U-Net; short or narrow trainings want clean
     noise_steps: PositiveInt = 1000  # T of DDPM
     betas: tuple[PositiveFloat, PositiveFloat] = (1e-4, 0.02)  # first and last of a linear schedule
     sampling_steps: PositiveInt = 50  # DDIM, eta 0

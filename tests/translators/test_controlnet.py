@@ -64,7 +64,7 @@ def test_noise_that_was_added_can_be_taken_away(time: int) -> None:
     np.testing.assert_allclose(diffusion.clean_image(noisy, noise, kept), clean, atol=4 * spread)
 
 
-@pytest.mark.parametrize("kind", ["noise", "velocity"])
+@pytest.mark.parametrize("kind", ["noise", "velocity", "clean"])
 def test_what_is_wanted_of_the_network_tells_the_noise(kind: diffusion.Prediction) -> None:
     clean, noise, kept = draw(2, 4, 4, 3), draw(2, 4, 4, 3, seed=1), jnp.float32(LATE)
     noisy, said = diffusion.add_noise(clean, noise, kept), diffusion.wanted(clean, noise, kept, kind)

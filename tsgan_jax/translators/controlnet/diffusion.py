@@ -12,8 +12,13 @@ import numpy as np
 
 from tsgan_jax.types import Array
 
-Prediction = Literal["noise", "velocity"]
-"""What the network says of a noisy image: the noise (DDPM), or how the two change places (Salimans and Ho 2022)."""
+Prediction = Literal["noise", "velocity", "clean"]
+"""What the network says of a noisy image: the noise (DDPM), how noise and image change places (Salimans and Ho 2022),
+or the clean image.
+
+Noise fills all patch * patch channels of a folded image, and a network not much wider must let all of it through; a
+clean image is smooth and needs less.
+"""
 
 
 def kept_signal(noise_steps: int, betas: tuple[float, float]) -> np.ndarray:
@@ -33,16 +38,20 @@ def clean_image(noisy: Array, noise: Array, kept: Array) -> Array:
 
 def wanted(clean: Array, noise: Array, kept: Array, kind: Prediction) -> Array:
     """What the network is to say of `add_noise(clean, noise, kept)`."""
-    return noise if kind == "noise" else jnp.sqrt(kept) * noise - jnp.sqrt(1.0 - kept) * clean
+    if kind == "velocity":
+        return jnp.sqrt(kept) * noise - jnp.sqrt(1.0 - kept) * clean
+    return noise if kind == "noise" else clean
 
 
 def noise_in(noisy: Array, said: Array, kept: Array, kind: Prediction) -> Array:
     """The noise of a noisy image, given what the network says of it.
 
     Where little is kept nearly all of the image is noise: a small error in a noise that is said outright is then a
-    large one in the clean image, while a velocity's stays as it is.
+    large one in the clean image, while a velocity's or a clean image's stays as it is.
     """
-    return said if kind == "noise" else jnp.sqrt(kept) * said + jnp.sqrt(1.0 - kept) * noisy
+    if kind == "velocity":
+        return jnp.sqrt(kept) * said + jnp.sqrt(1.0 - kept) * noisy
+    return said if kind == "noise" else (noisy - jnp.sqrt(kept) * said) / jnp.sqrt(1.0 - kept)
 
 
 def ddim_step(noisy: Array, noise: Array, kept: Array, kept_before: Array) -> Array:
