@@ -67,6 +67,7 @@ def one_update(state: Adversarial, **how: Any) -> tuple[Adversarial, dict[str, j
         lambda c, fake: (c * fake, {"critic": c * fake}),
         lambda fake, c: (-c * fake, {"generator": -c * fake}),
         DESCENT,
+        images=5,
         **how,
     )
 
@@ -74,6 +75,7 @@ def one_update(state: Adversarial, **how: Any) -> tuple[Adversarial, dict[str, j
 def test_critic_moves_first_and_the_generator_meets_the_new_critic() -> None:
     state, log = one_update(scalars())
     critic = 3.0 - 0.1 * 4.0
+    assert (int(state.step), int(state.images_seen)) == (1, 5)
     assert float(state.critic.params) == pytest.approx(critic)
     assert float(state.generator.params) == pytest.approx(2.0 + 0.1 * critic * 2 * 2.0)
     assert float(log["critic"]) == 12.0 and float(log["generator"]) == pytest.approx(-critic * 4.0)

@@ -2,11 +2,15 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tsgan_jax.cli._ending import ending
 from tsgan_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from tsgan_jax.train.progress import Console
 
 _EPILOG = """\
 The run directory holds everything: config.yaml, masks/ and translation/ (checkpoints, log.jsonl, samples/*.png),
@@ -34,30 +38,20 @@ def _run(arguments: argparse.Namespace) -> int:
         return _study(arguments)
     config = load_config(arguments.config, arguments.settings)  # before JAX: mistakes are told at once
     run = arguments.run or Path("runs") / arguments.config.stem
-    from tsgan_jax.cli._console import console
-    from tsgan_jax.train.loop import Interrupted
 
     if arguments.dry_run:
         from tsgan_jax.experiment.dry_run import describe
 
         stages = config.stages if arguments.stage == "all" else (arguments.stage,)
-        text, problem = describe(config, run, stages)
-        print(text)
-        if problem:
-            raise UserError(problem)
-        return 0
+        return _show(*describe(config, run, stages))
     from tsgan_jax.experiment import train
 
-    screen = console()
-    try:
+    def work(screen: "Console") -> int:
         train(config, run, screen, arguments.stage, arguments.allow_config_change)
-    except Interrupted as stop:
-        print(f"{stop}: saved in {run}; run the command again to go on", file=sys.stderr)
-        return 128 + stop.signum
-    finally:
-        screen.finish()
-    screen.say(f"done: {run}")
-    return 0
+        screen.say(f"done: {run}")
+        return 0
+
+    return _interruptible(work, run)
 
 
 def _study(arguments: argparse.Namespace) -> int:
@@ -74,25 +68,39 @@ def _study(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         from tsgan_jax.study.plan import describe
 
-        text, problem = describe(study, directory)
-        print(text)
-        if problem:
-            raise UserError(problem)
-        return 0
-    from tsgan_jax.cli._console import console
+        return _show(*describe(study, directory))
     from tsgan_jax.study.conduct import conduct
+
+    def work(screen: "Console") -> int:
+        outcome = conduct(study, directory, screen)
+        left_out = f"; left out: {', '.join(outcome.left_out)}" if outcome.left_out else ""
+        screen.say(f"done: {outcome.report}{left_out}")
+        return 3 if outcome.left_out else 0
+
+    return _interruptible(work, directory)
+
+
+def _show(plan: str, problem: str | None) -> int:
+    """A dry run's plan, also where it could not be carried out."""
+    print(plan)
+    if problem:
+        raise UserError(problem)
+    return 0
+
+
+def _interruptible(work: "Callable[[Console], int]", directory: Path) -> int:
+    """The exit status of `work`, or of the signal that stopped it with all saved."""
+    from tsgan_jax.cli._console import console
     from tsgan_jax.train.loop import Interrupted
 
     screen = console()
     try:
-        outcome = conduct(study, directory, screen)
+        return work(screen)
     except Interrupted as stop:
         print(f"{stop}: saved in {directory}; run the command again to go on", file=sys.stderr)
         return 128 + stop.signum
     finally:
         screen.finish()
-    screen.say(f"done: {outcome.report}" + (f"; left out: {', '.join(outcome.left_out)}" if outcome.left_out else ""))
-    return 3 if outcome.left_out else 0
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,6 +6,7 @@ Both would come out the same on any other scale that is stretched with its range
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
@@ -203,14 +204,9 @@ def _rows(pairs: list[Comparison], window: windows.Window) -> list[_Row]:
 
 
 def _batches(images: Iterable[NDArray], size: int) -> Iterator[list[NDArray]]:
-    waiting: list[NDArray] = []
-    for image in images:
-        waiting.append(image)
-        if len(waiting) == size:
-            yield waiting
-            waiting = []
-    if waiting:
-        yield waiting
+    left = iter(images)
+    while batch := list(islice(left, size)):
+        yield batch
 
 
 def _record(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -289,16 +290,16 @@ def _batches(
     candidates: Iterable[Candidate], size: int, directory: SetDirectory, seed: int
 ) -> Iterator[list[Candidate]]:
     """Accepted candidates in batches of `size`, the last one as it comes; the others are recorded."""
-    batch: list[Candidate] = []
-    for candidate in candidates:
-        if candidate.mask is None:
-            directory.reject(candidate.index, seed=seed, refused=candidate.refused)
-            continue
-        batch.append(candidate)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
+
+    def accepted() -> Iterator[Candidate]:
+        for candidate in candidates:
+            if candidate.mask is None:
+                directory.reject(candidate.index, seed=seed, refused=candidate.refused)
+            else:
+                yield candidate
+
+    left = accepted()
+    while batch := list(islice(left, size)):
         yield batch
 
 

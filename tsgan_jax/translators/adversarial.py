@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tsgan_jax.train.learner import Params, Player, update_player
+from tsgan_jax.train.learner import Params, Player, new_player, update_player
 from tsgan_jax.types import Array, Key, Metrics
 
 F = TypeVar("F")
@@ -32,6 +32,22 @@ class Adversarial:
     memory: Any = None  # arrays carried from step to step besides the players, such as pools of generated images
 
 
+def start(
+    key: Key, generator: Params, critic: Params, betas: tuple[float, float], *, frozen: Any = None, memory: Any = None
+) -> Adversarial:
+    """The state before the first step, from first weights; betas: Adam's."""
+    tx = adam(0.0, betas)
+    return Adversarial(
+        step=jnp.zeros((), jnp.int32),
+        images_seen=jnp.zeros((), jnp.int32),
+        key=key,
+        generator=new_player(tx, generator),
+        critic=new_player(tx, critic),
+        frozen=frozen,
+        memory=memory,
+    )
+
+
 def alternate(
     state: Adversarial,
     generate: Callable[[Params], F],
@@ -39,6 +55,7 @@ def alternate(
     generator_loss: Callable[[F, Params], Loss],
     adam: optax.GradientTransformation,
     *,
+    images: int,
     critic_adam: optax.GradientTransformation | None = None,
     generator_first: bool = False,
     show: Callable[[F, Any], tuple[Any, Any]] | None = None,
@@ -51,7 +68,7 @@ def alternate(
     critic_adam: the critic's, where its rate is another one; else `adam`.
     generator_first: the generator meets the critic as it was, as CycleGAN orders them; else the new one, as pix2pix.
     show: (fakes, the state's memory) -> what the critic is shown, the new memory; none: the fakes themselves.
-    The counters of the state are left to the caller.  Metrics of both players are merged, their gradients' norms added.
+    images: of the batch, for the state's counters.  Metrics of both players are merged, their gradients' norms added.
     """
     fake, pull_back = jax.vjp(generate, state.generator.params)
     shown, memory = (fake, state.memory) if show is None else show(fake, state.memory)
@@ -61,7 +78,10 @@ def alternate(
     fake_grad, generator_log = jax.grad(generator_loss, has_aux=True)(fake, judge.params)
     generator, generator_norm = update_player(adam, state.generator, *pull_back(fake_grad))
     norms = {"critic_gradient": critic_norm, "generator_gradient": generator_norm}
-    state = state.replace(generator=generator, critic=critic, memory=memory)  # type: ignore[attr-defined]
+    seen = state.images_seen + images
+    state = state.replace(  # type: ignore[attr-defined]
+        step=state.step + 1, images_seen=seen, generator=generator, critic=critic, memory=memory
+    )
     return state, {**critic_log, **generator_log, **norms}
 
 

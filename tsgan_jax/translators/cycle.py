@@ -15,9 +15,9 @@ from tsgan_jax.errors import UserError
 from tsgan_jax.nn.layers import initialise
 from tsgan_jax.nn.patch_critic import PatchCritic
 from tsgan_jax.train.keys import step_streams, stream
-from tsgan_jax.train.learner import Params, new_player
+from tsgan_jax.train.learner import Params
 from tsgan_jax.translators import conditions, pool
-from tsgan_jax.translators.adversarial import Adversarial, Loss, adam, alternate, learning_rate
+from tsgan_jax.translators.adversarial import Adversarial, Loss, adam, alternate, learning_rate, start
 from tsgan_jax.translators.api import Translator
 from tsgan_jax.types import Array, Key, Metrics, PairBatch
 
@@ -46,19 +46,13 @@ def cycle_translator(config: CycleGANConfig, generator: nn.Module, images_per_ep
     critic = PatchCritic(config.critic_width, config.critic_layers, jnp.dtype(config.precision), affine=False)
 
     def init(key: Key) -> Adversarial:
-        tx, shape = adam(0.0, config.adam_betas), (config.resolution, config.resolution, 1)
+        shape = (config.resolution, config.resolution, 1)
 
         def both(module: nn.Module, name: str) -> Params:
             return {side: initialise(module, stream(key, f"{name}_{side}"), jnp.zeros((1, *shape))) for side in OTHER}
 
-        return Adversarial(
-            step=jnp.zeros((), jnp.int32),
-            images_seen=jnp.zeros((), jnp.int32),
-            key=key,
-            generator=new_player(tx, both(generator, "generator")),
-            critic=new_player(tx, both(critic, "critic")),
-            memory={side: pool.new_pool(config.pool_size, *shape) for side in OTHER} if config.pool_size else None,
-        )
+        pools = {side: pool.new_pool(config.pool_size, *shape) for side in OTHER} if config.pool_size else None
+        return start(key, both(generator, "generator"), both(critic, "critic"), config.adam_betas, memory=pools)
 
     def step(state: Adversarial, batch: PairBatch) -> tuple[Adversarial, Metrics]:
         keys = dict(zip(OTHER, step_streams(state.key, state.step, "pool_ct", "pool_mask"), strict=True))
@@ -72,11 +66,10 @@ def cycle_translator(config: CycleGANConfig, generator: nn.Module, images_per_ep
             _critic_loss(critic, real),
             _generator_loss(config, critic, real),
             adam(rate, config.adam_betas),
+            images=batch.ct.shape[0],
             generator_first=True,
             show=lambda painted, pools: _show(painted.fake, pools, keys),
         )
-        seen = state.images_seen + batch.ct.shape[0]
-        state = state.replace(step=state.step + 1, images_seen=seen)  # type: ignore[attr-defined]
         return state, {**metrics, "learning_rate": rate}
 
     def translate(state: Adversarial, masks: Array, keys: Key) -> Array:

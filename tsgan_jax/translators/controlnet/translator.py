@@ -163,7 +163,12 @@ def _phases(
         base, norm = update_player(tx, state.base, grads)
         ema = {**state.ema, "base": averaged(state.ema["base"], base, state.images_seen)}
         state = state.replace(base=base, ema=ema)  # type: ignore[attr-defined]
-        return state, _metrics(error, base_gradient=norm, control_gradient=jnp.zeros(()), locked=jnp.zeros(()))
+        return state, {
+            "denoising": error,
+            "base_gradient": norm,
+            "control_gradient": jnp.zeros(()),
+            "locked": jnp.zeros(()),
+        }
 
     def train_control(state: ControlledDiffusion) -> tuple[ControlledDiffusion, Metrics]:
         state = lock(state)
@@ -177,13 +182,14 @@ def _phases(
         since = jnp.maximum(state.images_seen - prior_images, 0)
         ema = {**state.ema, "control": averaged(state.ema["control"], control, since)}
         state = state.replace(control=control, ema=ema)  # type: ignore[attr-defined]
-        return state, _metrics(error, base_gradient=jnp.zeros(()), control_gradient=norm, locked=jnp.ones(()))
+        return state, {
+            "denoising": error,
+            "base_gradient": jnp.zeros(()),
+            "control_gradient": norm,
+            "locked": jnp.ones(()),
+        }
 
     return train_base, train_control
-
-
-def _metrics(error: Array, **others: Array) -> Metrics:
-    return {"denoising": error, **others}
 
 
 def _error(said: Array, wanted: Array) -> Array:

@@ -14,9 +14,9 @@ from tsgan_jax.nn.layers import initialise
 from tsgan_jax.nn.local_importance import MIN_SIZE
 from tsgan_jax.nn.patch_critic import PatchCritic
 from tsgan_jax.train.keys import step_streams, stream
-from tsgan_jax.train.learner import Params, new_player
+from tsgan_jax.train.learner import Params
 from tsgan_jax.translators import perceptual
-from tsgan_jax.translators.adversarial import Adversarial, Loss, adam, alternate, learning_rate
+from tsgan_jax.translators.adversarial import Adversarial, Loss, adam, alternate, learning_rate, start
 from tsgan_jax.translators.api import Translator
 from tsgan_jax.translators.conditions import one_hot
 from tsgan_jax.translators.dl_pix2pix.generator import Generator
@@ -46,15 +46,7 @@ def dl_pix2pix(config: DLPix2PixConfig, images_per_epoch: int) -> Translator[Adv
         mask = jnp.zeros((1, size, size, classes))
         generator = initialise(nets.generator, stream(key, "generator"), mask, jax.random.split(key, 1))
         critic = initialise(nets.critic, stream(key, "critic"), jnp.zeros((1, size, size, classes + 1)))
-        tx = adam(0.0, config.adam_betas)
-        return Adversarial(
-            step=jnp.zeros((), jnp.int32),
-            images_seen=jnp.zeros((), jnp.int32),
-            key=key,
-            generator=new_player(tx, generator),
-            critic=new_player(tx, critic),
-            frozen=perceptual.frozen(features),
-        )
+        return start(key, generator, critic, config.adam_betas, frozen=perceptual.frozen(features))
 
     def step(state: Adversarial, batch: PairBatch) -> tuple[Adversarial, Metrics]:
         (noise,) = step_streams(state.key, state.step, "noise")
@@ -69,8 +61,8 @@ def dl_pix2pix(config: DLPix2PixConfig, images_per_epoch: int) -> Translator[Adv
             _critic_loss(config, nets.critic, mask, batch.ct),
             _generator_loss(config, nets.critic, mask, batch.ct, extract),
             adam(rate, config.adam_betas),
+            images=size,
         )
-        state = state.replace(step=state.step + 1, images_seen=state.images_seen + size)  # type: ignore[attr-defined]
         return state, {**metrics, "learning_rate": rate}
 
     def translate(state: Adversarial, masks: Array, keys: Key) -> Array:

@@ -18,9 +18,9 @@ from tsgan_jax.labels import NUM_CLASSES
 from tsgan_jax.nn import spectral_norm
 from tsgan_jax.nn.layers import initialise, xavier
 from tsgan_jax.train.keys import step_streams, stream
-from tsgan_jax.train.learner import Params, new_player
+from tsgan_jax.train.learner import Params
 from tsgan_jax.translators import perceptual
-from tsgan_jax.translators.adversarial import Adversarial, Loss, adam, alternate, learning_rate
+from tsgan_jax.translators.adversarial import Adversarial, Loss, adam, alternate, learning_rate, start
 from tsgan_jax.translators.api import Translator
 from tsgan_jax.translators.conditions import one_hot
 from tsgan_jax.translators.gaugan.critic import MultiscaleCritic
@@ -61,16 +61,7 @@ def gaugan(config: GauGANConfig, images_per_epoch: int) -> Translator[Adversaria
         vectors["generator"] = {
             name: spectral_norm.start(params, getattr(nets, name).spectral) for name, params in generator.items()
         }
-        tx = adam(0.0, config.adam_betas)
-        return Adversarial(
-            step=jnp.zeros((), jnp.int32),
-            images_seen=jnp.zeros((), jnp.int32),
-            key=key,
-            generator=new_player(tx, generator),
-            critic=new_player(tx, critic),
-            frozen=perceptual.frozen(features),
-            memory=vectors,
-        )
+        return start(key, generator, critic, config.adam_betas, frozen=perceptual.frozen(features), memory=vectors)
 
     def step(state: Adversarial, batch: PairBatch) -> tuple[Adversarial, Metrics]:
         (noise,) = step_streams(state.key, state.step, "style")
@@ -90,10 +81,10 @@ def gaugan(config: GauGANConfig, images_per_epoch: int) -> Translator[Adversaria
             _critic_loss(judge, batch.ct),
             _generator_loss(config, judge, batch.ct, perceptual.extractor(config, features, state.frozen)),
             adam(rate, config.adam_betas),
+            images=size,
             critic_adam=adam(critic_rate, config.adam_betas),
             generator_first=True,
         )
-        state = state.replace(step=state.step + 1, images_seen=state.images_seen + size)  # type: ignore[attr-defined]
         return state, {**metrics, "learning_rate": rate}
 
     def translate(state: Adversarial, masks: Array, keys: Key) -> Array:
