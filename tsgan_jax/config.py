@@ -83,6 +83,7 @@ class MasksConfig(Section):
     fade_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.5
     batch_size: dict[int, PositiveInt] = {4: 16, 8: 16, 16: 16, 32: 16, 64: 16, 128: 8, 256: 4, 512: 2}  # A20
     learning_rate: PositiveFloat = 0.002  # section 4.1
+    generator_pace: Annotated[float, Field(gt=0, le=1)] = 0.25  # generator's part of it at a phase's end; 1: all
     adam_betas: tuple[float, float] = (0.0, 0.99)
     gradient_penalty: float = 10.0  # lambda_gp of Eq. 1
     drift: float = 0.001  # lambda_drift of Eq. 1

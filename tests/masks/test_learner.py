@@ -101,10 +101,11 @@ def test_moving_average_is_half_way_after_the_half_life():
     assert float(average["w"]) == pytest.approx(0.5, abs=1e-4)
 
 
+@pytest.mark.parametrize("pace", [1.0, 0.25])
 @pytest.mark.parametrize("betas", [(0.0, 0.99), (0.5, 0.9)])
-def test_optimiser_is_adam(betas):
-    ours = optimiser(tiny(adam_betas=betas))
-    adam = optax.adam(0.002, b1=betas[0], b2=betas[1], eps=1e-8)
+def test_optimiser_is_adam(betas, pace):
+    ours = optimiser(tiny(adam_betas=betas), pace)
+    adam = optax.adam(0.002 * pace, b1=betas[0], b2=betas[1], eps=1e-8)
     params = {"w": jax.random.normal(jax.random.key(0), (20,))}
     state, reference = ours.init(params), adam.init(params)
     for i in range(5):

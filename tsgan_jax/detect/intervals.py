@@ -10,11 +10,17 @@ from tsgan_jax.detect.scores import FIGURES, Matched, figures
 
 @dataclass(frozen=True)
 class Difference:
-    """value: mean over the trainings; error: its standard error; interval: 95 %, from the resampled scans."""
+    """value: ours - real, means over the trainings; error: its standard error; interval: 95 %, of resampled scans."""
 
-    value: float
+    ours: float
+    real: float
     error: float
     interval: tuple[float, float]
+
+    @property
+    def value(self) -> float:
+        """The difference itself."""
+        return self.ours - self.real
 
 
 def differences(
@@ -36,12 +42,15 @@ def differences(
         # Trainings are drawn again as well, so that their spread is part of the interval.
         some = [ours[i] for i in rng.integers(len(ours), size=len(ours))]
         others = [real[i] for i in rng.integers(len(real), size=len(real))]
-        for figure, one in _difference(some, others, counts).items():
-            drawn[figure].append(one)
-    value = _difference(ours, real, np.ones(len(scans), np.int64))
+        mine, theirs = _means(some, counts), _means(others, counts)
+        for figure in FIGURES:
+            drawn[figure].append(mine[figure] - theirs[figure])
+    once = np.ones(len(scans), np.int64)
+    mine, theirs = _means(ours, once), _means(real, once)
     return {
         figure: Difference(
-            value[figure],
+            mine[figure],
+            theirs[figure],
             float(np.std(drawn[figure], ddof=1)),
             (float(np.quantile(drawn[figure], 0.025)), float(np.quantile(drawn[figure], 0.975))),
         )
@@ -49,9 +58,6 @@ def differences(
     }
 
 
-def _difference(ours: Sequence[Matched], real: Sequence[Matched], counts: np.ndarray) -> dict[str, float]:
-    mine, theirs = ([figures(one, counts) for one in some] for some in (ours, real))
-    return {
-        figure: float(np.mean([one[figure] for one in mine]) - np.mean([one[figure] for one in theirs]))
-        for figure in FIGURES
-    }
+def _means(trainings: Sequence[Matched], counts: np.ndarray) -> dict[str, float]:
+    each = [figures(one, counts) for one in trainings]
+    return {figure: float(np.mean([one[figure] for one in each])) for figure in FIGURES}

@@ -89,7 +89,8 @@ class Trained:
     def differences(self, real: "Trained | None", resamples: int, seed: int) -> list[Record]:
         """Each figure minus that of the same detector trained on real images alone, by pycocotools' arithmetic.
 
-        interval: 95 %, from scans of the test fold drawn again for both; details["error"] is the standard error.
+        interval: 95 %, from scans of the test fold drawn again for both; details["error"] is the standard error,
+        details["of"] the two figures, which are not ultralytics': it smooths the curves it reads them off.
         """
         if real is None:
             return without_difference(self.cell, self.fold, "the detector trained on real images failed")
@@ -102,7 +103,13 @@ class Trained:
                 self.objects,
                 interval=one.interval,
                 made_from=self._made_from(),
-                details={**self._details(), "error": one.error, "scans": len(set(self.scans)), "resamples": resamples},
+                details={
+                    **self._details(),
+                    "of": [one.ours, one.real],
+                    "error": one.error,
+                    "scans": len(set(self.scans)),
+                    "resamples": resamples,
+                },
             )
             for figure, one in found.items()
         ]

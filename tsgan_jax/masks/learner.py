@@ -13,7 +13,7 @@ import optax
 from tsgan_jax import labels, losses
 from tsgan_jax.config import MasksConfig
 from tsgan_jax.masks.discriminator import discriminator_of
-from tsgan_jax.masks.growth import Phase, fade_alpha, gumbel_scale
+from tsgan_jax.masks.growth import Phase, fade_alpha, settling
 from tsgan_jax.masks.mapping import LR_MUL, average_w, mapping_of, mix_styles, num_layers
 from tsgan_jax.masks.synthesis import layer_noise, synthesis_of
 from tsgan_jax.nn.equalized import initialise
@@ -42,15 +42,17 @@ class MaskGanState:
     w_avg: Array
 
 
-def optimiser(config: MasksConfig) -> optax.GradientTransformation:
-    """Adam of section 4.1.  Without a first moment (beta1 = 0) none is kept: the same updates, less state."""
+def optimiser(config: MasksConfig, pace: Array | float = 1.0) -> optax.GradientTransformation:
+    """Adam of section 4.1, at `pace` of its learning rate.
+
+    Without a first moment (beta1 = 0) none is kept: the same updates, less state.
+    """
     beta1, beta2 = config.adam_betas
     if beta1 != 0.0:
-        return optax.adam(config.learning_rate, b1=beta1, b2=beta2, eps=1e-8)
-    return optax.chain(
-        optax.scale_by_rms(decay=beta2, eps=1e-8, eps_in_sqrt=False, bias_correction=True),
-        optax.scale_by_learning_rate(config.learning_rate),
-    )
+        moments = optax.scale_by_adam(b1=beta1, b2=beta2, eps=1e-8)
+    else:
+        moments = optax.scale_by_rms(decay=beta2, eps=1e-8, eps_in_sqrt=False, bias_correction=True)
+    return optax.chain(moments, optax.scale(-pace * config.learning_rate))
 
 
 def nodule_scale(factor: float) -> np.ndarray:
@@ -128,7 +130,8 @@ def stylegan(config: MasksConfig, phase: Phase) -> Learner[MaskGanState, MaskBat
     ) -> tuple[Player, Array, Metrics]:
         latent_key, fake_key, real_key, mix_key = keys
         fake, w = imagine(state.gen.params, latent_key, real.shape[0], alpha)
-        shares = {"nodule_share": fake[..., labels.NODULE].mean(), "real_nodule_share": real[..., labels.NODULE].mean()}
+        named = {"nodule_share": fake, "real_nodule_share": real}
+        shares = {name: (x.argmax(-1) == labels.NODULE).mean(dtype=jnp.float32) for name, x in named.items()}
         real, fake = shown(real_key, real, scale), shown(fake_key, fake, scale)
         between = losses.interpolate(mix_key, real, fake)
 
@@ -155,7 +158,7 @@ def stylegan(config: MasksConfig, phase: Phase) -> Learner[MaskGanState, MaskBat
         return critic, w, {**log, **shares, "critic_gradient": size}
 
     def train_generator(
-        state: MaskGanState, critic: Player, keys: tuple[Key, ...], real: Array, alpha: Array, scale: Array
+        state: MaskGanState, critic: Player, keys: tuple[Key, ...], real: Array, alpha: Array, scale: Array, pace: Array
     ) -> tuple[Player, Metrics]:
         latent_key, fake_key = keys
 
@@ -168,7 +171,7 @@ def stylegan(config: MasksConfig, phase: Phase) -> Learner[MaskGanState, MaskBat
             return loss + config.class_floor * floor, {"generator_loss": loss, "class_floor": floor}
 
         grads, log = jax.grad(generator_loss, has_aux=True)(state.gen.params)
-        gen, size = update_player(tx, state.gen, grads)
+        gen, size = update_player(optimiser(config, pace), state.gen, grads)
         return gen, {**log, "generator_gradient": size}
 
     def init(key: Key) -> MaskGanState:
@@ -196,11 +199,12 @@ def stylegan(config: MasksConfig, phase: Phase) -> Learner[MaskGanState, MaskBat
         names = ("critic latents", "critic fake", "critic real", "interpolate", "generator latents", "generator fake")
         keys = step_streams(state.key, state.step, *names)
         alpha = fade_alpha(phase, state.images_seen)
-        scale = gumbel_scale(phase, state.images_seen, config.gumbel_floor)
+        scale = settling(phase, state.images_seen, config.gumbel_floor)
+        pace = settling(phase, state.images_seen, config.generator_pace)
         n = batch.classes.shape[0]
         real = shown_masks(batch.classes, config.nodule_weight, alpha if phase.fade else None)
         critic, w, critic_log = train_critic(state, keys[:4], real, alpha, scale)
-        gen, gen_log = train_generator(state, critic, keys[4:], real, alpha, scale)
+        gen, gen_log = train_generator(state, critic, keys[4:], real, alpha, scale, pace)
         new = state.replace(  # type: ignore[attr-defined]
             step=state.step + 1,
             images_seen=state.images_seen + n,
