@@ -83,6 +83,11 @@ def test_exit_codes(config, monkeypatch, capsys, fault, code, message):
     assert message in capsys.readouterr().err
 
 
+def test_settings_may_stand_on_both_sides_of_an_option(config, capsys):
+    assert command.main(["--config", config, "masks.z_dim=8", "--dry-run", "translation.epochs=3"]) == 0
+    assert "dl_pix2pix, 3 epochs" in capsys.readouterr().out
+
+
 def test_dry_run_prints_the_plan_and_touches_nothing(config, calls, capsys, tmp_path):
     before = sorted(tmp_path.iterdir())
     assert command.main(["--config", config, "--dry-run"]) == 0

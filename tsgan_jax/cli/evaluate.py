@@ -32,7 +32,7 @@ _OPEN = ("evaluation.", "detection.", "data.root=", "data.prepared=", "translati
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments = _parser().parse_intermixed_args(argv)
     return ending(lambda: _run(arguments), "figures finished so far are kept")
 
 

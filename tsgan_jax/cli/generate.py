@@ -27,7 +27,7 @@ examples: bin/generate --run runs/luna16 --count 2500 --out nodules
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments = _parser().parse_intermixed_args(argv)
     return ending(lambda: _run(arguments), "run the command again to finish the set")
 
 

@@ -24,7 +24,7 @@ example: bin/prepare --config configs/luna16.yaml data.root=/data/LUNA16 data.re
 
 def main(argv: Sequence[str] | None = None) -> int:
     """0: prepared; 2: nothing could be prepared, with the reason on stderr; 130, 143: interrupted."""
-    arguments = _parser().parse_args(argv)
+    arguments = _parser().parse_intermixed_args(argv)
     return ending(lambda: _run(arguments), "run the command again to start over")
 
 

@@ -27,7 +27,7 @@ examples: bin/train --config configs/luna16.yaml data.root=/data/LUNA16 translat
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments = _parser().parse_intermixed_args(argv)
     return ending(lambda: _run(arguments), "run the command again to go on from the last checkpoint")
 
 
