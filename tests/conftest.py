@@ -1,8 +1,13 @@
-"""Fixtures of the whole suite."""
+"""Fixtures of the whole suite, and how it compiles."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Most of a test's time is LLVM optimising code that runs for a second: without, a step compiles in a third of the time.
+# Commands that tests start inherit it.  Set XLA_FLAGS, empty or not, to test with what users run.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tsgan_jax.config import Config
+from tsgan_jax.config import REAL_MASKS, Config
 from tsgan_jax.configio import config_hash, load_config
 from tsgan_jax.study.settings import load_study
 
@@ -65,7 +65,7 @@ def test_a_compared_system_differs_in_its_method_alone(path):
 def test_the_ablation_is_complete():
     systems = {load_config(path).system for path in DERIVED if path.parent.name == "ablation"}
     parts = ("pix2pix", "pix2pix+lia", "pix2pix+dwmh", "dl_pix2pix")
-    assert systems == {f"{part}{masks}" for part in parts for masks in ("", " (real masks)")}
+    assert systems == {f"{part}{masks}" for part in parts for masks in ("", REAL_MASKS)}
     study = load_study(ROOT / "configs" / "tables" / "table4_cpu.yaml")
     assert {config.system for config in study.systems.values()} == systems
 

@@ -238,6 +238,9 @@ class GauGANConfig(AdversarialConfig):
 CONTROLNET_STYLE = "ControlNet-style, no Stable Diffusion prior"
 """How the method is named wherever it is shown: its figures are not those of ControlNet on Stable Diffusion."""
 
+REAL_MASKS = " (real masks)"
+"""Ends the name of a system whose masks stage 1 did not draw."""
+
 
 class ControlNetConfig(TranslatorConfig):
     """ControlNet-style diffusion, no Stable Diffusion prior: an unconditional model, then its controlled copy."""
@@ -344,7 +347,7 @@ class Config(Section):
     @property
     def system(self) -> str:
         """The name that results carry: the method, and the masks where stage 1 does not draw them."""
-        return self.translation.system + (" (real masks)" if self.generation.masks == "real" else "")
+        return self.translation.system + (REAL_MASKS if self.generation.masks == "real" else "")
 
     @property
     def stages(self) -> tuple[str, ...]:

@@ -57,6 +57,15 @@ def test_the_diffusion_model_is_not_shown_as_controlnet_nor_beside_its_figures()
     assert one(second, system=name)["paper: recall"] == "–" and one(second, system="ControlNet")["mAP50"] == "–"
 
 
+def test_every_system_has_its_name_and_place_on_real_masks_too():
+    ids = ["mine", "dl_pix2pix (real masks)", "cyclegan (real masks)", "dl_pix2pix", "gaugan", "mine (real masks)"]
+    judged = [Record("distance", system, "nodules", "FID", 70.0, 238, fold=0) for system in ids]
+    assert [row["system"] for row in rows(tables(judged)[0]) if row["region"] == "nodules"] == [
+        *("GauGAN", "TSGAN (DL-Pix2Pix)", "mine"),
+        *("CycleGAN, real masks", "DL-Pix2Pix, real masks", "mine, real masks"),
+    ]
+
+
 def test_image_quality_stands_beside_the_papers():
     judged = [
         Record("similarity", "dl_pix2pix", "full", "PSNR", 20.5, 238, interval=(20.1, 20.9), floor=30.0, fold=0),

@@ -12,7 +12,7 @@ from math import sqrt
 from statistics import mean, stdev
 from typing import TypeVar
 
-from tsgan_jax.config import CONTROLNET_STYLE
+from tsgan_jax.config import CONTROLNET_STYLE, REAL_MASKS
 from tsgan_jax.evaluate.records import Record
 
 K = TypeVar("K")
@@ -29,16 +29,12 @@ SYSTEMS = {
     "pix2pix": "Pix2Pix",
     "pix2pix+lia": "Pix2Pix + LIA",
     "pix2pix+dwmh": "Pix2Pix + DWMH",
-    "dl_pix2pix": "TSGAN (DL-Pix2Pix)",
-    "pix2pix (real masks)": "Pix2Pix, real masks",
-    "pix2pix+lia (real masks)": "Pix2Pix + LIA, real masks",
-    "pix2pix+dwmh (real masks)": "Pix2Pix + DWMH, real masks",
-    "dl_pix2pix (real masks)": "DL-Pix2Pix, real masks",
+    "dl_pix2pix": "DL-Pix2Pix",
 }
-"""In the order of the rows; another name is shown as it is, after these."""
+"""In the order of the rows, then the same on real masks; another name is shown as it is, after these."""
 
 PARTS = ("pix2pix", "pix2pix+lia", "pix2pix+dwmh", "dl_pix2pix")
-ABLATION = (*(f"{system} (real masks)" for system in PARTS), *PARTS)
+ABLATION = (*(system + REAL_MASKS for system in PARTS), *PARTS)
 REGIONS = ("full", "lungs", "nodules")
 FIGURES = ("precision", "recall", "mAP50", "mAP50-95")
 MINUS_REAL = " - real"
@@ -121,7 +117,7 @@ def _table1(records: Sequence[Record]) -> Table:
         for figure in figures:
             groups.setdefault((system, region, figure), [])
     rows = []
-    for system, region, figure in sorted(groups, key=lambda k: (_place(k[0], SYSTEMS), _place(k[1], REGIONS))):
+    for system, region, figure in sorted(groups, key=lambda k: (_rank(k[0]), _place(k[1], REGIONS))):
         found = groups[system, region, figure]
         floors = [record.floor for record in found if record.floor is not None]
         paper = PAPER_1.get((system, region), {}).get(figure, NONE)
@@ -147,7 +143,7 @@ def _table2(records: Sequence[Record]) -> Table:
     rows = []
     for detector in sorted({key[0] for key in groups}):
         mine = [key for key in groups if key[0] == detector]
-        for system in sorted({key[1] for key in mine}, key=lambda one: _place(one, SYSTEMS)):
+        for system in sorted({key[1] for key in mine}, key=_rank):
             subjects = [key[2] for key in mine if key[1] == system]
             chosen = subjects if system == "real" else [max(subjects, key=_added)]
             for subject in chosen:
@@ -167,7 +163,7 @@ def _table3(records: Sequence[Record]) -> Table:
     judged = _detection(records)
     groups = _grouped(judged, lambda r: (r.method, _system(r), r.subject))
     rows = []
-    for detector, system, subject in sorted(groups, key=lambda k: (k[0], _added(k[2]), _place(k[1], SYSTEMS), k[2])):
+    for detector, system, subject in sorted(groups, key=lambda k: (k[0], _added(k[2]), _rank(k[1]), k[2])):
         found = groups[detector, system, subject]
         values = [_value(_of(found, figure)) for figure in FIGURES]
         gains = [_difference(_of(found, figure + MINUS_REAL)) for figure in FIGURES]
@@ -324,8 +320,16 @@ def _system(record: Record) -> str:
 
 
 def system_name(system: str) -> str:
-    """How a system is shown: the name that results carry, written out."""
-    return SYSTEMS.get(system, system)
+    """A system's id as a reader knows it: TSGAN is DL-Pix2Pix on masks of stage 1."""
+    if system == "dl_pix2pix":
+        return f"TSGAN ({SYSTEMS[system]})"
+    method = system.removesuffix(REAL_MASKS)
+    return SYSTEMS.get(method, method) + (", real masks" if method != system else "")
+
+
+def _rank(system: str) -> tuple[bool, tuple[int, str]]:
+    method = system.removesuffix(REAL_MASKS)
+    return method != system, _place(method, SYSTEMS)
 
 
 def _place(name: str, order: Iterable[str]) -> tuple[int, str]:
