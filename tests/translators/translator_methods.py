@@ -33,7 +33,7 @@ DIFFUSION = {
     "multipliers": (1, 1),
     "attention_levels": (),
     "sampling_steps": 25,
-    "prediction": "velocity",
+    "prediction": "clean",
 }
 CONFIGS = {
     "dl_pix2pix": DLPix2PixConfig(**PIX2PIX),
@@ -41,18 +41,18 @@ CONFIGS = {
     "cyclegan": CycleGANConfig(**CYCLE),
     "attentiongan": AttentionGANConfig(**CYCLE, contents=3),
     "gaugan": GauGANConfig(**SMALL, num_ups=3, spade_width=8, critic_learning_rate=4e-3, perceptual=False),
-    "controlnet": ControlNetConfig(**DIFFUSION, epochs=500, decay_start=250, prior_fraction=0.3),
+    "controlnet": ControlNetConfig(**DIFFUSION, epochs=200, decay_start=100, prior_fraction=0.3),
 }
 """A method that is in the registry but not here fails the contract tests."""
 
 NOISELESS = ("cyclegan", "attentiongan", "gaugan", "template")
 """Methods whose image the mask alone decides; every other one draws from the image's key."""
 
-STEPS_TO_CHANGE_ALL = {"controlnet": 601}
+STEPS_TO_CHANGE_ALL = {"controlnet": 241}
 """Steps after which every player has changed, where it is not one: the control waits for the base to be trained."""
 
-STEPS_TO_OVERFIT = {"controlnet": 1800, "gaugan": 250}
-"""Steps after which one batch is learned, where it is not 120: the control begins after 600 and hears of one amount of
+STEPS_TO_OVERFIT = {"controlnet": 800, "gaugan": 250}
+"""Steps after which one batch is learned, where it is not 120: the control begins after 240 and hears of one amount of
 noise an image and step; GauGAN has no L1 loss.
 """
 
