@@ -138,8 +138,11 @@ def test_overfits_one_batch(method: Compiled) -> None:
     assert error(state) < 0.1 < start
 
 
+QUICK = ("template", "dl_pix2pix")  # two programs are compiled for each
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FACTORIES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.long) for n in FACTORIES])
 def test_two_devices_give_the_step_of_one(name: str) -> None:
     root = Path(__file__).resolve().parents[2]
     script = Path(__file__).with_name("two_devices.py")
