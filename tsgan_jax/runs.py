@@ -80,6 +80,8 @@ def restore(run: Path, say: Say = print) -> TrainedRun:
             )
     method, state, parents["translation"] = restore_translation(run, config, say)
     decisive = decisive_settings(config)
+    if generator is None:  # stage 1 draws none of its masks, so a set does not depend on how it would be trained
+        decisive.pop("masks")
     source = {
         "config": decisive,
         "config_sha256": config_hash(decisive),
