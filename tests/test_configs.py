@@ -126,6 +126,7 @@ def test_every_config_runs_from_data_to_set(path, tmp_path):
     assert (run / "report.html").is_file() == config.run.evaluate
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_table_1_trains_all_six_systems(tmp_path):
     from tsgan_jax.cli._console import PlainConsole

@@ -233,7 +233,7 @@ def real_slices(shared: Path, every: int) -> Iterator[tuple[np.ndarray, np.ndarr
         yield grey * (1400.0 / 255.0) - 1000.0, outline
 
 
-@pytest.mark.parametrize("every", [20, pytest.param(2, marks=pytest.mark.long)])
+@pytest.mark.parametrize("every", [20, pytest.param(2, marks=[pytest.mark.slow, pytest.mark.long])])
 def test_real_slices_lie_in_their_outlines(shared_dir: Path, every: int) -> None:
     shares, both = [], []
     for hu, outline in real_slices(shared_dir, every):
