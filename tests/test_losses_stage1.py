@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tsgan_jax import losses
+from tsgan_jax.nn.resample import upsample
 
 KEY = jax.random.key(0)
 A = jnp.array([[3.0, 0.0], [0.0, 4.0]])  # norm 5
@@ -97,3 +98,39 @@ def test_class_floor_asks_for_no_class_that_the_real_batch_lacks():
     real = shares_of(jnp.zeros((1, 4, 4), int))
     value, slope = jax.value_and_grad(losses.class_floor)(real, real)
     assert value == 0.0 and jnp.isfinite(slope).all()
+
+
+def lag_by_loops(old, new):
+    """`losses.head_lag`, pixel by pixel."""
+    n, h, w, _ = old.shape
+    old, new = (np.exp(x) / np.exp(x).sum(-1, keepdims=True) for x in (np.float64(old), np.float64(new)))
+    total = 0.0
+    for i, y, x in np.ndindex(n, h, w):
+        pooled = new[i, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2].mean((0, 1))
+        total += sum(p * np.log(p / q) for p, q in zip(old[i, y, x], pooled, strict=True))
+    return h * total / (n * h * w)
+
+
+def test_a_head_lags_by_the_divergence_of_its_pooled_shares():
+    old, new = (jax.random.normal(jax.random.key(i), (2, 3 * (i + 1), 4 * (i + 1), 6)) * 3 for i in range(2))
+    assert losses.head_lag(old, new) == pytest.approx(lag_by_loops(old, new), rel=1e-5)
+    assert losses.head_lag(old, upsample(old)) == pytest.approx(0.0, abs=1e-5)
+    assert all((slope == 0).all() for slope in jax.tree.leaves(jax.grad(losses.head_lag)(old, new)))
+
+
+def test_a_head_is_free_inside_a_pixel_of_the_old_one():
+    """Half lung, half body: whether as four undecided pixels or as two of each."""
+    old = jnp.log(jnp.array([0.5, 0.5]))[None, None, None]
+    decided = jnp.where(jnp.eye(2)[jnp.array([[0, 1], [1, 0]])], 0.0, -20.0)[None]
+    assert losses.head_lag(old, decided) == pytest.approx(0.0, abs=1e-5)
+    assert losses.head_lag(old, decided[:, :, :1].repeat(2, 2) + jnp.array([0.0, -20.0])) > 0.1
+
+
+def test_a_head_that_is_behind_catches_up():
+    """By gradient descent on it alone, from the head that an untrained network has."""
+    old = 4.0 * jax.random.normal(jax.random.key(0), (1, 4, 4, 6))
+    new = jnp.zeros((1, 8, 8, 6))
+    slope = jax.jit(jax.grad(losses.head_lag, argnums=1))
+    for _ in range(300):
+        new = new - 5.0 * slope(old, new)
+    assert losses.head_lag(old, new) < 0.02 * losses.head_lag(old, jnp.zeros((1, 8, 8, 6)))

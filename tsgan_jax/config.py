@@ -82,8 +82,9 @@ class MasksConfig(Section):
     steps_per_resolution: PositiveInt | dict[int, PositiveInt] = 10_000  # section 4.1; half fade, half stable: A20
     fade_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.5
     batch_size: dict[int, PositiveInt] = {4: 16, 8: 16, 16: 16, 32: 16, 64: 16, 128: 8, 256: 4, 512: 2}  # A20
-    learning_rate: PositiveFloat = 0.002  # section 4.1
+    learning_rate: PositiveFloat | dict[int, PositiveFloat] = 0.002  # section 4.1
     generator_pace: Annotated[float, Field(gt=0, le=1)] = 0.25  # generator's part of it at a phase's end; 1: all
+    head_start: Annotated[int, Field(ge=0)] = 60  # steps in which new layers learn from old ones; 0: as in the paper
     adam_betas: tuple[float, float] = (0.0, 0.99)
     gradient_penalty: float = 10.0  # lambda_gp of Eq. 1
     drift: float = 0.001  # lambda_drift of Eq. 1
@@ -94,6 +95,7 @@ class MasksConfig(Section):
     class_floor: Annotated[float, Field(ge=0)] = 0.5  # of losses.class_floor and class_presence; 0: as in the paper
     nodule_weight: PositiveFloat = 3.0  # of a nodule where real masks are pooled to a lower resolution
     nodule_contrast: PositiveFloat = 2.0  # by which the critic's nodule channel is scaled; 1 for none
+    initial_noise: Annotated[float, Field(ge=0)] = 0.0  # weight of every layer's noise at its start; StyleGAN has 0
     style_mixing: Annotated[float, Field(ge=0, le=1)] = 0.9
     ema_half_life: PositiveInt = 10_000  # images
     w_avg_decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
@@ -101,8 +103,9 @@ class MasksConfig(Section):
     mirror: bool = False  # also train on mirrored slices, left and right lung swapped
 
     @model_validator(mode="after")
-    def _every_resolution_has_a_batch(self) -> "MasksConfig":
-        for table, name in ((self.batch_size, "batch_size"), (self.steps_per_resolution, "steps_per_resolution")):
+    def _every_resolution_has_its_settings(self) -> "MasksConfig":
+        for name in ("batch_size", "steps_per_resolution", "learning_rate"):
+            table = getattr(self, name)
             if isinstance(table, dict):
                 missing = [r for r in self.resolutions if r not in table]
                 if missing:
@@ -117,6 +120,11 @@ class MasksConfig(Section):
     def steps(self, resolution: int) -> int:
         """Training steps at one resolution, its fade included."""
         table = self.steps_per_resolution
+        return table[resolution] if isinstance(table, dict) else table
+
+    def rate(self, resolution: int) -> float:
+        """Adam's learning rate at one resolution."""
+        table = self.learning_rate
         return table[resolution] if isinstance(table, dict) else table
 
 

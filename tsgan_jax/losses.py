@@ -73,6 +73,19 @@ def class_presence(fake: Array, real: Array, label: int) -> Array:
     return _lack(_winning(fake)[..., label].mean(axis=(1, 2)), real[..., label].mean()).mean()
 
 
+def head_lag(old: Array, new: Array) -> Array:
+    """How far a new head is behind the old one: `r` times the mean KL divergence of its pooled shares; not in the paper.
+
+    old: class logits [n, r, r, k]; new: [n, 2r, 2r, k].  No gradient reaches `old`, and inside a pixel of `old` the
+    new head is free.  Times r, so that the gradient for a picture has a norm of about 1, as the critic's has.
+    """
+    taught = jax.nn.log_softmax(jax.lax.stop_gradient(old))
+    n, h, w, k = old.shape
+    pixels = jax.nn.log_softmax(new).reshape(n, h, 2, w, 2, k)
+    learned = jax.nn.logsumexp(pixels, axis=(2, 4)) - jnp.log(4.0)
+    return h * (jnp.exp(taught) * (taught - learned)).sum(axis=-1).mean()
+
+
 def _lack(made: Array, real: Array) -> Array:
     """Huber's loss of the logarithm by which shares made lack FLOOR of the real ones, 0 where those are 0."""
     made = made + jnp.finfo(made.dtype).tiny

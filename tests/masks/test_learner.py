@@ -104,7 +104,7 @@ def test_moving_average_is_half_way_after_the_half_life():
 @pytest.mark.parametrize("pace", [1.0, 0.25])
 @pytest.mark.parametrize("betas", [(0.0, 0.99), (0.5, 0.9)])
 def test_optimiser_is_adam(betas, pace):
-    ours = optimiser(tiny(adam_betas=betas), pace)
+    ours = optimiser(tiny(adam_betas=betas, learning_rate={4: 0.1, 8: 0.002}), 8, pace)
     adam = optax.adam(0.002 * pace, b1=betas[0], b2=betas[1], eps=1e-8)
     params = {"w": jax.random.normal(jax.random.key(0), (20,))}
     state, reference = ours.init(params), adam.init(params)

@@ -16,6 +16,7 @@ from tsgan_jax.experiment.work import Ahead, masks_work
 from tsgan_jax.export.grids import mask_grid
 from tsgan_jax.masks import growth
 from tsgan_jax.masks.growth import Phase
+from tsgan_jax.masks.head_start import head_start
 from tsgan_jax.masks.learner import MaskGanState, stylegan
 from tsgan_jax.masks.sample import generator_of, sample_masks
 from tsgan_jax.train.checkpoint import Saved
@@ -55,10 +56,16 @@ def state_at(stage: Stage, phases: tuple[Phase, ...], index: int, saved: Saved |
 
 def _grown(stage: Stage, phases: tuple[Phase, ...], index: int, state: MaskGanState) -> MaskGanState:
     """The end of phase `index` - 1 as the beginning of phase `index`: the same whenever it is computed."""
-    mesh = data_mesh(phases[index].batch_size)
-    learner = stylegan(stage.config.masks, phases[index])
-    fresh = stages.initial_state(learner, jax.random.fold_in(stage.key, index), mesh)
-    return place(growth.grow(place(state, mesh), fresh), mesh)
+    config, phase = stage.config.masks, phases[index]
+    mesh = data_mesh(phase.batch_size)
+    fresh = stages.initial_state(stylegan(config, phase), jax.random.fold_in(stage.key, index), mesh)
+    state = place(growth.grow(place(state, mesh), fresh), mesh)
+    if not (phase.fade and config.head_start):
+        return state
+    state, first, last = head_start(state, config, phase)
+    lags = ", ".join(f"{name.replace('_', ' ')} {float(first[name]):.3g} to {float(last[name]):.3g}" for name in last)
+    stage.console.say(f"masks {phase.resolution} px: new layers taught by the old ones, {config.head_start} steps, {lags}")
+    return place(state, mesh)
 
 
 def _part(stage: Stage, phases: tuple[Phase, ...], index: int, slices: SliceSet, ahead: Ahead) -> Part:

@@ -16,6 +16,10 @@ from tsgan_jax.nn.resample import blur, downsample, fade
 from tsgan_jax.types import Array
 
 
+PATHS = "paths"
+"""Collection for what the old path and the new block make of a picture in a fade, where a caller lets it be written."""
+
+
 class Discriminator(nn.Module):
     """x [n, r, r, 6] in [-1, 1] and alpha to scores [n], float32 and unbounded.
 
@@ -41,6 +45,7 @@ class Discriminator(nn.Module):
             x = leaky(self._convolved(blur(x), self._width(r // 2), f"b{r}_conv1", "down"))
             if self.fade and r == self.resolution:
                 previous = self._from_labels(downsample(labels), r // 2)
+                self.sow(PATHS, "old_and_new", (previous, x))
                 x = fade(previous, x, alpha.astype(x.dtype))
             r //= 2
         populations = x.reshape(parts, -1, *x.shape[1:])

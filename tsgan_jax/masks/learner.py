@@ -4,6 +4,8 @@ One step is a critic update followed by a generator update against the new criti
 own (NVlabs' order, A20); then the running means.
 """
 
+import functools
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -15,7 +17,7 @@ from tsgan_jax.config import MasksConfig
 from tsgan_jax.masks.discriminator import discriminator_of
 from tsgan_jax.masks.growth import Phase, fade_alpha, settling
 from tsgan_jax.masks.mapping import LR_MUL, average_w, mapping_of, mix_styles, num_layers
-from tsgan_jax.masks.synthesis import layer_noise, synthesis_of
+from tsgan_jax.masks.synthesis import class_shares, layer_noise, synthesis_of
 from tsgan_jax.nn.equalized import initialise
 from tsgan_jax.nn.gumbel import sample_one_hot
 from tsgan_jax.nn.resample import downsample, fade, upsample
@@ -42,8 +44,8 @@ class MaskGanState:
     w_avg: Array
 
 
-def optimiser(config: MasksConfig, pace: Array | float = 1.0) -> optax.GradientTransformation:
-    """Adam of section 4.1, at `pace` of its learning rate.
+def optimiser(config: MasksConfig, resolution: int, pace: Array | float = 1.0) -> optax.GradientTransformation:
+    """Adam of section 4.1, at `pace` of a resolution's learning rate.
 
     Without a first moment (beta1 = 0) none is kept: the same updates, less state.
     """
@@ -52,7 +54,7 @@ def optimiser(config: MasksConfig, pace: Array | float = 1.0) -> optax.GradientT
         moments = optax.scale_by_adam(b1=beta1, b2=beta2, eps=1e-8)
     else:
         moments = optax.scale_by_rms(decay=beta2, eps=1e-8, eps_in_sqrt=False, bias_correction=True)
-    return optax.chain(moments, optax.scale(-pace * config.learning_rate))
+    return optax.chain(moments, optax.scale(-pace * config.rate(resolution)))
 
 
 def nodule_scale(factor: float) -> np.ndarray:
@@ -96,6 +98,32 @@ def inner(shares: Array) -> Array:
     return shares[:, edge : shares.shape[1] - edge, edge : shares.shape[2] - edge]
 
 
+def imagine(
+    config: MasksConfig, phase: Phase, params: Params, key: Key, n: int
+) -> tuple[tuple[Array, ...], Array]:
+    """The heads' logits (`Synthesis.heads`) for n new latents, with style mixing; their first w's [n, w_dim].
+
+    params: a generator's, {"mapping", "synthesis"}.
+    """
+    mapping, synthesis = mapping_of(config), synthesis_of(config, phase)
+    z_key, mix_key, noise_key = jax.random.split(key, 3)
+    z = jax.random.normal(z_key, (2 * n, config.z_dim))
+    first, second = jnp.split(mapping.apply({"params": params["mapping"]}, z), 2)
+    ws = mix_styles(mix_key, first, second, num_layers(phase.resolution), config.style_mixing)
+    noise = jax.vmap(lambda k: layer_noise(k, phase.resolution))(jax.random.split(noise_key, n))
+    return synthesis.apply({"params": params["synthesis"]}, ws, noise, method="heads"), first
+
+
+def shown(config: MasksConfig, phase: Phase, key: Key, shares: Array, scale: Array, alpha: Array) -> Array:
+    """What the critic sees of class shares [n, r, r, 6]: a hard sample (A23), in [-1, 1], nodules with contrast.
+
+    To a critic of slope 1 a class weighs as much as its pixels are many, and nodules are a thousandth of them.
+    """
+    if config.discretisation == "gumbel":
+        shares = sample_one_hot(key, shares, config.temperature, scale, alpha if phase.fade else None)
+    return (2.0 * shares - 1.0) * nodule_scale(config.nodule_contrast)
+
+
 def stylegan(config: MasksConfig, phase: Phase) -> Learner[MaskGanState, MaskBatch]:
     """The learner of one phase.
 
@@ -105,34 +133,18 @@ def stylegan(config: MasksConfig, phase: Phase) -> Learner[MaskGanState, MaskBat
     mapping, synthesis = mapping_of(config), synthesis_of(config, phase)
     discriminator = discriminator_of(config, phase)
     layers = num_layers(phase.resolution)
-    tx = optimiser(config)
-
-    def imagine(gen_params: Params, key: Key, n: int, alpha: Array) -> tuple[Array, Array]:
-        """Class shares [n, r, r, 6] of n new latents, with style mixing, and their first w's [n, w_dim]."""
-        z_key, mix_key, noise_key = jax.random.split(key, 3)
-        z = jax.random.normal(z_key, (2 * n, config.z_dim))
-        first, second = jnp.split(mapping.apply({"params": gen_params["mapping"]}, z), 2)
-        ws = mix_styles(mix_key, first, second, layers, config.style_mixing)
-        noise = jax.vmap(lambda k: layer_noise(k, phase.resolution))(jax.random.split(noise_key, n))
-        return synthesis.apply({"params": gen_params["synthesis"]}, ws, noise, alpha), first
-
-    def shown(key: Key, shares: Array, scale: Array) -> Array:
-        """What the critic sees of class shares [n, r, r, 6]: a hard sample (A23), in [-1, 1], nodules with contrast.
-
-        To a critic of slope 1 a class weighs as much as its pixels are many, and nodules are a thousandth of them.
-        """
-        if config.discretisation == "gumbel":
-            shares = sample_one_hot(key, shares, config.temperature, scale)
-        return (2.0 * shares - 1.0) * nodule_scale(config.nodule_contrast)
+    tx = optimiser(config, phase.resolution)
+    show = functools.partial(shown, config, phase)
 
     def train_critic(
         state: MaskGanState, keys: tuple[Key, ...], real: Array, alpha: Array, scale: Array
     ) -> tuple[Player, Array, Metrics]:
         latent_key, fake_key, real_key, mix_key = keys
-        fake, w = imagine(state.gen.params, latent_key, real.shape[0], alpha)
+        heads, w = imagine(config, phase, state.gen.params, latent_key, real.shape[0])
+        fake = class_shares(heads, alpha)
         named = {"nodule_share": fake, "real_nodule_share": real}
         shares = {name: (x.argmax(-1) == labels.NODULE).mean(dtype=jnp.float32) for name, x in named.items()}
-        real, fake = shown(real_key, real, scale), shown(fake_key, fake, scale)
+        real, fake = show(real_key, real, scale, alpha), show(fake_key, fake, scale, alpha)
         between = losses.interpolate(mix_key, real, fake)
 
         def critic_loss(params: Params) -> tuple[Array, Metrics]:
@@ -163,15 +175,16 @@ def stylegan(config: MasksConfig, phase: Phase) -> Learner[MaskGanState, MaskBat
         latent_key, fake_key = keys
 
         def generator_loss(params: Params) -> tuple[Array, Metrics]:
-            fake, _ = imagine(params, latent_key, real.shape[0], alpha)
-            scores = discriminator.apply({"params": critic.params}, shown(fake_key, fake, scale), alpha)
+            heads, _ = imagine(config, phase, params, latent_key, real.shape[0])
+            fake = class_shares(heads, alpha)
+            scores = discriminator.apply({"params": critic.params}, show(fake_key, fake, scale, alpha), alpha)
             loss = losses.wasserstein_generator(scores)
             made, wanted = inner(fake), inner(real)
             floor = losses.class_floor(made, wanted) + losses.class_presence(made, wanted, labels.NODULE)
             return loss + config.class_floor * floor, {"generator_loss": loss, "class_floor": floor}
 
         grads, log = jax.grad(generator_loss, has_aux=True)(state.gen.params)
-        gen, size = update_player(optimiser(config, pace), state.gen, grads)
+        gen, size = update_player(optimiser(config, phase.resolution, pace), state.gen, grads)
         return gen, {**log, "generator_gradient": size}
 
     def init(key: Key) -> MaskGanState:

@@ -36,6 +36,12 @@ def layer_noise(key: Key, resolution: int) -> tuple[Array, ...]:
     return tuple(part.reshape(size, size, 1) for part, size in zip(parts, sizes, strict=True))
 
 
+def class_shares(heads: tuple[Array, ...], alpha: Array) -> Array:
+    """Shares [n, r, r, 6] from `Synthesis.heads`: logits of the old head, if there is one, and of the new, mixed."""
+    *old, logits = heads
+    return jax.nn.softmax(fade(upsample(old[0]), logits, alpha) if old else logits, axis=-1)
+
+
 class Synthesis(nn.Module):
     """ws [n, layers, w_dim], noise (`layer_noise`, batched) and alpha to class shares [n, r, r, 6], float32.
 
@@ -50,27 +56,33 @@ class Synthesis(nn.Module):
     fmap_base: int
     fmap_max: int
     dtype: str
+    initial_noise: float = 0.0
+
+    def __call__(self, ws: Array, noise: tuple[Array, ...], alpha: Array) -> Array:
+        return class_shares(self.heads(ws, noise), alpha)
 
     @nn.compact
-    def __call__(self, ws: Array, noise: tuple[Array, ...], alpha: Array) -> Array:
+    def heads(self, ws: Array, noise: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Class logits, float32: in a fade those of the old head, [n, r/2, r/2, 6]; last [n, r, r, 6]."""
         width = channels(4, self.fmap_base, self.fmap_max)
         const = self.param("b4_const", nn.initializers.ones, (4, 4, width))
         x = jnp.broadcast_to(const[None].astype(self.dtype), (ws.shape[0], 4, 4, width))
-        x = StyleEpilogue(name="b4_style0")(x, ws[:, 0], noise[0])
+        x = self._styled("b4_style0", x, ws[:, 0], noise[0])
         x = self._convolved(x, 4, "conv1")
-        x = StyleEpilogue(name="b4_style1")(x, ws[:, 1], noise[1])
+        x = self._styled("b4_style1", x, ws[:, 1], noise[1])
         previous = x
         for layer in range(2, len(noise), 2):
             r = 2 * x.shape[1]
             previous = x
             x = blur(self._convolved(x, r, "conv0", resample="up"))
-            x = StyleEpilogue(name=f"b{r}_style0")(x, ws[:, layer], noise[layer])
+            x = self._styled(f"b{r}_style0", x, ws[:, layer], noise[layer])
             x = self._convolved(x, r, "conv1")
-            x = StyleEpilogue(name=f"b{r}_style1")(x, ws[:, layer + 1], noise[layer + 1])
-        logits = self._head(x, self.resolution)
-        if self.fade:
-            logits = fade(upsample(self._head(previous, self.resolution // 2)), logits, alpha)
-        return jax.nn.softmax(logits, axis=-1)
+            x = self._styled(f"b{r}_style1", x, ws[:, layer + 1], noise[layer + 1])
+        new = self._head(x, self.resolution)
+        return (self._head(previous, self.resolution // 2), new) if self.fade else (new,)
+
+    def _styled(self, name: str, x: Array, w: Array, noise: Array) -> Array:
+        return StyleEpilogue(self.initial_noise, name=name)(x, w, noise)
 
     def _convolved(self, x: Array, r: int, name: str, resample: Literal["none", "up"] = "none") -> Array:
         width = channels(r, self.fmap_base, self.fmap_max)
@@ -85,4 +97,6 @@ class Synthesis(nn.Module):
 
 def synthesis_of(config: MasksConfig, phase: Phase) -> Synthesis:
     """The synthesis network of one phase."""
-    return Synthesis(phase.resolution, phase.fade, config.fmap_base, config.fmap_max, config.precision)
+    return Synthesis(
+        phase.resolution, phase.fade, config.fmap_base, config.fmap_max, config.precision, config.initial_noise
+    )

@@ -2,9 +2,15 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from tsgan_jax.labels import NUM_CLASSES
+from tsgan_jax.labels import BACKGROUND, BODY, LEFT_LUNG, NODULE, NUM_CLASSES, RIGHT_LUNG, TRACHEA
 from tsgan_jax.types import Array
+
+BY_DENSITY = np.linspace(-1.0, 1.0, NUM_CLASSES, dtype=np.float32)[
+    np.argsort([BACKGROUND, TRACHEA, LEFT_LUNG, RIGHT_LUNG, NODULE, BODY])
+]
+"""The grey value of each class code."""
 
 
 def one_hot(mask: Array) -> Array:
@@ -13,5 +19,9 @@ def one_hot(mask: Array) -> Array:
 
 
 def scalar(mask: Array) -> Array:
-    """Class codes [n, h, w] as one channel, float32 [n, h, w, 1]: 0 is -1, 5 is 1, in equal steps of 0.4 (A23)."""
-    return (mask.astype(jnp.float32) * (2 / (NUM_CLASSES - 1)) - 1)[..., None]
+    """Class codes [n, h, w] as one channel, float32 [n, h, w, 1]: from -1 to 1 in steps of 0.4, in the order of HU (A23).
+
+    Background, trachea, left lung, right lung, nodule, body.  In the order of the codes lungs would be brighter than
+    the body, and what learns from unpaired images, which nothing tells which tissue is which, exchanges the two.
+    """
+    return jnp.asarray(BY_DENSITY)[mask][..., None]
