@@ -63,7 +63,7 @@ def shares_of(codes):
 def test_class_floor_leaves_shares_above_half_of_the_real_ones_to_the_critic(pixels):
     real = shares_of(jnp.zeros((2, 10, 10), int).at[:, 0, 0].set(5))
     made = shares_of(jnp.zeros((2, 100), int).at[:, :pixels].set(5).reshape(2, 10, 10))
-    for loss in (losses.class_floor, functools.partial(losses.class_presence, label=5)):
+    for loss in (losses.class_floor, functools.partial(losses.class_presence, label=5, window=1)):
         value, slope = jax.value_and_grad(loss)(made, real)
         assert value == 0.0 and (slope == 0.0).all()
 
@@ -80,7 +80,26 @@ def test_presence_asks_for_the_class_in_every_image():
     real = shares_of(codes.at[:, 0, 0].set(5))
     heaped = shares_of(codes.at[0, :2, 0].set(5))
     assert losses.class_floor(heaped, real) == 0.0
-    assert losses.class_presence(heaped, real, 5) > 1.0
+    assert losses.class_presence(heaped, real, 5, 1) > 1.0
+
+
+def test_presence_asks_for_a_place_and_not_for_a_share():
+    """A disc of 9 pixels: as a line of 9 along an edge it has the share and no place; elsewhere it may be."""
+    codes = jnp.zeros((1, 12, 12), int)
+    real = shares_of(codes.at[0, 3:6, 3:6].set(5))
+    elsewhere, line = shares_of(codes.at[0, 8:11, 7:10].set(5)), shares_of(codes.at[0, 0, 1:10].set(5))
+    assert losses.class_presence(elsewhere, real, 5, 3) == 0.0
+    assert losses.class_presence(line, real, 5, 3) > 0.2
+    assert losses.class_floor(line, real) == 0.0
+
+
+def test_presence_strengthens_the_place_that_is_nearest_to_it():
+    """The gradient goes to the window with most of the class, none to the pixels outside."""
+    real = shares_of(jnp.zeros((1, 12, 12), int).at[0, 3:6, 3:6].set(5))
+    logits = jnp.zeros((1, 12, 12, 6)).at[..., 0].set(6.0).at[0, 7:10, 2:5, 5].set(3.0)
+    slope = jax.grad(lambda x: losses.class_presence(jax.nn.softmax(x), real, 5, 3))(logits)[0, ..., 5]
+    assert (slope[7:10, 2:5] < 0).all()
+    assert (slope.at[7:10, 2:5].set(0.0) == 0.0).all()
 
 
 @pytest.mark.parametrize("share", [1e-4, 1e-6, 1e-12])

@@ -51,7 +51,10 @@ def wasserstein_generator(fake_scores: Array) -> Array:
 
 
 FLOOR = 0.5
-"""Of a class's real share: below it `class_floor` and `class_presence` act."""
+"""Of a class's real share: below it `class_floor` acts."""
+
+PLACE = 0.8
+"""Of the share that a class has of its densest window in real images: below it `class_presence` acts."""
 
 
 def class_floor(fake: Array, real: Array) -> Array:
@@ -61,20 +64,30 @@ def class_floor(fake: Array, real: Array) -> Array:
     resolution fades in, to a share at which no critic's gradient reaches it; the gradient of this logarithm does not
     fade with the share.  Above the floor it is 0 and the critic alone decides.
     """
-    return _lack(_winning(fake).mean(axis=(0, 1, 2)), real.mean(axis=(0, 1, 2))).sum()
+    axes = (0, 1, 2)
+    return _lack(_winning(fake).mean(axes), FLOOR * real.mean(axes)).sum()
 
 
-def class_presence(fake: Array, real: Array, label: int) -> Array:
-    """`class_floor` of one class in each image, the mean over the images.
+def class_presence(fake: Array, real: Array, label: int, window: int) -> Array:
+    """Mean over the images of Huber's loss of log(PLACE * real / made), where positive; not in the paper.
 
-    For a class that every real image holds, as slices through nodules hold one: a few images rich in it do not make
-    up for many without.
+    fake, real: class shares [n, h, w, k].  made: an image's greatest mean share of one class over `window` x `window`
+    pixels; real: the mean of that over the real images.  For a class that every real image holds as a compact object,
+    as slices through nodules hold one: a few images rich in it do not make up for many without, nor does a line of
+    half-hearted pixels along an edge, which has the share but no place that is surely nodule.
     """
-    return _lack(_winning(fake)[..., label].mean(axis=(1, 2)), real[..., label].mean()).mean()
+    made, asked = _densest(_winning(fake)[..., label], window), _densest(real[..., label], window).mean()
+    return _lack(made, PLACE * asked).mean()
+
+
+def _densest(share: Array, window: int) -> Array:
+    """The greatest mean over window x window pixels of each image [n, h, w]."""
+    sums = jax.lax.reduce_window(share, 0.0, jax.lax.add, (1, window, window), (1, 1, 1), "VALID")
+    return sums.max(axis=(1, 2)) / window**2
 
 
 def head_lag(old: Array, new: Array) -> Array:
-    """How far a new head is behind the old one: `r` times the mean KL divergence of its pooled shares; not in the paper.
+    """How far a new head is behind the old one: r times the mean KL divergence of its pooled shares; not in the paper.
 
     old: class logits [n, r, r, k]; new: [n, 2r, 2r, k].  No gradient reaches `old`, and inside a pixel of `old` the
     new head is free.  Times r, so that the gradient for a picture has a norm of about 1, as the critic's has.
@@ -86,10 +99,10 @@ def head_lag(old: Array, new: Array) -> Array:
     return h * (jnp.exp(taught) * (taught - learned)).sum(axis=-1).mean()
 
 
-def _lack(made: Array, real: Array) -> Array:
-    """Huber's loss of the logarithm by which shares made lack FLOOR of the real ones, 0 where those are 0."""
+def _lack(made: Array, least: Array) -> Array:
+    """Huber's loss of the logarithm by which `made` lacks `least`, 0 where that is 0."""
     made = made + jnp.finfo(made.dtype).tiny
-    least = jnp.where(real > 0, FLOOR * real, made)
+    least = jnp.where(least > 0, least, made)
     return optax.huber_loss(jnp.maximum(jnp.log(least) - jnp.log(made), 0.0))
 
 

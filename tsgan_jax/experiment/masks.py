@@ -64,7 +64,8 @@ def _grown(stage: Stage, phases: tuple[Phase, ...], index: int, state: MaskGanSt
         return state
     state, first, last = head_start(state, config, phase)
     lags = ", ".join(f"{name.replace('_', ' ')} {float(first[name]):.3g} to {float(last[name]):.3g}" for name in last)
-    stage.console.say(f"masks {phase.resolution} px: new layers taught by the old ones, {config.head_start} steps, {lags}")
+    steps = f"{config.head_start} steps"
+    stage.console.say(f"masks {phase.resolution} px: new layers taught by the old ones, {steps}, {lags}")
     return place(state, mesh)
 
 

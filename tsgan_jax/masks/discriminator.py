@@ -15,7 +15,6 @@ from tsgan_jax.nn.minibatch_std import minibatch_std
 from tsgan_jax.nn.resample import blur, downsample, fade
 from tsgan_jax.types import Array
 
-
 PATHS = "paths"
 """Collection for what the old path and the new block make of a picture in a fade, where a caller lets it be written."""
 

@@ -98,9 +98,7 @@ def inner(shares: Array) -> Array:
     return shares[:, edge : shares.shape[1] - edge, edge : shares.shape[2] - edge]
 
 
-def imagine(
-    config: MasksConfig, phase: Phase, params: Params, key: Key, n: int
-) -> tuple[tuple[Array, ...], Array]:
+def imagine(config: MasksConfig, phase: Phase, params: Params, key: Key, n: int) -> tuple[tuple[Array, ...], Array]:
     """The heads' logits (`Synthesis.heads`) for n new latents, with style mixing; their first w's [n, w_dim].
 
     params: a generator's, {"mapping", "synthesis"}.
@@ -135,6 +133,7 @@ def stylegan(config: MasksConfig, phase: Phase) -> Learner[MaskGanState, MaskBat
     layers = num_layers(phase.resolution)
     tx = optimiser(config, phase.resolution)
     show = functools.partial(shown, config, phase)
+    window = max(1, phase.resolution // 42)  # 8 mm of a slice of 340 mm, the diameter of a middling nodule
 
     def train_critic(
         state: MaskGanState, keys: tuple[Key, ...], real: Array, alpha: Array, scale: Array
@@ -180,7 +179,7 @@ def stylegan(config: MasksConfig, phase: Phase) -> Learner[MaskGanState, MaskBat
             scores = discriminator.apply({"params": critic.params}, show(fake_key, fake, scale, alpha), alpha)
             loss = losses.wasserstein_generator(scores)
             made, wanted = inner(fake), inner(real)
-            floor = losses.class_floor(made, wanted) + losses.class_presence(made, wanted, labels.NODULE)
+            floor = losses.class_floor(made, wanted) + losses.class_presence(made, wanted, labels.NODULE, window)
             return loss + config.class_floor * floor, {"generator_loss": loss, "class_floor": floor}
 
         grads, log = jax.grad(generator_loss, has_aux=True)(state.gen.params)

@@ -19,7 +19,7 @@ def one_hot(mask: Array) -> Array:
 
 
 def scalar(mask: Array) -> Array:
-    """Class codes [n, h, w] as one channel, float32 [n, h, w, 1]: from -1 to 1 in steps of 0.4, in the order of HU (A23).
+    """Class codes [n, h, w] as one channel, float32 [n, h, w, 1]: -1 to 1 in steps of 0.4, in the order of HU (A23).
 
     Background, trachea, left lung, right lung, nodule, body.  In the order of the codes lungs would be brighter than
     the body, and what learns from unpaired images, which nothing tells which tissue is which, exchanges the two.
