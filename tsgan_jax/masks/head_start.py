@@ -7,6 +7,7 @@ path sees.  So they are fitted to that, alone and fast, while all that is older 
 the adversary is left with the details.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import jax
@@ -93,9 +94,10 @@ def head_start(state: MaskGanState, config: MasksConfig, phase: Phase) -> tuple[
         pupils, opt_state, log = lesson(pupils, opt_state, old_gen, old_critic, jnp.int32(index))
         logs.append(log)
     _, old_ema = split_new(state.ema, phase)
-    state = state.replace(
-        gen=state.gen.replace(params=joined(old_gen, pupils.gen)),
-        critic=state.critic.replace(params=joined(old_critic, pupils.critic)),
+    state = replace(
+        state,
+        gen=replace(state.gen, params=joined(old_gen, pupils.gen)),
+        critic=replace(state.critic, params=joined(old_critic, pupils.critic)),
         ema=joined(old_ema, pupils.gen),
     )
     return state, logs[0], logs[-1]
