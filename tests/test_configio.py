@@ -162,3 +162,10 @@ def test_bases_that_lead_nowhere_are_refused(tmp_path, texts, words):
 def test_a_methods_own_keys_are_suggested(tmp_path):
     with pytest.raises(UserError, match=r"unknown key 'translation\.cycle_weigth'; did you mean 'cycle_weight'"):
         load_config(write(tmp_path, "translation: {method: cyclegan, cycle_weigth: 3}\n"))
+
+
+def test_a_table_of_learning_rates_names_every_resolution(tmp_path):
+    config = load_config(write(tmp_path, "data: {resolution: 8}\nmasks: {learning_rate: {4: 0.1, 8: 0.2}}\n"))
+    assert [config.masks.rate(resolution) for resolution in (4, 8)] == [0.1, 0.2]
+    with pytest.raises(UserError, match="learning_rate lacks resolution 16"):
+        load_config(write(tmp_path, "data: {resolution: 16}\nmasks: {learning_rate: {4: 0.1, 8: 0.2}}\n"))

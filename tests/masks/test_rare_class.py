@@ -8,8 +8,10 @@ import pytest
 from tsgan_jax import labels
 from tsgan_jax.config import MasksConfig
 from tsgan_jax.masks.growth import plan
-from tsgan_jax.masks.learner import crisp, inner, nodule_scale
+from tsgan_jax.masks.learner import crisp, inner, nodule_scale, stylegan
 from tsgan_jax.masks.synthesis import TYPICAL_SHARES, layer_noise, synthesis_of
+
+from .tiny import tiny
 
 
 def test_crisp_labels_keep_a_nodule_that_fills_a_third_of_a_pixel():
@@ -65,3 +67,15 @@ def test_an_untrained_head_starts_near_the_typical_shares():
     mean = np.asarray(network.apply(params, ws, noise, jnp.float32(1))).mean((0, 1, 2))
     assert abs(TYPICAL_SHARES.sum() - 1) < 1e-6
     assert (mean[labels.NODULE] < 0.02) and (mean[labels.BACKGROUND] > 0.2)
+
+
+def test_noise_is_heard_from_the_start_down_to_the_size_of_a_nodule():
+    """Up to 32 px where it is asked for; nowhere as StyleGAN has it."""
+    for initial_noise in (0.0, 0.2):
+        config = tiny(resolution=64, initial_noise=initial_noise)
+        phase = plan(config)[-1]
+        params = stylegan(config, phase).init(jax.random.key(0)).gen.params["synthesis"]
+        for resolution in config.resolutions:
+            for layer in range(2):
+                weights = params[f"b{resolution}_style{layer}"]["noise"]
+                assert (weights == (initial_noise if resolution <= 32 else 0.0)).all()

@@ -19,6 +19,9 @@ from tsgan_jax.types import Array, Key
 TYPICAL_SHARES = np.array([0.43, 0.37, 0.09, 0.105, 0.004, 0.001], np.float32)
 """Rough share of each class in slices through LUNA16's nodules: where an untrained head starts."""
 
+COARSE = 32
+"""Pixels a side up to which layers start with noise: finer noise would only fray what it has placed."""
+
 
 def channels(resolution: int, fmap_base: int, fmap_max: int) -> int:
     """Feature maps at a resolution; 512 up to 32 px, then halved at every doubling (32 at 512 px)."""
@@ -82,7 +85,8 @@ class Synthesis(nn.Module):
         return (self._head(previous, self.resolution // 2), new) if self.fade else (new,)
 
     def _styled(self, name: str, x: Array, w: Array, noise: Array) -> Array:
-        return StyleEpilogue(self.initial_noise, name=name)(x, w, noise)
+        initial_noise = self.initial_noise if x.shape[1] <= COARSE else 0.0
+        return StyleEpilogue(initial_noise, name=name)(x, w, noise)
 
     def _convolved(self, x: Array, r: int, name: str, resample: Literal["none", "up"] = "none") -> Array:
         width = channels(r, self.fmap_base, self.fmap_max)
