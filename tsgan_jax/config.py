@@ -7,7 +7,16 @@ in docs/paper.md.  `load_config` (configio.py) reads YAML files into these model
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 Resolution = Literal[4, 8, 16, 32, 64, 128, 256, 512]
 Precision = Literal["float32", "bfloat16"]
@@ -95,7 +104,9 @@ class MasksConfig(Section):
     class_floor: Annotated[float, Field(ge=0)] = 0.5  # of losses.class_floor and class_presence; 0: as in the paper
     nodule_weight: PositiveFloat = 3.0  # of a nodule where real masks are pooled to a lower resolution
     nodule_contrast: PositiveFloat = 2.0  # by which the critic's nodule channel is scaled; 1 for none
-    initial_noise: Annotated[float, Field(ge=0)] = 0.0  # weight of the noise up to 32 px at its start; StyleGAN has 0
+    initial_noise: NonNegativeFloat | dict[int, NonNegativeFloat] = (
+        0.0  # weight of a layer's noise at its start; 0 as in StyleGAN
+    )
     style_mixing: Annotated[float, Field(ge=0, le=1)] = 0.9
     ema_half_life: PositiveInt = 10_000  # images
     w_avg_decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
@@ -104,7 +115,7 @@ class MasksConfig(Section):
 
     @model_validator(mode="after")
     def _every_resolution_has_its_settings(self) -> "MasksConfig":
-        for name in ("batch_size", "steps_per_resolution", "learning_rate"):
+        for name in ("batch_size", "steps_per_resolution", "learning_rate", "initial_noise"):
             table = getattr(self, name)
             if isinstance(table, dict):
                 missing = [r for r in self.resolutions if r not in table]
@@ -125,6 +136,11 @@ class MasksConfig(Section):
     def rate(self, resolution: int) -> float:
         """Adam's learning rate at one resolution."""
         table = self.learning_rate
+        return table[resolution] if isinstance(table, dict) else table
+
+    def noise(self, resolution: int) -> float:
+        """Weight of the noise at one resolution before training."""
+        table = self.initial_noise
         return table[resolution] if isinstance(table, dict) else table
 
 

@@ -19,9 +19,6 @@ from tsgan_jax.types import Array, Key
 TYPICAL_SHARES = np.array([0.43, 0.37, 0.09, 0.105, 0.004, 0.001], np.float32)
 """Rough share of each class in slices through LUNA16's nodules: where an untrained head starts."""
 
-COARSE = 32
-"""Pixels a side up to which layers start with noise: finer noise would only fray what it has placed."""
-
 
 def channels(resolution: int, fmap_base: int, fmap_max: int) -> int:
     """Feature maps at a resolution; 512 up to 32 px, then halved at every doubling (32 at 512 px)."""
@@ -59,7 +56,7 @@ class Synthesis(nn.Module):
     fmap_base: int
     fmap_max: int
     dtype: str
-    initial_noise: float = 0.0
+    initial_noise: tuple[float, ...]  # of 4, 8, 16 px, ...
 
     def __call__(self, ws: Array, noise: tuple[Array, ...], alpha: Array) -> Array:
         return class_shares(self.heads(ws, noise), alpha)
@@ -85,8 +82,7 @@ class Synthesis(nn.Module):
         return (self._head(previous, self.resolution // 2), new) if self.fade else (new,)
 
     def _styled(self, name: str, x: Array, w: Array, noise: Array) -> Array:
-        initial_noise = self.initial_noise if x.shape[1] <= COARSE else 0.0
-        return StyleEpilogue(initial_noise, name=name)(x, w, noise)
+        return StyleEpilogue(self.initial_noise[x.shape[1].bit_length() - 3], name=name)(x, w, noise)
 
     def _convolved(self, x: Array, r: int, name: str, resample: Literal["none", "up"] = "none") -> Array:
         width = channels(r, self.fmap_base, self.fmap_max)
@@ -101,6 +97,5 @@ class Synthesis(nn.Module):
 
 def synthesis_of(config: MasksConfig, phase: Phase) -> Synthesis:
     """The synthesis network of one phase."""
-    return Synthesis(
-        phase.resolution, phase.fade, config.fmap_base, config.fmap_max, config.precision, config.initial_noise
-    )
+    initial_noise = tuple(config.noise(r) for r in config.resolutions)
+    return Synthesis(phase.resolution, phase.fade, config.fmap_base, config.fmap_max, config.precision, initial_noise)
