@@ -62,10 +62,11 @@ def _grown(stage: Stage, phases: tuple[Phase, ...], index: int, state: MaskGanSt
     state = place(growth.grow(place(state, mesh), fresh), mesh)
     if not (phase.fade and config.head_start):
         return state
+    label = f"masks {phase.resolution} px: new layers"
+    stage.console.say(f"{label} learn from the old ones in {config.head_start} steps")
     state, first, last = head_start(state, config, phase)
     lags = ", ".join(f"{name.replace('_', ' ')} {float(first[name]):.3g} to {float(last[name]):.3g}" for name in last)
-    steps = f"{config.head_start} steps"
-    stage.console.say(f"masks {phase.resolution} px: new layers taught by the old ones, {steps}, {lags}")
+    stage.console.say(f"{label} are ready, {lags}")
     return place(state, mesh)
 
 

@@ -52,7 +52,7 @@ def joined(*parts: Flat) -> Params:
 
 
 def head_start(state: MaskGanState, config: MasksConfig, phase: Phase) -> tuple[MaskGanState, Metrics, Metrics]:
-    """`state`, just grown, with the new layers of a fade fitted to the old ones in `config.head_start` steps.
+    """`state`, just grown, with the new layers of a fade fitted to the old ones in `config.head_start` > 0 steps.
 
     Returns with it, of the first step and of the last, `head_lag` (`losses.head_lag`) and `path_lag` (mean squared
     difference of the critic's two paths over the old one's mean square).  A pure function of the state: the same
@@ -72,7 +72,7 @@ def head_start(state: MaskGanState, config: MasksConfig, phase: Phase) -> tuple[
         fake = jax.lax.stop_gradient(shown(config, phase, sample_key, class_shares(heads, alpha), scale, alpha))
         params = {"params": joined(old_critic, pupils.critic)}
         _, seen = critic.apply(params, fake, alpha, mutable=[PATHS])
-        ((old, new),) = seen[PATHS]["old_and_new"]
+        ((old, new),) = jax.tree.map(lambda x: x.astype(jnp.float32), seen[PATHS]["old_and_new"])
         old = jax.lax.stop_gradient(old)
         log = {
             "head_lag": losses.head_lag(*heads),
