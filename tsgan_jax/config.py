@@ -5,7 +5,7 @@ in docs/paper.md.  `load_config` (configio.py) reads YAML files into these model
 """
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -18,11 +18,17 @@ from pydantic import (
     model_validator,
 )
 
+T = TypeVar("T", int, float)
 Resolution = Literal[4, 8, 16, 32, 64, 128, 256, 512]
 Precision = Literal["float32", "bfloat16"]
 Layer = Annotated[str, Field(pattern=r"^relu[1-5]_[1-4]$")]
 VGG_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 Detector = Literal["yolov5n", "yolov5s", "yolov5m", "yolov8n", "yolov8s", "yolov8m"]
+
+
+def _at(setting: T | dict[int, T], resolution: int) -> T:
+    """A setting that may be a table by resolution."""
+    return setting[resolution] if isinstance(setting, dict) else setting
 
 
 class Section(BaseModel):
@@ -128,18 +134,15 @@ class MasksConfig(Section):
 
     def steps(self, resolution: int) -> int:
         """Training steps at one resolution, its fade included."""
-        table = self.steps_per_resolution
-        return table[resolution] if isinstance(table, dict) else table
+        return _at(self.steps_per_resolution, resolution)
 
     def rate(self, resolution: int) -> float:
         """Adam's learning rate at one resolution."""
-        table = self.learning_rate
-        return table[resolution] if isinstance(table, dict) else table
+        return _at(self.learning_rate, resolution)
 
     def noise(self, resolution: int) -> float:
         """Weight of the noise at one resolution before training."""
-        table = self.initial_noise
-        return table[resolution] if isinstance(table, dict) else table
+        return _at(self.initial_noise, resolution)
 
 
 class TranslatorConfig(Section):
