@@ -110,7 +110,7 @@ class MasksConfig(Section):
     class_floor: Annotated[float, Field(ge=0)] = 0.5  # of losses.class_floor and class_presence; 0: as in the paper
     nodule_weight: PositiveFloat = 3.0  # of a nodule where real masks are pooled to a lower resolution
     nodule_contrast: PositiveFloat = 2.0  # by which the critic's nodule channel is scaled; 1 for none
-    initial_noise: NonNegativeFloat | dict[int, NonNegativeFloat] = 0.0  # a layer's weight of noise at its start
+    initial_noise: NonNegativeFloat | dict[int, NonNegativeFloat] = 0.0  # noise weights at the start; StyleGAN: 0
     style_mixing: Annotated[float, Field(ge=0, le=1)] = 0.9
     ema_half_life: PositiveInt = 10_000  # images
     w_avg_decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
