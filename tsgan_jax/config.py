@@ -99,7 +99,7 @@ class MasksConfig(Section):
     batch_size: dict[int, PositiveInt] = {4: 16, 8: 16, 16: 16, 32: 16, 64: 16, 128: 8, 256: 4, 512: 2}  # A20
     learning_rate: PositiveFloat | dict[int, PositiveFloat] = 0.002  # section 4.1
     generator_pace: Annotated[float, Field(gt=0, le=1)] = 0.25  # generator's part of it at a phase's end; 1: all
-    head_start: Annotated[int, Field(ge=0)] = 60  # steps in which new layers learn from old ones; 0: as in the paper
+    head_start: Annotated[int, Field(ge=0)] = 60  # steps new layers learn from old ones in; 0: the paper
     adam_betas: tuple[float, float] = (0.0, 0.99)
     gradient_penalty: float = 10.0  # lambda_gp of Eq. 1
     drift: float = 0.001  # lambda_drift of Eq. 1

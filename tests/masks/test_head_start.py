@@ -8,13 +8,13 @@ from flax.traverse_util import flatten_dict
 
 from tsgan_jax.masks.discriminator import discriminator_of
 from tsgan_jax.masks.growth import grow, plan
-from tsgan_jax.masks.head_start import head_start, joined, split_new
+from tsgan_jax.masks.head_start import head_start, joined, lessons, split_new
 from tsgan_jax.masks.learner import imagine, shown, stylegan
 from tsgan_jax.masks.synthesis import class_shares
 
 from .tiny import tiny
 
-CONFIG = tiny(resolution=16, head_start=60, fmap_base=256, fmap_max=16)
+CONFIG = tiny(resolution=16, head_start=60, steps_per_resolution=120, fmap_base=256, fmap_max=16)
 BEFORE, FADE = plan(CONFIG)[2:4]  # 8 px stable, 16 px fade
 
 
@@ -28,6 +28,12 @@ def taught():
 
 def test_the_phases_are_those_meant():
     assert (BEFORE.resolution, BEFORE.fade, FADE.resolution, FADE.fade) == (8, False, 16, True)
+
+
+def test_as_many_lessons_as_asked_for_but_no_more_than_steps_of_the_fade():
+    assert [lessons(CONFIG, phase) for phase in plan(CONFIG)] == [0, 60, 0, 60, 0]
+    short = tiny(head_start=60, steps_per_resolution=2)
+    assert lessons(short, plan(short)[1]) == 1
 
 
 def test_new_layers_catch_up(taught):

@@ -14,6 +14,7 @@ from tsgan_jax.experiment import rundir
 from tsgan_jax.experiment.work import masks_work, translation_work
 from tsgan_jax.labels import NUM_CLASSES
 from tsgan_jax.masks.growth import Phase, plan
+from tsgan_jax.masks.head_start import lessons
 from tsgan_jax.masks.learner import stylegan
 from tsgan_jax.train.checkpoint import size
 from tsgan_jax.train.learner import Learner
@@ -104,6 +105,9 @@ def _masks(config: Config) -> tuple[list[str], int]:
         f"{phase.images // phase.batch_size:10,d} {phase.images:12,d}"
         for phase in phases
     ]
+    taught = sum(lessons(config.masks, phase) for phase in phases)
+    if taught:
+        lines.append(f"                {taught:,} steps more, not counted, for head starts of new layers")
     return lines, size(state)
 
 

@@ -16,7 +16,7 @@ from tsgan_jax.experiment.work import Ahead, masks_work
 from tsgan_jax.export.grids import mask_grid
 from tsgan_jax.masks import growth
 from tsgan_jax.masks.growth import Phase
-from tsgan_jax.masks.head_start import head_start
+from tsgan_jax.masks.head_start import head_start, lessons
 from tsgan_jax.masks.learner import MaskGanState, stylegan
 from tsgan_jax.masks.sample import generator_of, sample_masks
 from tsgan_jax.train.checkpoint import Saved
@@ -60,10 +60,11 @@ def _grown(stage: Stage, phases: tuple[Phase, ...], index: int, state: MaskGanSt
     mesh = data_mesh(phase.batch_size)
     fresh = stages.initial_state(stylegan(config, phase), jax.random.fold_in(stage.key, index), mesh)
     state = place(growth.grow(place(state, mesh), fresh), mesh)
-    if not (phase.fade and config.head_start):
+    steps = lessons(config, phase)
+    if not steps:
         return state
     label = f"masks {phase.resolution} px: new layers"
-    stage.console.say(f"{label} learn from the old ones in {config.head_start} steps")
+    stage.console.say(f"{label} learn from the old ones in {steps} steps")
     state, first, last = head_start(state, config, phase)
     lags = ", ".join(f"{name.replace('_', ' ')} {float(first[name]):.3g} to {float(last[name]):.3g}" for name in last)
     stage.console.say(f"{label} are ready, {lags}")

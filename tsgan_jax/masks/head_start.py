@@ -51,8 +51,13 @@ def joined(*parts: Flat) -> Params:
     return unflatten_dict({path: leaf for part in parts for path, leaf in part.items()})
 
 
+def lessons(config: MasksConfig, phase: Phase) -> int:
+    """Steps of the head start before `phase`: `config.head_start`, but no more than the fade itself has; else 0."""
+    return min(config.head_start, phase.images // phase.batch_size) if phase.fade else 0
+
+
 def head_start(state: MaskGanState, config: MasksConfig, phase: Phase) -> tuple[MaskGanState, Metrics, Metrics]:
-    """`state`, just grown, with the new layers of a fade fitted to the old ones in `config.head_start` > 0 steps.
+    """`state`, just grown, with the new layers of a fade fitted to the old ones in `lessons(config, phase)` > 0 steps.
 
     Returns with it, of the first step and of the last, `head_lag` (`losses.head_lag`) and `path_lag` (mean squared
     difference of the critic's two paths over the old one's mean square).  A pure function of the state: the same
@@ -62,7 +67,8 @@ def head_start(state: MaskGanState, config: MasksConfig, phase: Phase) -> tuple[
     new_critic, old_critic = split_new(state.critic.params, phase)
     critic = discriminator_of(config, phase)
     scale = jnp.float32(config.gumbel_floor)
-    tx = optax.adam(optax.linear_schedule(RATE, 0.0, config.head_start), b1=0.0, b2=0.99)
+    steps = lessons(config, phase)
+    tx = optax.adam(optax.linear_schedule(RATE, 0.0, steps), b1=0.0, b2=0.99)
 
     def lag(pupils: Pupils, old_gen: Flat, old_critic: Flat, index: Array) -> tuple[Array, Metrics]:
         names = ("head start latents", "head start sample", "head start alpha")
@@ -90,7 +96,7 @@ def head_start(state: MaskGanState, config: MasksConfig, phase: Phase) -> tuple[
 
     pupils, logs = Pupils(new_gen, new_critic), []
     opt_state = tx.init(pupils)
-    for index in range(config.head_start):
+    for index in range(steps):
         pupils, opt_state, log = lesson(pupils, opt_state, old_gen, old_critic, jnp.int32(index))
         logs.append(log)
     _, old_ema = split_new(state.ema, phase)
