@@ -8,7 +8,7 @@ import pytest
 from tsgan_jax import labels
 from tsgan_jax.config import MasksConfig
 from tsgan_jax.masks.growth import plan
-from tsgan_jax.masks.learner import crisp, inner, nodule_scale, stylegan
+from tsgan_jax.masks.learner import crisp, inner, nodule_scale, placed, stylegan
 from tsgan_jax.masks.synthesis import TYPICAL_SHARES, layer_noise, synthesis_of
 
 from .tiny import tiny
@@ -52,6 +52,34 @@ def test_classes_are_asked_for_away_from_the_edge(side, left):
     shares[0, side // 2, side // 2, labels.NODULE] = 1
     shares[0, :, [0, -1], labels.NODULE] = side > 8
     assert inner(shares).shape == (1, left, left, 6) and inner(shares)[..., labels.NODULE].sum() == 1
+
+
+@pytest.mark.parametrize("side", [32, 64, 128])
+def test_a_nodule_counts_near_a_lung_and_as_body_elsewhere(side):
+    """A nodule of 30 mm amid a lung and one on its edge count, one on the skin, 25 mm from the lung, does not."""
+    mm = 340 / side
+    rows, columns = (np.indices((side, side)) + 0.5) * mm
+    mask = np.where(np.hypot(rows - 170, columns - 170) < 140, labels.BODY, labels.BACKGROUND)
+    mask[np.hypot(rows - 170, columns - 120) < 60] = labels.RIGHT_LUNG
+
+    def with_disc(row, column, radius):
+        disc = np.hypot(rows - row, columns - column) < radius
+        return jax.nn.one_hot(np.where(disc, labels.NODULE, mask)[None], labels.NUM_CLASSES)
+
+    for inside in (with_disc(170, 120, 15), with_disc(110, 120, 8)):
+        np.testing.assert_array_equal(placed(inside), inside)
+    on_the_skin = with_disc(170, 305, 8)
+    assert on_the_skin[..., labels.NODULE].sum() > 0
+    counted = np.asarray(placed(on_the_skin))
+    assert counted[..., labels.NODULE].sum() == 0 and (counted.sum(-1) == 1).all()
+    skin = np.asarray(on_the_skin)[..., [labels.BODY, labels.NODULE]].sum(-1)
+    np.testing.assert_array_equal(counted[..., labels.BODY], skin)
+
+
+def test_lungs_are_not_asked_to_come_to_a_nodule():
+    shares = jax.nn.softmax(jax.random.normal(jax.random.key(0), (1, 16, 16, 6)))
+    slope = jax.grad(lambda x: placed(x)[..., labels.NODULE].sum())(shares)
+    assert (slope[..., labels.NODULE] > 0).all() and (slope[..., : labels.NODULE] == 0).all()
 
 
 def test_contrast_scales_the_nodule_channel_only():

@@ -1,8 +1,11 @@
 """Masks are a function of (generator, key, index, truncation)."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from tsgan_jax.masks.growth import plan
 from tsgan_jax.masks.learner import nodule_scale, stylegan
@@ -38,11 +41,23 @@ def test_index_key_and_truncation_matter(generator):
     assert abs(maps - class_maps(generator, KEY, np.arange(3), truncation=1.0)).max() > 1e-3
 
 
-def test_class_maps_are_shares_and_masks_their_largest(generator):
+@pytest.mark.parametrize("smooth", [False, True])
+def test_class_maps_are_shares_and_masks_their_largest(generator, smooth):
     maps = class_maps(generator, KEY, np.arange(4))
     np.testing.assert_allclose(maps.sum(axis=-1), 1.0, rtol=1e-5)
+    if smooth:
+        maps = ndimage.convolve(maps, np.outer([1, 2, 1], [1, 2, 1])[None, ..., None] / 16, mode="constant")
     weighted = maps * nodule_scale(generator.nodule_weight)
-    np.testing.assert_array_equal(sample_masks(generator, KEY, np.arange(4)), weighted.argmax(axis=-1))
+    drawn = sample_masks(replace(generator, smooth=smooth), KEY, np.arange(4))
+    np.testing.assert_array_equal(drawn, weighted.argmax(axis=-1))
+
+
+def test_a_drawn_mask_is_smooth_unless_the_config_says_otherwise():
+    for smooth in (True, False):
+        config = tiny(smooth=smooth)
+        phase = plan(config)[-1]
+        state = stylegan(config, phase).init(jax.random.key(0))
+        assert generator_of(state, config, phase).smooth is smooth
 
 
 def test_full_truncation_leaves_the_average_latent(generator):

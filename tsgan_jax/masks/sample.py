@@ -13,6 +13,7 @@ from tsgan_jax.masks.growth import Phase, fade_alpha
 from tsgan_jax.masks.learner import MaskGanState, nodule_scale
 from tsgan_jax.masks.mapping import Mapping, mapping_of, num_layers, truncate
 from tsgan_jax.masks.synthesis import Synthesis, layer_noise, synthesis_of
+from tsgan_jax.nn.resample import blur
 from tsgan_jax.train.keys import stream
 from tsgan_jax.train.learner import Params
 from tsgan_jax.types import Array, Key
@@ -27,6 +28,7 @@ class MaskGenerator:
     mapping, synthesis: the networks (static); params: their running mean; w_avg: [w_dim]; alpha: the fade at
     which it was taken, 1 after a stable phase.  nodule_weight: how often a nodule's share counts when a pixel's
     class is decided, as in real masks that are pooled: where the largest share wins, a class so rare is lost.
+    smooth: whether shares pass the [1, 2, 1] blur first (sigma .7 px), for outlines without loose pixels.
     """
 
     mapping: Mapping
@@ -35,6 +37,7 @@ class MaskGenerator:
     w_avg: Array
     alpha: Array
     nodule_weight: float = 1.0
+    smooth: bool = False
 
     @property
     def resolution(self) -> int:
@@ -46,7 +49,7 @@ def generator_of(state: MaskGanState, config: MasksConfig, phase: Phase) -> Mask
     """The generator of a training state of `phase`; shares the state's arrays (copy before donating them)."""
     alpha = fade_alpha(phase, state.images_seen)
     networks = mapping_of(config), synthesis_of(config, phase)
-    return MaskGenerator(*networks, state.ema, state.w_avg, alpha, config.nodule_weight)
+    return MaskGenerator(*networks, state.ema, state.w_avg, alpha, config.nodule_weight, config.smooth)
 
 
 def chunk_size(resolution: int) -> int:
@@ -65,9 +68,10 @@ def class_maps(generator: MaskGenerator, key: Key, indices: Indices, truncation:
 
 def sample_masks(generator: MaskGenerator, key: Key, indices: Indices, truncation: float = 0.7) -> np.ndarray:
     """Masks uint8 [n, r, r] with the codes of `labels`: at each pixel the largest share of `class_maps`, a nodule's
-    counted `generator.nodule_weight` times.
+    counted `generator.nodule_weight` times, all of them blurred where `generator.smooth` says so.
     """
-    return _in_chunks(_codes, generator, key, indices, truncation, nodule_scale(generator.nodule_weight))
+    draw = _smooth_codes if generator.smooth else _codes
+    return _in_chunks(draw, generator, key, indices, truncation, nodule_scale(generator.nodule_weight))
 
 
 def _in_chunks(
@@ -131,3 +135,10 @@ def _codes(mapping: Mapping, synthesis: Synthesis, *arrays: Array) -> Array:
     """Class codes uint8 [n, r, r] of one chunk; the last of `arrays` scales the classes, the others are `_shares`'."""
     *inputs, scale = arrays
     return (_shares(mapping, synthesis, *inputs) * scale).argmax(axis=-1).astype(jnp.uint8)
+
+
+@functools.partial(jax.jit, static_argnames=("mapping", "synthesis"))
+def _smooth_codes(mapping: Mapping, synthesis: Synthesis, *arrays: Array) -> Array:
+    """`_codes` of blurred shares."""
+    *inputs, scale = arrays
+    return (blur(_shares(mapping, synthesis, *inputs)) * scale).argmax(axis=-1).astype(jnp.uint8)
