@@ -45,6 +45,7 @@ def test_properties_of_a_drawn_mask():
     assert found["trachea area"] == [4]
     assert found["nodules"] == [1]
     assert found["nodule diameter"] == pytest.approx([2 * np.sqrt(4 / np.pi) * 2])
+    assert found["lung around a nodule"] == [(5 * 5 - 4) / (6 * 6 - 4)]  # a ring of two pixels, partly wall
     assert found["nodule x"] == pytest.approx([(5 - 2) / 16]) and found["nodule y"] == pytest.approx([(6 - 2) / 16])
 
 

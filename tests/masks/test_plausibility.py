@@ -108,6 +108,13 @@ def test_components_are_measured(chest):
     assert (speckle.pixels, speckle.at_lung, speckle.is_speckle) == (2, False, True)
 
 
+def test_lung_around_tells_a_solitary_nodule_from_one_on_the_wall(chest):
+    ellipse(chest, 22, 64, 2, 2, NODULE)
+    by_place = {nodule.box[:2]: nodule.lung_around for nodule in nodule_components(chest, PIXEL_MM)}
+    (on_the_wall,) = (share for place, share in by_place.items() if place != (38, 58))
+    assert by_place[38, 58] == 1.0 and 0.2 < on_the_wall < 0.8
+
+
 def test_small_pixels_raise_the_pixels_that_a_nodule_needs(chest):
     assert judge(chest, 0.7).reasons == (plausibility.NO_NODULE,)  # 13 pixels are 2.8 mm
 

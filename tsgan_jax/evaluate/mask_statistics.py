@@ -26,6 +26,7 @@ PROPERTIES = {
     "trachea area": "mm²",
     "nodules": "per slice",
     "nodule diameter": "mm",
+    "lung around a nodule": "share of 5 mm",
     "nodule x": "share of the body's width",
     "nodule y": "share of the body's height",
 }
@@ -198,6 +199,7 @@ def _measure(mask: np.ndarray, pixel_mm: float) -> Sample:
         "trachea area": [(mask == TRACHEA).sum() * area],
         "nodules": [len(nodules)],
         "nodule diameter": [nodule.diameter_mm for nodule in nodules],
+        "lung around a nodule": [nodule.lung_around for nodule in nodules],
         "nodule x": [],
         "nodule y": [],
     }

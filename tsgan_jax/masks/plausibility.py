@@ -16,6 +16,9 @@ NODULE_MM = (3.0, 30.0)
 LUNG_SHARE = (0.01, 0.45)
 BODY_IN_ONE = 0.95
 
+AROUND_MM = 5.0
+"""How far round a nodule `Component.lung_around` looks."""
+
 NEIGHBOURS = np.ones((3, 3), bool)
 """Pixels that touch at a corner belong together."""
 
@@ -43,13 +46,15 @@ class Component:
     """A connected patch of nodule pixels.
 
     pixels: its area; diameter_mm: of the disc of equal area; box: (x, y, width, height) in pixels;
-    at_lung: whether it touches, or lies in, a lung.
+    at_lung: whether it touches, or lies in, a lung; lung_around: the lungs' share of the 5 mm round it, 1 for a
+    solitary nodule, about .5 for one on the pleura.
     """
 
     pixels: int
     diameter_mm: float
     box: tuple[int, int, int, int]
     at_lung: bool
+    lung_around: float
 
     @property
     def is_speckle(self) -> bool:
@@ -60,17 +65,22 @@ class Component:
 def nodule_components(mask: np.ndarray, pixel_mm: float) -> tuple[Component, ...]:
     """All nodule patches of mask uint8 [h, w], speckles included, in scan order; pixel_mm: side of a pixel."""
     patches, count = ndimage.label(mask == NODULE, NEIGHBOURS)
-    near_lung = ndimage.binary_dilation(_lungs(mask), NEIGHBOURS)
+    lungs, margin = _lungs(mask), max(1, round(AROUND_MM / pixel_mm))
+    near_lung = ndimage.binary_dilation(lungs, NEIGHBOURS)
     found = []
     for number, (rows, columns) in enumerate(ndimage.find_objects(patches, count), start=1):
         patch = patches[rows, columns] == number
         pixels = int(patch.sum())
+        wide = tuple(slice(max(0, part.start - margin), part.stop + margin) for part in (rows, columns))
+        whole = patches[wide] == number
+        ring = ndimage.binary_dilation(whole, NEIGHBOURS, iterations=margin) & ~whole
         found.append(
             Component(
                 pixels=pixels,
                 diameter_mm=2.0 * float(np.sqrt(pixels / np.pi)) * pixel_mm,
                 box=(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start),
                 at_lung=bool((near_lung[rows, columns] & patch).any()),
+                lung_around=float(lungs[wide][ring].mean()) if ring.any() else 0.0,
             )
         )
     return tuple(found)
