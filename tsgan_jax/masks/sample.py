@@ -27,8 +27,8 @@ class MaskGenerator:
 
     mapping, synthesis: the networks (static); params: their running mean; w_avg: [w_dim]; alpha: the fade at
     which it was taken, 1 after a stable phase.  nodule_weight: how often a nodule's share counts when a pixel's
-    class is decided, as in real masks that are pooled: where the largest share wins, a class so rare is lost.
-    smooth: whether shares pass the [1, 2, 1] blur first (sigma .7 px), for outlines without loose pixels.
+    class is decided: where a young generator hesitates, a class so rare seldom wins.  smooth: whether shares
+    pass the [1, 2, 1] blur first (sigma .7 px), for outlines without loose pixels.
     """
 
     mapping: Mapping
@@ -49,7 +49,7 @@ def generator_of(state: MaskGanState, config: MasksConfig, phase: Phase) -> Mask
     """The generator of a training state of `phase`; shares the state's arrays (copy before donating them)."""
     alpha = fade_alpha(phase, state.images_seen)
     networks = mapping_of(config), synthesis_of(config, phase)
-    return MaskGenerator(*networks, state.ema, state.w_avg, alpha, config.nodule_weight, config.smooth)
+    return MaskGenerator(*networks, state.ema, state.w_avg, alpha, config.drawn_weight, config.smooth)
 
 
 def chunk_size(resolution: int) -> int:
