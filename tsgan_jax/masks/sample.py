@@ -70,7 +70,7 @@ def sample_masks(generator: MaskGenerator, key: Key, indices: Indices, truncatio
     """Masks uint8 [n, r, r] with the codes of `labels`: at each pixel the largest share of `class_maps`, a nodule's
     counted `generator.nodule_weight` times, all of them blurred where `generator.smooth` says so.
     """
-    draw = _smooth_codes if generator.smooth else _codes
+    draw = functools.partial(_codes, smooth=generator.smooth)
     return _in_chunks(draw, generator, key, indices, truncation, nodule_scale(generator.nodule_weight))
 
 
@@ -130,15 +130,9 @@ def _shares(
     return synthesis.apply({"params": params["synthesis"]}, truncate(ws, w_avg, truncation), noise, alpha)
 
 
-@functools.partial(jax.jit, static_argnames=("mapping", "synthesis"))
-def _codes(mapping: Mapping, synthesis: Synthesis, *arrays: Array) -> Array:
+@functools.partial(jax.jit, static_argnames=("mapping", "synthesis", "smooth"))
+def _codes(mapping: Mapping, synthesis: Synthesis, *arrays: Array, smooth: bool) -> Array:
     """Class codes uint8 [n, r, r] of one chunk; the last of `arrays` scales the classes, the others are `_shares`'."""
     *inputs, scale = arrays
-    return (_shares(mapping, synthesis, *inputs) * scale).argmax(axis=-1).astype(jnp.uint8)
-
-
-@functools.partial(jax.jit, static_argnames=("mapping", "synthesis"))
-def _smooth_codes(mapping: Mapping, synthesis: Synthesis, *arrays: Array) -> Array:
-    """`_codes` of blurred shares."""
-    *inputs, scale = arrays
-    return (blur(_shares(mapping, synthesis, *inputs)) * scale).argmax(axis=-1).astype(jnp.uint8)
+    shares = _shares(mapping, synthesis, *inputs)
+    return ((blur(shares) if smooth else shares) * scale).argmax(axis=-1).astype(jnp.uint8)
