@@ -52,12 +52,13 @@ def test_class_maps_are_shares_and_masks_their_largest(generator, smooth):
     np.testing.assert_array_equal(drawn, weighted.argmax(axis=-1))
 
 
-def test_a_drawn_mask_is_smooth_unless_the_config_says_otherwise():
+def test_how_a_mask_is_drawn_is_the_configs_choice():
     for smooth in (True, False):
-        config = tiny(smooth=smooth)
+        config = tiny(smooth=smooth, drawn_weight=2.5)
         phase = plan(config)[-1]
         state = stylegan(config, phase).init(jax.random.key(0))
-        assert generator_of(state, config, phase).smooth is smooth
+        generator = generator_of(state, config, phase)
+        assert generator.smooth is smooth and generator.nodule_weight == 2.5
 
 
 def test_full_truncation_leaves_the_average_latent(generator):
