@@ -121,6 +121,15 @@ def test_progress_tells_rate_and_time_left():
     assert "loss 0.25" in line and "1 updates skipped" in line
 
 
+def test_progress_ends_at_all_though_the_last_batch_reaches_further():
+    heard = Heard()
+    progress = Progress(heard, Span("masks", start=0, end=10, per_image=1.0, before=0.0, stage=10.0, overall=10.0))
+    progress(moment(1))
+    progress(moment(3, {"loss": 0.25}, last=True))
+    ((_, done, line),) = heard.updates
+    assert done == 1.0 and "10/10 images" in line and "stage 0 s left" in line
+
+
 @pytest.mark.parametrize(
     "seconds, text", [(0, "0 s"), (59, "59 s"), (61, "1 min"), (7380, "2 h 3 min"), (266400, "3 d 2 h")]
 )

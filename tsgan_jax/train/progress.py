@@ -68,8 +68,9 @@ class Progress(Hook):
         if moment.metrics is None:
             return
         span = self._span
-        done = span.before + (moment.images - span.start) * span.per_image
-        line = f"step {moment.step}, {moment.images - span.start}/{span.end - span.start} images"
+        seen = min(moment.images, span.end) - span.start  # the last batch may reach beyond the end
+        done = span.before + seen * span.per_image
+        line = f"step {moment.step}, {seen}/{span.end - span.start} images"
         seconds, images = now - self._began[0], moment.images - self._began[1]
         if seconds > 0 and images > 0:
             rate = images * span.per_image / seconds
