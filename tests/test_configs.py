@@ -76,7 +76,7 @@ def test_a_study_gives_all_systems_one_budget(path):
     common = {"epochs", "decay_start", "batch_size"}
     assert common <= study.settings.budget.keys()
     for config in study.systems.values():
-        assert all(getattr(config.translation, name) == study.settings.budget[name] for name in common)
+        assert all(getattr(config.translation, name) == value for name, value in study.settings.budget.items())
         assert not config.translation.perceptual_on  # no weights are shipped, and the file says so
         assert (config.detection is not None) == ("detection" in study.settings.parts)
 

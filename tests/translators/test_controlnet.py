@@ -82,10 +82,14 @@ def test_ddim_step_is_its_formula() -> None:
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(("steps", "sampled"), [(1000, 50), (10, 3), (7, 7), (5, 1)])
-def test_ddim_times_fall_evenly_to_0(steps: int, sampled: int) -> None:
+@pytest.mark.parametrize(("steps", "sampled"), [(1000, 50), (1000, 501), (1000, 999), (10, 3), (7, 7)])
+def test_ddim_times_fall_evenly_from_the_last_to_0(steps: int, sampled: int) -> None:
+    """All of them, however many: pure noise, which sampling starts from, belongs to the last time."""
     times = diffusion.ddim_times(steps, sampled)
-    assert list(times) == [i * (steps // sampled) for i in range(sampled)][::-1]
+    assert len(times) == sampled and (times[0], times[-1]) == (steps - 1, 0)
+    strides = -np.diff(times)
+    assert strides.min() >= 1 and strides.max() - strides.min() <= 1
+    assert list(diffusion.ddim_times(steps, 1)) == [steps - 1]
 
 
 def test_ddim_follows_the_loop_and_reaches_what_a_perfect_network_sees() -> None:
@@ -97,7 +101,7 @@ def test_ddim_follows_the_loop_and_reaches_what_a_perfect_network_sees() -> None
 
     np.testing.assert_allclose(diffusion.ddim_sample(perfect, start, KEPT, 50), clean, atol=1e-5)
 
-    x, times = np.asarray(start, np.float64), list(range(0, 1000, 20))[::-1]
+    x, times = np.asarray(start, np.float64), [round(999 - i * 999 / 49) for i in range(50)]
     for time, earlier in zip(times, [*times[1:], None], strict=True):
         now, then = KEPT[time], 1.0 if earlier is None else KEPT[earlier]
         noise = np.sin(x + time / 1000)
@@ -188,6 +192,18 @@ def test_the_prior_trains_the_base_alone() -> None:
     assert not same(start.base.params, after.base.params)
     assert same(start.control, after.control) and same(start.ema["control"], after.ema["control"])
     assert int(after.images_seen) == 6 and not bool(after.locked)
+
+
+def test_each_phase_has_the_whole_schedule() -> None:
+    """4 epochs of 8 images, falling after the second: the same factors in the prior's 5 images and in the other 27."""
+    _, init, step, _ = two_phases()
+
+    def factor(seen: int) -> float:
+        state = init(jax.random.key(0)).replace(images_seen=jnp.int32(seen))
+        return float(step(state, batch(0))[1]["learning_rate"]) / CONFIGS["controlnet"].learning_rate
+
+    assert [factor(seen) for seen in (0, 2, 4)] == pytest.approx([1, 1, 1 / 3])
+    assert [factor(seen) for seen in (5, 6, 18, 20, 30)] == pytest.approx([1, 1, 1, 2 / 3, 1 / 3])
 
 
 def test_locked_and_copied_the_controlled_model_is_the_base_bit_for_bit() -> None:

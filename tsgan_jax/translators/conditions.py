@@ -7,10 +7,10 @@ import numpy as np
 from tsgan_jax.labels import BACKGROUND, BODY, LEFT_LUNG, NODULE, NUM_CLASSES, RIGHT_LUNG, TRACHEA
 from tsgan_jax.types import Array
 
-BY_DENSITY = np.linspace(-1.0, 1.0, NUM_CLASSES, dtype=np.float32)[
-    np.argsort([BACKGROUND, TRACHEA, LEFT_LUNG, RIGHT_LUNG, NODULE, BODY])
-]
-"""The grey value of each class code."""
+GREY = {BACKGROUND: -1.0, TRACHEA: -0.9, LEFT_LUNG: -0.8, RIGHT_LUNG: -0.7, NODULE: 0.1, BODY: 0.4}
+"""The grey value of each class: near its CT's median in the window of [-1000, 400] HU, and no two alike."""
+
+GREY_BY_CODE = np.array([GREY[code] for code in range(NUM_CLASSES)], np.float32)
 
 
 def one_hot(mask: Array) -> Array:
@@ -19,9 +19,10 @@ def one_hot(mask: Array) -> Array:
 
 
 def scalar(mask: Array) -> Array:
-    """Class codes [n, h, w] as one channel, float32 [n, h, w, 1]: -1 to 1 in steps of 0.4, in the order of HU (A23).
+    """Class codes [n, h, w] as one channel, float32 [n, h, w, 1], as grey as the CT of the class is (A23).
 
-    Background, trachea, left lung, right lung, nodule, body.  In the order of the codes lungs would be brighter than
-    the body, and what learns from unpaired images, which nothing tells which tissue is which, exchanges the two.
+    In the order of the codes lungs would be brighter than the body, and what learns from unpaired images, which nothing
+    tells which tissue is which, exchanges the two.  With levels far from the CT's, AttentionGAN, which passes its input
+    on where its maps say so, shows them.
     """
-    return jnp.asarray(BY_DENSITY)[mask][..., None]
+    return jnp.asarray(GREY_BY_CODE)[mask][..., None]

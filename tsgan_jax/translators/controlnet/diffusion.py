@@ -63,8 +63,8 @@ def ddim_step(noisy: Array, noise: Array, kept: Array, kept_before: Array) -> Ar
 
 
 def ddim_times(noise_steps: int, sampling_steps: int) -> np.ndarray:
-    """int32 [sampling_steps], evenly spaced times from late to 0."""
-    return np.arange(sampling_steps, dtype=np.int32)[::-1] * (noise_steps // sampling_steps)
+    """int32 [sampling_steps], evenly spaced times from the last, where nearly all is noise, to 0."""
+    return np.linspace(noise_steps - 1, 0, sampling_steps).round().astype(np.int32)
 
 
 def ddim_sample(predict: Callable[[Array, Array], Array], start: Array, kept: np.ndarray, sampling_steps: int) -> Array:

@@ -60,8 +60,8 @@ class _Noisy(NamedTuple):
 def controlnet(config: ControlNetConfig, images_per_epoch: int) -> Translator[ControlledDiffusion]:
     """The unconditional diffusion model for `prior_fraction` of all images, then its control (section 3 of the paper).
 
-    images_per_epoch: real training images, which turns images seen into epochs of the schedule.  The learning
-    rate's schedule is one for both phases: by default the prior ends before it falls and the control with it.
+    images_per_epoch: real training images, which turns images seen into epochs of the schedule.  Each phase has
+    the whole of the learning rate's schedule, in its share of the images.
 
     Where the prior ends, its averaged weights are locked, and the control's encoder becomes their copy.  Before
     that the control's ways into the U-Net are zero, so that `translate` gives images without regard to the mask.
@@ -91,12 +91,11 @@ def controlnet(config: ControlNetConfig, images_per_epoch: int) -> Translator[Co
         )
 
     def step(state: ControlledDiffusion, batch: PairBatch) -> tuple[ControlledDiffusion, Metrics]:
-        rate = learning_rate(
-            config.learning_rate, config.epochs, config.decay_start, images_per_epoch, state.images_seen
-        )
+        past_prior = state.locked | (state.images_seen >= prior_images)
+        at = _of_all(state.images_seen, past_prior, prior_images, config.epochs * images_per_epoch)
+        rate = learning_rate(config.learning_rate, config.epochs, config.decay_start, images_per_epoch, at)
         noisy, size = _noisy(config, state, batch, kept), batch.ct.shape[0]
         train_base, train_control = _phases(config, nets, noisy, rate, prior_images)
-        past_prior = state.locked | (state.images_seen >= prior_images)
         state, metrics = jax.lax.cond(past_prior, train_control, train_base, state)
         state = state.replace(step=state.step + 1, images_seen=state.images_seen + size)  # type: ignore[attr-defined]
         return state, {**metrics, "learning_rate": rate}
@@ -234,6 +233,12 @@ def _prior_images(config: ControlNetConfig, images_per_epoch: int) -> int:
             "translation.batch_size, or set more translation.epochs"
         )
     return images
+
+
+def _of_all(seen: Array, past_prior: Array, prior_images: int, total: int) -> Array:
+    """Images seen of a phase, as if the phase were the whole training of `total` images; int32."""
+    share = jnp.where(past_prior, (seen - prior_images) / (total - prior_images), seen / prior_images)
+    return (share * total).astype(jnp.int32)
 
 
 def _check(config: ControlNetConfig) -> None:
