@@ -67,6 +67,16 @@ def trachea_at_the_edge(mask):
     return mask
 
 
+def trachea_in_a_lung(mask):
+    ellipse(mask, 88, 50, 3, 3, TRACHEA)
+    return mask
+
+
+def trachea_round_a_nodule(mask):
+    mask[58:63, 43] = TRACHEA
+    return mask
+
+
 def huge_lung(mask):
     return np.where((mask == BODY) & (np.arange(128) > 20), LEFT_LUNG, mask)
 
@@ -83,6 +93,8 @@ def huge_lung(mask):
         (nodule_in_the_spine, plausibility.NODULE_OUTSIDE_LUNG),
         (split_body, plausibility.BODY_IN_PIECES),
         (trachea_at_the_edge, plausibility.ORGAN_OUTSIDE_BODY),
+        (trachea_in_a_lung, plausibility.TRACHEA_IN_LUNG),
+        (trachea_round_a_nodule, plausibility.TRACHEA_IN_LUNG),
         (huge_lung, plausibility.LUNG_TOO_LARGE[LEFT_LUNG]),
     ],
 )
@@ -97,6 +109,12 @@ def test_speckles_beside_a_nodule_are_ignored(chest):
 
 def test_a_nodule_at_the_lung_wall_touches_the_lung(chest):
     ellipse(chest, 22, 64, 2, 2, NODULE)
+    assert judge(chest, PIXEL_MM).accepted
+
+
+@pytest.mark.parametrize("x", [64, 58])
+def test_trachea_between_the_lungs_or_at_the_hilum_is_where_it_belongs(chest, x):
+    ellipse(chest, x, 60, 4, 3, TRACHEA)
     assert judge(chest, PIXEL_MM).accepted
 
 

@@ -4,12 +4,13 @@ Judged by connected components, not by class shares: a generator's nodule pixels
 speckles, which are not nodules.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
-from tsgan_jax.labels import BACKGROUND, BODY, LEFT_LUNG, NODULE, RIGHT_LUNG
+from tsgan_jax.labels import BACKGROUND, BODY, LEFT_LUNG, NODULE, RIGHT_LUNG, TRACHEA
 
 MIN_NODULE_PIXELS = 3
 NODULE_MM = (3.0, 30.0)
@@ -17,7 +18,10 @@ LUNG_SHARE = (0.01, 0.45)
 BODY_IN_ONE = 0.95
 
 AROUND_MM = 5.0
-"""How far round a nodule `Component.lung_around` looks."""
+"""How far round a patch its surroundings reach."""
+
+TRACHEA_LUNG_AROUND = 0.5
+"""Share of lung and nodule round a patch of trachea, above which it lies inside a lung."""
 
 NEIGHBOURS = np.ones((3, 3), bool)
 """Pixels that touch at a corner belong together."""
@@ -28,6 +32,7 @@ ORGAN_OUTSIDE_BODY = "lung, trachea or nodule outside the body"
 LUNG_MISSING = {LEFT_LUNG: "left lung missing", RIGHT_LUNG: "right lung missing"}
 LUNG_TOO_LARGE = {LEFT_LUNG: "left lung too large", RIGHT_LUNG: "right lung too large"}
 LUNGS_SWAPPED = "lungs swapped"
+TRACHEA_IN_LUNG = "trachea inside a lung"
 NO_NODULE = "no nodule"
 NODULE_TOO_LARGE = "nodule too large"
 NODULE_OUTSIDE_LUNG = "nodule outside the lungs"
@@ -64,23 +69,25 @@ class Component:
 
 def nodule_components(mask: np.ndarray, pixel_mm: float) -> tuple[Component, ...]:
     """All nodule patches of mask uint8 [h, w], speckles included, in scan order; pixel_mm: side of a pixel."""
-    patches, count = ndimage.label(mask == NODULE, NEIGHBOURS)
-    lungs, margin = _lungs(mask), max(1, round(AROUND_MM / pixel_mm))
+    lungs = _lungs(mask)
     near_lung = ndimage.binary_dilation(lungs, NEIGHBOURS)
     found = []
-    for number, (rows, columns) in enumerate(ndimage.find_objects(patches, count), start=1):
-        patch = patches[rows, columns] == number
-        pixels = int(patch.sum())
-        wide = tuple(slice(max(0, part.start - margin), part.stop + margin) for part in (rows, columns))
-        whole = patches[wide] == number
-        ring = ndimage.binary_dilation(whole, NEIGHBOURS, iterations=margin) & ~whole
+    for patch in _patches(mask == NODULE, pixel_mm):
+        pixels = int(patch.inside.sum())
+        rows, columns = np.nonzero(patch.inside)
+        top, left = rows.min(), columns.min()
         found.append(
             Component(
                 pixels=pixels,
                 diameter_mm=2.0 * float(np.sqrt(pixels / np.pi)) * pixel_mm,
-                box=(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start),
-                at_lung=bool((near_lung[rows, columns] & patch).any()),
-                lung_around=float(lungs[wide][ring].mean()) if ring.any() else 0.0,
+                box=(
+                    int(patch.window[1].start + left),
+                    int(patch.window[0].start + top),
+                    int(columns.max() - left + 1),
+                    int(rows.max() - top + 1),
+                ),
+                at_lung=bool(near_lung[patch.window][patch.inside].any()),
+                lung_around=patch.around(lungs),
             )
         )
     return tuple(found)
@@ -91,9 +98,9 @@ def judge(mask: np.ndarray, pixel_mm: float) -> Verdict:
 
     Accepted are masks with one connected body (95 % of its pixels in the largest patch, and no
     organ outside that), both lungs, each
-    1 to 45 % of the body, the right one at smaller x (the reader faces the patient), and at least one
-    nodule of 3 to 30 mm, each of them inside or touching a lung.  Speckles are ignored, as the
-    exported boxes ignore them.
+    1 to 45 % of the body, the right one at smaller x (the reader faces the patient), no trachea that
+    lung and nodules surround for the most part, and at least one nodule of 3 to 30 mm, each of them
+    inside or touching a lung.  Speckles of nodule are ignored, as the exported boxes ignore them.
     """
     body = mask != BACKGROUND
     if not body.any():
@@ -109,6 +116,9 @@ def judge(mask: np.ndarray, pixel_mm: float) -> Verdict:
     reasons += [LUNG_TOO_LARGE[lung] for lung, share in shares.items() if share > LUNG_SHARE[1]]
     if all(shares.values()) and _centre_x(mask == RIGHT_LUNG) >= _centre_x(mask == LEFT_LUNG):
         reasons.append(LUNGS_SWAPPED)
+    lungs = _lungs(mask) | (mask == NODULE)
+    if any(patch.around(lungs) > TRACHEA_LUNG_AROUND for patch in _patches(mask == TRACHEA, pixel_mm)):
+        reasons.append(TRACHEA_IN_LUNG)
     nodules = [component for component in nodule_components(mask, pixel_mm) if not component.is_speckle]
     if not nodules:
         reasons.append(NO_NODULE)
@@ -117,6 +127,31 @@ def judge(mask: np.ndarray, pixel_mm: float) -> Verdict:
     if not all(nodule.at_lung for nodule in nodules):
         reasons.append(NODULE_OUTSIDE_LUNG)
     return Verdict(not reasons, tuple(reasons))
+
+
+@dataclass(frozen=True)
+class _Patch:
+    """A connected patch in its window of the mask: its pixels, and those within 5 mm round it."""
+
+    window: tuple[slice, slice]
+    inside: np.ndarray
+    ring: np.ndarray
+
+    def around(self, region: np.ndarray) -> float:
+        """The share of `region` [h, w] in the ring."""
+        return float(region[self.window][self.ring].mean()) if self.ring.any() else 0.0
+
+
+def _patches(region: np.ndarray, pixel_mm: float) -> Iterator[_Patch]:
+    """The patches of a region bool [h, w], in scan order."""
+    numbered, count = ndimage.label(region, NEIGHBOURS)
+    margin = max(1, round(AROUND_MM / pixel_mm))
+    for number, box in enumerate(ndimage.find_objects(numbered, count), start=1):
+        rows, columns = (slice(max(0, part.start - margin), part.stop + margin) for part in box)
+        window = (rows, columns)
+        inside = numbered[window] == number
+        ring = ndimage.binary_dilation(inside, NEIGHBOURS, iterations=margin) & ~inside
+        yield _Patch(window, inside, ring)
 
 
 def _lungs(mask: np.ndarray) -> np.ndarray:
