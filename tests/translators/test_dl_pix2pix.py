@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.flatten_util import ravel_pytree
 from phantom_pairs import phantom_batch
+from torch_peers import run_peer
 from translator_methods import CONFIGS, SIZE
 
 from tsgan_jax.config import DLPix2PixConfig, Pix2PixConfig
@@ -21,6 +23,7 @@ from tsgan_jax.translators.api import Translator
 from tsgan_jax.translators.dl_pix2pix.generator import Generator, noisy_levels
 from tsgan_jax.translators.registry import translator
 
+PEER = Path(__file__).parent / "torch_peers" / "dl_pix2pix.py"
 GOLDEN = Path(__file__).parents[1] / "golden" / "dl_pix2pix_step.json"
 CONFIG = CONFIGS["dl_pix2pix"]
 
@@ -74,6 +77,35 @@ def test_every_depth_keeps_a_source_of_noise() -> None:
         8: (4, 5, 6),
         9: (4, 5, 6, 7),
     }
+
+
+@pytest.mark.parametrize(
+    ("depth", "lia", "dwmh", "window"),
+    [
+        pytest.param(6, False, False, 4, id="plain-1px-bottleneck"),
+        pytest.param(4, False, False, 4, id="plain"),
+        pytest.param(4, True, False, 4, id="lia"),
+        pytest.param(4, False, True, 2, id="dwmh"),
+        pytest.param(4, True, True, 2, id="lia-dwmh"),
+        pytest.param(3, True, True, 3, id="lia-dwmh-remainder"),
+    ],
+)
+def test_the_generator_is_that_of_pytorch(depth: int, lia: bool, dwmh: bool, window: int) -> None:
+    """Random weights that do not hide errors, without dropout; window 3 leaves 2 of the bottleneck's 8 px over."""
+    generator = Generator(depth, width=4, lia=lia, lia_width=5, dwmh=dwmh, heads=4, window=window, dropout=0.0)
+    rng = np.random.default_rng(depth)
+    mask = np.eye(6, dtype=np.float32)[rng.integers(0, 6, (2, 64, 64))]
+    drawn = {
+        path: rng.normal(path[-1] in ("scale", "gamma", "head_weights"), 0.2, leaf.shape)
+        for path, leaf in sorted(flatten_dict(abstract_params(generator, 64)).items())
+    }
+    params = {path: np.asarray(leaf, np.float32) for path, leaf in drawn.items()}
+    weights = {f"generator.{'.'.join(path)}": leaf for path, leaf in params.items()}
+    theirs = run_peer(PEER, {"mask": mask, **weights}, "4", str(window))
+    keys = jax.random.split(jax.random.key(0), 2)
+    ours = jax.jit(generator.apply)({"params": unflatten_dict(params)}, mask, keys)
+    assert theirs.std() > 0.1
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
 def make(**changes: object) -> None:
