@@ -1,7 +1,7 @@
 """What a study comes to: its tables, its figures and one page that needs no network."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -9,7 +9,7 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
-from tsgan_jax.config import Config
+from tsgan_jax.config import Config, TranslationConfig
 from tsgan_jax.evaluate import current
 from tsgan_jax.evaluate.records import Record, read
 from tsgan_jax.evaluate.report import document, save_tables, shown_tables
@@ -110,8 +110,26 @@ def _lead(study: Study, count: int) -> str:
     budget = ", ".join(f"{name} {value}" for name, value in study.settings.budget.items())
     return (
         f"{count} of {len(study.systems)} systems on the same slices at {first.data.resolution} px, {source}, test "
-        f"fold {', '.join(map(str, first.data.test_folds))}" + (f"; common budget: {budget}." if budget else ".")
+        f"fold {', '.join(map(str, first.data.test_folds))}"
+        + (f"; common budget: {budget}" if budget else "")
+        + "".join(f"; but {name} has {what}" for name, what in exceptions(study))
+        + "."
     )
+
+
+def exceptions(study: Study) -> Iterator[tuple[str, str]]:
+    """Systems that state something else than the budget, which is theirs to do, and what."""
+    for name, config in study.systems.items():
+        own = {key: getattr(config.translation, key) for key in study.settings.budget}
+        changed = [f"{key} {value}" for key, value in own.items() if value != study.settings.budget[key]]
+        if changed:
+            yield name, ", ".join(changed)
+
+
+def _images_seen(run: Material, translation: TranslationConfig) -> str:
+    seen = run.manifest("translation", "manifest.json").get("images_seen", 0)
+    unconditional = getattr(translation, "prior_fraction", 0)
+    return f"{seen:,}" + (f", {unconditional:.0%} without masks" if unconditional else "")
 
 
 def _systems(study: Study, runs: Mapping[str, Path], labels: Mapping[str, str]) -> Html:
@@ -132,9 +150,9 @@ def _systems(study: Study, runs: Mapping[str, Path], labels: Mapping[str, str]) 
             material.value("copies", "ct", "share of copies"),
         )
         title = el("a", system_name(labels[name]), href=f"systems/{name}/report.html")
-        seen = material.manifest("translation", "manifest.json").get("images_seen", 0)
+        seen = _images_seen(material, config.translation)
         time = "–" if minutes is None else f"{minutes:.3g}"
-        rows.append([title, f"{seen:,}", str(config.translation.batch_size), time, *map(_with_floor, judged)])
+        rows.append([title, seen, str(config.translation.batch_size), time, *map(_with_floor, judged)])
     return table(head, rows)
 
 
