@@ -26,6 +26,10 @@ VGG_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 Detector = Literal["yolov5n", "yolov5s", "yolov5m", "yolov8n", "yolov8s", "yolov8m"]
 
 
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""JAX's keys hold 32 bits; a greater seed would silently be another one."""
+
+
 def _at(setting: T | dict[int, T], resolution: int) -> T:
     """A setting that may be a table by resolution."""
     return setting[resolution] if isinstance(setting, dict) else setting
@@ -44,7 +48,7 @@ class PhantomConfig(Section):
     slices: PositiveInt = 3  # per volume; every one crosses a nodule
     size: PositiveInt = 256  # pixels of a slice; spacing follows from the patient's width
     nodule_mm: tuple[float, float] = (3.0, 30.0)  # least and largest diameter
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _diameters_rise(self) -> "PhantomConfig":
@@ -305,7 +309,7 @@ class GenerationConfig(Section):
     masks: Literal["stylegan", "real"] = "stylegan"  # drawn by stage 1, or those of the training slices: A39, A40
     count: Annotated[int, Field(ge=0)] = 2500
     truncation: Annotated[float, Field(ge=0, le=1)] = 0.7
-    seed: int = 0
+    seed: Seed = 0
     batch_size: PositiveInt = 16
     attempts: PositiveInt = 20  # masks drawn for one image before it is given up as rejected
 
@@ -361,7 +365,7 @@ class RunConfig(Section):
 class Config(Section):
     """One experiment."""
 
-    seed: int = 0
+    seed: Seed = 0
     precision: Precision = "float32"
     data: DataConfig = DataConfig()
     masks: MasksConfig = MasksConfig()
@@ -393,6 +397,8 @@ class Config(Section):
         if not isinstance(values, dict):
             return values
         data = values.get("data") or {}
+        if not isinstance(data, dict | DataConfig):
+            return values  # refused as such
         resolution = data.resolution if isinstance(data, DataConfig) else data.get("resolution", 512)
         shared = {"resolution": resolution, "precision": values.get("precision", "float32")}
         values = dict(values)

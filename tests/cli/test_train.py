@@ -70,6 +70,7 @@ def test_missing_config_file(calls, capsys, tmp_path):
         (Interrupted(signal.SIGTERM), 143, "SIGTERM: saved in runs/small"),
         (Interrupted(signal.SIGINT), 130, "SIGINT: saved in runs/small"),
         (KeyboardInterrupt(), 130, "interrupted"),
+        (OSError(28, "No space left on device", "runs/small/log.jsonl"), 2, "runs/small/log.jsonl: No space left"),
     ],
 )
 def test_exit_codes(config, monkeypatch, capsys, fault, code, message):

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,6 +92,38 @@ def test_the_second_time_nothing_is_read(config: DataConfig, monkeypatch: pytest
     monkeypatch.setattr(luna16, "prepare_cases", no_reading)
     second = prepare(config)
     assert (second.fresh, second.directory, second.summary) == (False, first.directory, first.summary)
+
+
+def test_a_refused_scan_is_read_again_when_it_was_mended(config: DataConfig, tree: Path) -> None:
+    """The file as it was, of the same size and time, as `cp -p` brings it: nothing but the inode tells."""
+    path = tree / "subset3" / "scan3.zraw"
+    good, stat = path.read_bytes(), path.stat()
+    path.write_bytes(good[:20] + bytes([good[20] ^ 255]) + good[21:])
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert prepare(config, workers=1).summary.refused == 1
+    assert not prepare(config, workers=1).fresh
+    time.sleep(0.05)
+    path.write_bytes(good)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    mended = prepare(config, workers=1)
+    assert mended.fresh and mended.summary.refused == 0 and mended.summary.slices == 10
+
+
+def test_coordinates_of_another_convention_are_doubted(config: DataConfig, tree: Path) -> None:
+    """x and y negated, as in RAS: the nodules come to lie in the volume, but outside the lungs."""
+    write_annotations(tree, ("scan0", -10.0, 4.0, 9.0, 8.0), ("scan2", -28.0, -18.0, 9.0, 4.0))
+    sound, _, doubted = prepare(config, workers=1).verdicts[:3]
+    assert sound.status == "ok" and doubted.status == "warning" and doubted.slices == 1
+    assert "1 of 1 nodules drawn more than 10 mm from any lung" in doubted.line()
+
+
+def test_a_lung_mask_of_another_scan_is_doubted(config: DataConfig, tree: Path) -> None:
+    mask = np.zeros_like(lung_mask(chest()))
+    mask[:, 14:34, 26:31], mask[:, 14:34, 33:38] = 4, 3
+    write_mhd(tree / "seg-lungs-LUNA16" / "scan2.mhd", mask)
+    verdicts = prepare(config, workers=1).verdicts
+    assert "the lungs of 1 of 1 slices are above -400 HU" in verdicts[2].line()
+    assert [v.status for v in verdicts] == ["ok", "ok", "warning", *["ok"] * 7]
 
 
 def test_a_moved_tree_is_recognised(config: DataConfig, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

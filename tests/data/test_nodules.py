@@ -77,12 +77,15 @@ def test_rows_that_cannot_be_used_are_dropped_with_a_reason(tmp_path: Path) -> N
         ("b", 1, 2, 3, "nan"),
         ("b", 1, 2, "x", 4),
         ("b", 1, 2, 3, 4000),
+        ("b", 90, 5, -40, 2, -182, 7, 13, 9),
         ("b", 1, 2),
     )
     nodules, dropped = read_annotations(path)
     assert nodules == {"a": [Nodule("a", (1.0, 2.0, 3.0), 4.5)]}
-    assert len(dropped) == 8
-    for line, word in enumerate(("repeats", "finite", "diameter 0", "diameter -4", "finite", "numbers", "4000"), 3):
+    assert len(dropped) == 9
+    for line, word in enumerate(
+        ("repeats", "finite", "diameter 0", "diameter -4", "finite", "numbers", "4000", "point"), 3
+    ):
         assert f"line {line} " in dropped[line - 3] and word in dropped[line - 3]
 
 

@@ -1,6 +1,8 @@
 """Every scan gets its verdict; what is wrong with one never touches the others."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -138,3 +140,26 @@ def test_the_report_is_json_and_reads_back(tmp_path: Path) -> None:
     assert tuple(verdict_from(scan) for scan in content["scans"]) == found
     assert content["annotations_of_unknown_scans"] == 0
     assert found[0].line().startswith("ok ") and "\n" not in found[0].line()
+
+
+def test_an_empty_subset_folder_moves_no_other_scan_to_another_fold(tmp_path: Path) -> None:
+    whole = {case.seriesuid: case.fold for case in find_cases(write_tree(tmp_path)).cases}
+    shutil.rmtree(tmp_path / "subset3")
+    (tmp_path / "subset3").mkdir()
+    left = {case.seriesuid: case.fold for case in find_cases(tmp_path).cases}
+    assert left == {name: fold for name, fold in whole.items() if name != "scan3"}
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests may run as root, who may list everything: so the system call refuses here."""
+    write_tree(tmp_path, subsets=2)
+    scandir = os.scandir
+
+    def refuse(path: object) -> object:
+        if str(path).endswith("subset1"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UserError, match=r"subset1: cannot be listed \(Permission denied\)"):
+        find_cases(tmp_path)

@@ -98,3 +98,17 @@ def test_progress_is_noted(run):
     assert (manifest(run, "masks")["images_seen"], manifest(run, "masks")["finished"]) == (60, False)
     rundir.note_progress(run, "masks", 100, 25, total=100)
     assert manifest(run, "masks")["finished"]
+
+
+def test_a_folder_that_is_no_run_is_left_alone(tmp_path):
+    (tmp_path / "config.yaml").write_text("# my own\ndata: {resolution: 64}\n")
+    with pytest.raises(UserError, match=r"holds 'config\.yaml' and is no run directory"):
+        rundir.check_config(tmp_path, changed())
+    assert (tmp_path / "config.yaml").read_text().startswith("# my own")
+
+
+def test_a_run_stopped_before_its_first_stage_goes_on(tmp_path):
+    rundir.check_config(tmp_path, changed())
+    other = changed(generation={"count": 3})
+    rundir.check_config(tmp_path, other)
+    assert load_config(tmp_path / "config.yaml") == other

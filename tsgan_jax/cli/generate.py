@@ -120,21 +120,31 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--count", type=_whole, metavar="N", help="images; default: the run's generation.count")
     what.add_argument("--real-fold", type=int, choices=range(5), metavar="K", help="export real fold K instead")
     parser.add_argument("--out", required=True, metavar="SET", help="directory; a bare name means DIR/sets/NAME")
-    parser.add_argument("--seed", type=_whole, metavar="S", help="default: the run's generation.seed")
+    parser.add_argument("--seed", type=_seed, metavar="S", help="default: the run's generation.seed")
     parser.add_argument("--truncation", type=_share, metavar="T", help="0 to 1; smaller: more typical masks")
     parser.add_argument("--batch-size", type=_positive, metavar="B", help="changes the speed, not the images")
     return parser
 
 
 def _whole(text: str) -> int:
-    number = int(text)
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
     if number < 0:
         raise argparse.ArgumentTypeError(f"{text} is negative")
     return number
 
 
+def _seed(text: str) -> int:
+    number = _whole(text)
+    if number >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text} is not below 2**32")
+    return number
+
+
 def _positive(text: str) -> int:
-    number = int(text)
+    number = _whole(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return number

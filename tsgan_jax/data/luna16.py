@@ -157,7 +157,7 @@ def prepare(config: DataConfig, *, workers: int | None = None, progress: Progres
     with _locked(config.prepared / ".lock"):
         root = _root(config)
         directory = _directory(config, root)
-        fresh = not _complete(directory)
+        fresh = not _complete(directory) or _mended(root, directory)
         if fresh:
             _prepare(config, root, directory, workers, progress)
     fields = json.loads((directory / "verify.json").read_text())["summary"]
@@ -309,6 +309,20 @@ def _identity(path: Path) -> str:
 def _complete(directory: Path) -> bool:
     version = directory / str(Luna16Slices.VERSION)
     return (directory / "verify.json").is_file() and (version / "dataset_info.json").is_file()
+
+
+def _mended(root: Path, directory: Path) -> bool:
+    """Whether a file of a refused scan has changed since, in content, place or permissions: then all is read again."""
+    record = directory / "verify.json"
+    written = record.stat().st_mtime
+    for scan in json.loads(record.read_text())["scans"]:
+        if scan["status"] == "refused":
+            path = root / scan["file"]
+            for folder in (path.parent, root / LUNG_MASKS):
+                files = [file for file in folder.glob("*") if file.name.startswith(f"{path.stem}.")]
+                if any(file.lstat().st_ctime > written for file in files):
+                    return True
+    return False
 
 
 def _write(path: Path, text: str) -> None:

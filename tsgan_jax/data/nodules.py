@@ -68,8 +68,11 @@ def read_annotations(path: Path) -> tuple[dict[str, list[Nodule]], list[str]]:
             reader = csv.DictReader(stream)
             missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
             if missing:
-                raise UserError(f"{path}: column {missing[0]} is missing; expected {','.join(COLUMNS)}")
-            rows = list(enumerate(reader, 2))
+                raise UserError(
+                    f"{path}: column {missing[0]} is missing; expected {','.join(COLUMNS)}, found "
+                    f"{','.join(reader.fieldnames or ()) or 'nothing'}"
+                )
+            rows = [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: not a CSV file ({error})") from None
     nodules: dict[str, list[Nodule]] = {}
@@ -86,6 +89,8 @@ def read_annotations(path: Path) -> tuple[dict[str, list[Nodule]], list[str]]:
 
 
 def _nodule(row: dict[str, str]) -> tuple[Nodule | None, str]:
+    if None in row:
+        return None, "has more fields than the header; write decimals with a point"
     try:
         x, y, z, diameter = (float(row[name]) for name in COLUMNS[1:])
     except (TypeError, ValueError):

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 from tsgan_jax import labels
 from tsgan_jax.data.lungs import body_mask, segment
@@ -19,6 +20,12 @@ from tsgan_jax.errors import UserError
 
 Progress = Callable[[int, int, Verdict], None]
 """Called after each scan with scans done, scans in all, and the verdict."""
+
+ASTRAY_MM = 10.0
+"""Between a nodule's edge and the nearest lung; of 1,038 real nodules one is farther away."""
+
+AIRLESS_HU = -400.0
+"""Median of the lungs of a slice above which they are no lungs; real ones reach -570."""
 
 MAX_WORKERS = 8  # each holds a whole volume and its segmentation
 
@@ -38,7 +45,37 @@ def prepare_case(case: Case, root: Path, resolution: int) -> tuple[Verdict, list
             case.seriesuid, str(case.path.relative_to(root)), case.subset, case.fold, "refused", (reason,)
         )
         return refused, []
-    return replace(checked.verdict, slices=len(stored)), stored
+    found = doubts(stored)
+    reasons = (*checked.verdict.reasons, *found)
+    return replace(
+        checked.verdict, slices=len(stored), reasons=reasons, status="warning" if found else checked.verdict.status
+    ), stored
+
+
+def doubts(slices: Sequence[StoredSlice]) -> list[str]:
+    """What suggests that annotations, lung mask and CT do not belong together; nothing is dropped for it."""
+    nodules, astray, airless = 0, 0, 0
+    for one in slices:
+        lungs = (one.mask == labels.LEFT_LUNG) | (one.mask == labels.RIGHT_LUNG)
+        airless += bool(lungs.any() and np.median(one.ct[lungs]) > AIRLESS_HU)
+        distance = ndimage.distance_transform_edt(~lungs) if lungs.any() else np.full(lungs.shape, np.inf)
+        for nodule in one.nodules:
+            row = min(int(nodule.box.y + nodule.box.h / 2), len(lungs) - 1)
+            column = min(int(nodule.box.x + nodule.box.w / 2), len(lungs) - 1)
+            nodules += 1
+            astray += bool(distance[row, column] * one.pixel_mm - nodule.diameter / 2 > ASTRAY_MM)
+    found = []
+    if astray:
+        found.append(
+            f"{astray} of {nodules} nodules drawn more than {ASTRAY_MM:g} mm from any lung: check that annotations.csv "
+            "is in world coordinates (LPS, mm) and that CT and lung mask are of the same scan"
+        )
+    if airless:
+        found.append(
+            f"the lungs of {airless} of {len(slices)} slices are above {AIRLESS_HU:g} HU, which lungs are not: check "
+            "that CT and lung mask are of the same scan"
+        )
+    return found
 
 
 def anatomy(checked: Checked, indices: Sequence[int]) -> np.ndarray:

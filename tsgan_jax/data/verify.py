@@ -97,10 +97,9 @@ def find_cases(root: Path) -> Tree:
     if not root.is_dir():
         raise UserError(f"data.root: {root} is not a folder; give the folder that holds subset0 .. subset9")
     annotations, dropped = read_annotations(find_annotations(root))
-    files = sorted(_scan_files(root))
+    files, subsets = _scan_files(root)
     if not files:
         raise UserError(f"data.root: {root} holds no .mhd scans, neither in subset folders nor directly")
-    subsets = {subset for _, subset in files if subset is not None}
     groups: dict[str, set[tuple[Path, int | None]]] = defaultdict(set)
     for path, subset in files:
         groups[scan_of(path.stem)].add((path, subset))
@@ -220,13 +219,33 @@ def report(tree: Tree, verdicts: tuple[Verdict, ...]) -> str:
     )
 
 
-def _scan_files(root: Path) -> list[tuple[Path, int | None]]:
-    """Every .mhd that is a scan, with the number of its subset folder."""
-    folders = [(p, re.fullmatch(r"subset(\d+)", p.name)) for p in sorted(root.iterdir()) if p.is_dir()]
+def _scan_files(root: Path) -> tuple[list[tuple[Path, int | None]], set[int]]:
+    """Every .mhd that is a scan, with the number of its subset folder, and those of all subset folders.
+
+    A folder counts though it is empty: what is missing from a tree must not move the other scans to other folds.
+    Raises UserError for a folder that cannot be listed, whose scans would be missing without a word.
+    """
+
+    def unlisted(error: OSError) -> None:
+        raise UserError(f"{error.filename}: cannot be listed ({error.strerror}); check its permissions")
+
+    def scans(folder: Path) -> list[Path]:
+        walk = os.walk(folder, onerror=unlisted)
+        return [Path(at) / name for at, _, names in walk for name in names if is_scan(name)]
+
+    def is_scan(name: str) -> bool:
+        return name.endswith(".mhd") and not name.startswith(".")
+
+    try:
+        entries = sorted(root.iterdir())
+    except OSError as error:
+        unlisted(error)
+    folders = [(entry, re.fullmatch(r"subset(\d+)", entry.name)) for entry in entries if entry.is_dir()]
     subsets = [(folder, int(match[1])) for folder, match in folders if match]
     if not subsets:
-        return [(path, None) for path in root.glob("*.mhd") if not path.name.startswith(".")]
-    return [(p, number) for folder, number in subsets for p in folder.rglob("*.mhd") if not p.name.startswith(".")]
+        return [(entry, None) for entry in entries if is_scan(entry.name)], set()
+    found = [(path, number) for folder, number in subsets for path in scans(folder)]
+    return sorted(found), {number for _, number in subsets}
 
 
 def _duplicate(root: Path, path: Path, group: set[tuple[Path, int | None]]) -> str:

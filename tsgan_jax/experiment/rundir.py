@@ -13,7 +13,7 @@ from typing import Any
 
 from tsgan_jax import provenance
 from tsgan_jax.config import Config
-from tsgan_jax.configio import config_hash, dump_config, flatten
+from tsgan_jax.configio import config_hash, dump_config, flatten, load_config
 from tsgan_jax.errors import UserError
 from tsgan_jax.export.atomic import read_json, write_bytes, write_json
 from tsgan_jax.runs import decisive_settings
@@ -35,6 +35,7 @@ def check_config(run: Path, config: Config, allowed: Sequence[str] = ()) -> None
     allowed: keys, or sections, that may differ; the change is recorded in the stage's manifest.
     Raises UserError with the differences.
     """
+    _check_place(run)
     differences: dict[str, dict[str, tuple[Any, Any]]] = {}
     for stage in STAGES:
         if (run / stage / MANIFEST).is_file() and any((run / stage / "checkpoints").glob(f"*/{MANIFEST}")):
@@ -57,6 +58,23 @@ def check_config(run: Path, config: Config, allowed: Sequence[str] = ()) -> None
         if changes:
             _record(run / stage / MANIFEST, config, stage, changes)
     write_bytes(run / CONFIG, dump_config(config).encode())
+
+
+def _check_place(run: Path) -> None:
+    """Refuse a folder that holds something and is no run: what stands there is not ours to mix with or to replace."""
+    names = {path.name for path in run.iterdir() if not path.name.startswith(".")} if run.is_dir() else set()
+    if names and not names & {*STAGES, "sets"} and not (names == {CONFIG} and _is_ours(run / CONFIG)):
+        raise UserError(
+            f"{run} holds {sorted(names)[0]!r} and is no run directory; choose an empty or a new one with --run"
+        )
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a config is as a run writes it, and not as a person does: a run stopped before its first stage."""
+    try:
+        return path.read_text() == dump_config(load_config(path))
+    except UserError:
+        return False
 
 
 def _covered(key: str, allowed: Sequence[str]) -> bool:
