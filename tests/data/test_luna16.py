@@ -109,6 +109,22 @@ def test_a_refused_scan_is_read_again_when_it_was_mended(config: DataConfig, tre
     assert mended.fresh and mended.summary.refused == 0 and mended.summary.slices == 10
 
 
+@pytest.mark.parametrize("name", ["fold_0", "dataset_info.json"])
+def test_damaged_slices_are_named_with_the_way_out(config: DataConfig, name: str) -> None:
+    directory = prepare(config, workers=1).directory
+    (file,) = [path for path in directory.rglob("*") if path.is_file() and name in path.name]
+    file.write_bytes(file.read_bytes()[:40])
+    with pytest.raises(UserError, match=r"prepared slices cannot be read \(.*run bin/prepare again"):
+        pipeline.load(config, [0])
+
+
+def test_a_damaged_record_is_made_anew(config: DataConfig) -> None:
+    record = prepare(config, workers=1).directory / "verify.json"
+    record.write_text(record.read_text()[:40])
+    again = prepare(config, workers=1)
+    assert again.fresh and len(again.verdicts) == 10
+
+
 def test_coordinates_of_another_convention_are_doubted(config: DataConfig, tree: Path) -> None:
     """x and y negated, as in RAS: the nodules come to lie in the volume, but outside the lungs."""
     write_annotations(tree, ("scan0", -10.0, 4.0, 9.0, 8.0), ("scan2", -28.0, -18.0, 9.0, 4.0))

@@ -163,3 +163,13 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(UserError, match=r"subset1: cannot be listed \(Permission denied\)"):
         find_cases(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["patient 01", "Müller_1"])
+def test_a_scan_whose_name_could_not_name_a_set_is_refused(tmp_path: Path, name: str) -> None:
+    write_annotations(tmp_path, (name, -10.0, 4.0, 9.0, 8.0), ("sound", -10.0, 4.0, 9.0, 8.0))
+    write_mhd(tmp_path / f"{name}.mhd", chest())
+    write_mhd(tmp_path / "sound.mhd", chest())
+    strange, sound = sorted(scan_tree(tmp_path), key=lambda verdict: verdict.status == "ok")
+    assert strange.status == "refused" and name in strange.reasons[0] and "use a bare name" in strange.reasons[0]
+    assert sound.status == "ok"

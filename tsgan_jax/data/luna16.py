@@ -307,8 +307,13 @@ def _identity(path: Path) -> str:
 
 
 def _complete(directory: Path) -> bool:
+    """Whether a dataset stands there; one whose record is damaged counts as none and is made anew."""
     version = directory / str(Luna16Slices.VERSION)
-    return (directory / "verify.json").is_file() and (version / "dataset_info.json").is_file()
+    try:
+        record = json.loads((directory / "verify.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return {"scans", "summary"} <= record.keys() and (version / "dataset_info.json").is_file()
 
 
 def _mended(root: Path, directory: Path) -> bool:

@@ -63,7 +63,19 @@ def load(config: DataConfig, folds: Sequence[int]) -> SliceSet:
     """
     from tsgan_jax.data.luna16 import open_prepared
 
-    builder = open_prepared(config)
+    try:
+        return _load(open_prepared(config), folds)
+    except UserError:
+        raise
+    except Exception as error:  # whatever TFDS and TensorFlow make of files that are not as they were written
+        reason = (str(error).splitlines() or ["no reason given"])[0]
+        raise UserError(
+            f"{config.prepared}: prepared slices cannot be read ({type(error).__name__}: {reason}); remove the damaged "
+            "folder there and run bin/prepare again"
+        ) from error
+
+
+def _load(builder: Any, folds: Sequence[int]) -> SliceSet:
     chosen = [fold for fold in folds if f"fold_{fold}" in builder.info.splits]
     if not chosen:
         raise UserError(f"folds {list(folds)} hold no slice; filled are {', '.join(sorted(builder.info.splits))}")

@@ -114,7 +114,7 @@ def find_cases(root: Path) -> Tree:
                 fold=fold_of(path.stem, subset, subsets),
                 lung_mask=mask if os.path.lexists(mask) else None,
                 nodules=tuple(annotations.get(path.stem, ())),
-                fault=_duplicate(root, path, groups[scan_of(path.stem)]),
+                fault=_duplicate(root, path, groups[scan_of(path.stem)]) or _strange_name(path),
             )
         )
     known = {case.seriesuid for case in cases}
@@ -256,6 +256,17 @@ def _duplicate(root: Path, path: Path, group: set[tuple[Path, int | None]]) -> s
     subsets = sorted({subset for _, subset in group if subset is not None})
     if len(subsets) > 1:
         return f"slices of scan {scan_of(path.stem)} stand in subset folders {subsets}; keep a scan in one of them"
+    return ""
+
+
+def _strange_name(path: Path) -> str:
+    """Why a scan is not used whose name could not name the files of a set made from it."""
+    from tsgan_jax.export.atomic import safe_name  # here, for the workers, which import this module, need none of it
+
+    try:
+        safe_name(path.stem)
+    except UserError as error:
+        return f"{path}: {error}"
     return ""
 
 
