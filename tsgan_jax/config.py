@@ -311,7 +311,7 @@ class GenerationConfig(Section):
     truncation: Annotated[float, Field(ge=0, le=1)] = 0.7
     seed: Seed = 0
     batch_size: PositiveInt = 16
-    attempts: PositiveInt = 20  # masks drawn for one image before it is given up as rejected
+    attempts: PositiveInt = 50  # masks drawn for one image before it is given up as rejected
 
 
 class EvaluationConfig(Section):

@@ -96,7 +96,7 @@ def generate(
     seed: int,
     out: Path,
     truncation: float = 0.7,
-    attempts: int = 20,
+    attempts: int = 50,
     batch_size: int = 16,
     source: dict[str, Any] | None = None,
     resume: bool = True,
