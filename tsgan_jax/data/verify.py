@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 
@@ -226,7 +226,7 @@ def _scan_files(root: Path) -> tuple[list[tuple[Path, int | None]], set[int]]:
     Raises UserError for a folder that cannot be listed, whose scans would be missing without a word.
     """
 
-    def unlisted(error: OSError) -> None:
+    def unlisted(error: OSError) -> NoReturn:
         raise UserError(f"{error.filename}: cannot be listed ({error.strerror}); check its permissions")
 
     def scans(folder: Path) -> list[Path]:
