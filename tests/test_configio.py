@@ -55,6 +55,8 @@ def test_pix2pix_is_the_all_off_case(tmp_path):
         ("seed: 1\nseed: 2\n", ("line 2", "duplicate")),
         ("data:\n  resolution: 100\n", ("line 2", "data.resolution", "100")),
         ("masks: {z_dim: many}\n", ("line 1", "masks.z_dim", "many")),
+        ("translation: {l1_weight: -1}\n", ("line 1", "translation.l1_weight", "-1")),
+        ("masks: {adam_betas: [0, 1]}\n", ("line 1", "masks.adam_betas", "less than 1")),
         ("data: &a {resolution: 128}\nmasks: *a\n", ("line 2", "alias")),
         ("data: [1\n", ("line", "not valid YAML")),
         ("- 1\n", ("mapping",)),

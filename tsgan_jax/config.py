@@ -21,13 +21,15 @@ from pydantic import (
 T = TypeVar("T", int, float)
 Resolution = Literal[4, 8, 16, 32, 64, 128, 256, 512]
 Precision = Literal["float32", "bfloat16"]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 Layer = Annotated[str, Field(pattern=r"^relu[1-5]_[1-4]$")]
 VGG_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 Detector = Literal["yolov5n", "yolov5s", "yolov5m", "yolov8n", "yolov8s", "yolov8m"]
 
-
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
+SEEDS = 2**32
 """JAX's keys hold 32 bits; a greater seed would silently be another one."""
+
+Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
 
 
 def _at(setting: T | dict[int, T], resolution: int) -> T:
@@ -46,7 +48,7 @@ class PhantomConfig(Section):
 
     patients: PositiveInt = 60
     slices: PositiveInt = 3  # per volume; every one crosses a nodule
-    size: PositiveInt = 256  # pixels of a slice; spacing follows from the patient's width
+    size: Annotated[int, Field(ge=48)] = 256  # pixels of a slice; spacing follows from the patient's width
     nodule_mm: tuple[float, float] = (3.0, 30.0)  # least and largest diameter
     seed: Seed = 0
 
@@ -104,9 +106,9 @@ class MasksConfig(Section):
     learning_rate: PositiveFloat | dict[int, PositiveFloat] = 0.002  # section 4.1
     generator_pace: Annotated[float, Field(gt=0, le=1)] = 0.25  # generator's part of it at a phase's end; 1: all
     head_start: Annotated[int, Field(ge=0)] = 60  # steps new layers learn from old ones in; 0: the paper
-    adam_betas: tuple[float, float] = (0.0, 0.99)
-    gradient_penalty: float = 10.0  # lambda_gp of Eq. 1
-    drift: float = 0.001  # lambda_drift of Eq. 1
+    adam_betas: tuple[Decay, Decay] = (0.0, 0.99)
+    gradient_penalty: NonNegativeFloat = 10.0  # lambda_gp of Eq. 1
+    drift: NonNegativeFloat = 0.001  # lambda_drift of Eq. 1
     drift_on: Literal["all", "real"] = "all"  # A18
     discretisation: Literal["gumbel", "none"] = "gumbel"  # what the critic sees; A23
     temperature: PositiveFloat = 1.0
@@ -119,7 +121,7 @@ class MasksConfig(Section):
     initial_noise: NonNegativeFloat | dict[int, NonNegativeFloat] = 0.0  # noise weights at the start; StyleGAN: 0
     style_mixing: Annotated[float, Field(ge=0, le=1)] = 0.9
     ema_half_life: PositiveInt = 10_000  # images
-    w_avg_decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
+    w_avg_decay: Decay = 0.995
     minibatch_std_group: PositiveInt = 4
     mirror: bool = False  # also train on mirrored slices, left and right lung swapped
 
@@ -160,7 +162,7 @@ class TranslatorConfig(Section):
     decay_start: Annotated[int, Field(ge=0)] = 100
     batch_size: PositiveInt = 1
     learning_rate: PositiveFloat = 2e-4
-    adam_betas: tuple[float, float] = (0.5, 0.999)
+    adam_betas: tuple[Decay, Decay] = (0.5, 0.999)
     generator_width: PositiveInt = 64
     mirror: bool = False  # also train on mirrored slices, left and right lung swapped
 
@@ -193,9 +195,9 @@ class DLPix2PixConfig(AdversarialConfig):
 
     method: Literal["dl_pix2pix"] = "dl_pix2pix"
     gan_loss: Literal["vanilla", "lsgan"] = "vanilla"  # A16
-    l1_weight: float = 200.0  # lambda_L1 of Eq. 8; A14
+    l1_weight: NonNegativeFloat = 200.0  # lambda_L1 of Eq. 8; A14
     perceptual: bool = True
-    perceptual_weight: float = 10.0  # lambda_perc of Eq. 8
+    perceptual_weight: NonNegativeFloat = 10.0  # lambda_perc of Eq. 8
     perceptual_layers: tuple[Layer, ...] = VGG_LAYERS  # Eq. 10
     vgg_weights: Path | None = None
     lia: bool = True
@@ -222,7 +224,7 @@ class Pix2PixConfig(DLPix2PixConfig):
     """Plain pix2pix: DL-Pix2Pix with all of its parts off, and pix2pix's own L1 weight (A14)."""
 
     method: Literal["pix2pix"] = "pix2pix"  # type: ignore[assignment]
-    l1_weight: float = 100.0
+    l1_weight: NonNegativeFloat = 100.0
     perceptual: bool = False
     lia: bool = False
     dwmh: bool = False
@@ -252,18 +254,18 @@ class GauGANConfig(AdversarialConfig):
     method: Literal["gaugan"] = "gaugan"
     learning_rate: PositiveFloat = 1e-4  # of the generator; two time-scale update
     critic_learning_rate: PositiveFloat = 4e-4
-    adam_betas: tuple[float, float] = (0.0, 0.9)
+    adam_betas: tuple[Decay, Decay] = (0.0, 0.9)
     critic_scales: PositiveInt = 2  # critic_layers 3 is what its code calls 4
     num_ups: Annotated[int, Field(ge=2, le=7)] = 5  # from 16x16 at 512 px
     spade_width: PositiveInt = 128  # hidden channels of each modulation
-    matching_weight: float = 10.0  # feature matching
+    matching_weight: NonNegativeFloat = 10.0  # feature matching
     perceptual: bool = True
-    perceptual_weight: float = 10.0
+    perceptual_weight: NonNegativeFloat = 10.0
     perceptual_layers: tuple[Layer, ...] = VGG_LAYERS  # weighted 1/32, 1/16, 1/8, 1/4, 1 by depth, as published
     vgg_weights: Path | None = None
     encoder: bool = False  # VAE encoder of a style image; without it the style is constant
     z_dim: PositiveInt = 256  # of the encoder's style
-    kl_weight: float = 0.05
+    kl_weight: NonNegativeFloat = 0.05
 
 
 CONTROLNET_STYLE = "ControlNet-style, no Stable Diffusion prior"
@@ -280,7 +282,7 @@ class ControlNetConfig(TranslatorConfig):
     prior_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.5  # of all images seen, for the unconditional model
     batch_size: PositiveInt = 4
     learning_rate: PositiveFloat = 1e-4
-    adam_betas: tuple[float, float] = (0.9, 0.999)
+    adam_betas: tuple[Decay, Decay] = (0.9, 0.999)
     patch: Literal[1, 2, 4, 8] = 4  # pixels folded into channels, each way, before the U-Net
     multipliers: tuple[PositiveInt, ...] = (1, 2, 4)  # widths of the U-Net's levels in generator_width
     residual_blocks: PositiveInt = 1  # of a level's encoder; its decoder has one more

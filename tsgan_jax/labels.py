@@ -1,7 +1,7 @@
 """The six classes of a labelled slice: the one place where their codes are written down.
 
 Codes follow the paper's section 3.1 (left lung 2, right lung 3; FACTS A24); LUNA16's own masks use
-others and are remapped when they are read (`data/slices.py`).
+others and are remapped when they are read (`data/verify.py`).
 """
 
 import numpy as np

@@ -1,5 +1,6 @@
 """Preparing: what is stored is what was cut, and the cache is neither stale nor tripped over."""
 
+import fcntl
 import json
 import multiprocessing
 import os
@@ -7,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -116,6 +118,15 @@ def test_damaged_slices_are_named_with_the_way_out(config: DataConfig, name: str
     file.write_bytes(file.read_bytes()[:40])
     with pytest.raises(UserError, match=r"prepared slices cannot be read \(.*run bin/prepare again"):
         pipeline.load(config, [0])
+
+
+def test_a_second_preparation_says_that_it_waits(config: DataConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    config.prepared.mkdir()
+    lock = (config.prepared / ".lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    threading.Timer(1.0, lock.close).start()
+    assert prepare(config, workers=1).fresh
+    assert "another process is preparing slices there" in capsys.readouterr().err
 
 
 def test_a_damaged_record_is_made_anew(config: DataConfig) -> None:

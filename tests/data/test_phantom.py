@@ -247,7 +247,7 @@ def test_a_finished_tree_is_kept_and_a_foreign_folder_refused(tree: Path, tmp_pa
 
 
 def test_an_interrupted_tree_is_begun_again(tmp_path: Path) -> None:
-    tiny = PhantomConfig(patients=1, size=16, slices=1)
+    tiny = PhantomConfig(patients=1, size=48, slices=1)
     left = tmp_path / "luna.partial" / "subset0"
     left.mkdir(parents=True)
     (left / "half.mhd").write_text("NDims =")
@@ -257,7 +257,7 @@ def test_an_interrupted_tree_is_begun_again(tmp_path: Path) -> None:
 
 
 def test_worker_processes_write_the_same_tree(tmp_path: Path) -> None:
-    tiny = PhantomConfig(patients=12, size=16, slices=1)
+    tiny = PhantomConfig(patients=12, size=48, slices=1)
     for name, workers in (("one", 1), ("two", 2)):
         write_tree(tmp_path / name, tiny, workers=workers)
     files = [{p.relative_to(tmp_path / n): p.read_bytes() for p in (tmp_path / n).rglob("*.*")} for n in ("one", "two")]

@@ -87,6 +87,16 @@ def test_the_same_scan_in_two_subsets_is_refused_in_both(tmp_path: Path) -> None
     assert found["subset1/scan1.mhd"].status == found["subset2/scan2.mhd"].status == "ok"
 
 
+def test_subset_folders_count_however_they_are_spelt(tmp_path: Path) -> None:
+    root = write_tree(tmp_path, subsets=3)
+    (root / "subset2").rename(root / "Subset2")
+    assert [(verdict.file, verdict.fold, verdict.status) for verdict in scan_tree(root)] == [
+        ("Subset2/scan2.mhd", 2, "ok"),
+        ("subset0/scan0.mhd", 0, "ok"),
+        ("subset1/scan1.mhd", 1, "ok"),
+    ]
+
+
 def test_slices_of_one_scan_in_two_subsets_are_refused(tmp_path: Path) -> None:
     write_annotations(tmp_path)
     for subset, number in ((0, 1), (0, 2), (1, 3)):

@@ -58,6 +58,7 @@ def test_a_set_holds_what_was_added(tmp_path):
     assert [a["bbox"] for a in annotations["annotations"]] == [[3, 2, 2 + i % 4, 4] for i in kept]
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["complete"] and manifest["made_from"] == SOURCE and manifest["objects"] == 5
+    assert manifest["pixels"]["hu"] == "value - 1024 is HU" and manifest["pixels"]["masks"]["5"] == "nodule"
     assert [r["index"] for r in manifest["images"]] == list(range(6))
     assert manifest["images"][4] == {"index": 4, "accepted": False, "refused": [["no lung"]]}
     assert sorted(p.name for p in tmp_path.iterdir()) == ["annotations.json", "hu", "images", "manifest.json", "masks"]

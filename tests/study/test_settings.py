@@ -7,7 +7,7 @@ import pytest
 
 from tsgan_jax.configio import is_study, load_config
 from tsgan_jax.errors import UserError
-from tsgan_jax.study.page import exceptions, labels_of
+from tsgan_jax.study.page import departures, labels_of
 from tsgan_jax.study.settings import load_study
 
 HEAD = "data: {resolution: 64}\ntranslation: {epochs: 9, decay_start: 2, lia_width: 3}\nstudy:\n  title: T\n"
@@ -50,9 +50,9 @@ def test_systems_share_all_but_their_own_sections(write):
 
 
 def test_the_page_names_who_departs_from_the_budget(write):
-    assert list(exceptions(load_study(write(TWO)))) == []
+    assert list(departures(load_study(write(TWO)))) == []
     departing = TWO.replace("batch_size: 3", "generator_width: 4")
-    assert list(exceptions(load_study(write(departing)))) == [("cycle", "generator_width 4")]
+    assert list(departures(load_study(write(departing)))) == [("cycle", "generator_width 4")]
 
 
 @pytest.mark.parametrize(

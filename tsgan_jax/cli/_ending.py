@@ -13,9 +13,7 @@ OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPER
 
 
 def ending(work: Callable[[], int], afterwards: str) -> int:
-    """The exit code of `work()`; 2 for a UserError or a disk that refuses, 130 after Ctrl-C.
-
-    After SIGTERM 143, by SystemExit.
+    """The exit code of `work()`: 2 for a UserError or a disk that refuses, 130 after Ctrl-C.  SIGTERM exits with 143.
 
     afterwards: what an interrupted user is told, "run the command again to ...".
     """

@@ -137,9 +137,11 @@ def _whole(text: str) -> int:
 
 
 def _seed(text: str) -> int:
+    from tsgan_jax.config import SEEDS
+
     number = _whole(text)
-    if number >= 2**32:
-        raise argparse.ArgumentTypeError(f"{text} is not below 2**32")
+    if number >= SEEDS:
+        raise argparse.ArgumentTypeError(f"{text} is not below {SEEDS}")
     return number
 
 

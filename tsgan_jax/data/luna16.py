@@ -5,11 +5,13 @@ preparing code), so that neither a changed tree nor a changed recipe is ever ans
 """
 
 import fcntl
+import glob
 import hashlib
 import io
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -34,7 +36,7 @@ MAX_TEXT_BYTES = 1 << 24
 
 _RECIPE = (
     *("folds.py", "luna16.py", "lungs.py", "metaimage.py", "nodules.py", "preparation.py"),
-    *("slices.py", "verify.py", "volume.py", "../errors.py", "../labels.py"),
+    *("slices.py", "verify.py", "volume.py", "workers.py", "../errors.py", "../labels.py"),
 )
 """The source that decides what is stored."""
 
@@ -157,7 +159,8 @@ def prepare(config: DataConfig, *, workers: int | None = None, progress: Progres
     with _locked(config.prepared / ".lock"):
         root = _root(config)
         directory = _directory(config, root)
-        fresh = not _complete(directory) or _mended(root, directory)
+        record = _record(directory)
+        fresh = record is None or _mended(root, directory, record)
         if fresh:
             _prepare(config, root, directory, workers, progress)
     fields = json.loads((directory / "verify.json").read_text())["summary"]
@@ -170,7 +173,7 @@ def open_prepared(config: DataConfig) -> Luna16Slices:
     """The dataset of a config, for reading.  Raises UserError when it has not been prepared."""
     root = config.root or _phantom(config)
     directory = _directory(config, root)
-    if not _complete(directory):
+    if _record(directory) is None:
         raise UserError(f"{directory}: the slices of {root} are not prepared, or it has changed since; run bin/prepare")
     return Luna16Slices(data_dir=config.prepared, key=directory.name, resolution=config.resolution)
 
@@ -288,7 +291,7 @@ def _fingerprint(root: Path) -> str:
     for folder, folders, files in os.walk(root, followlinks=True):
         top = Path(folder).relative_to(root).parts[:1]
         if not top:
-            folders[:] = [f for f in folders if f.startswith("subset") or f in (LUNG_MASKS, "CSVFILES")]
+            folders[:] = [f for f in folders if f.lower().startswith("subset") or f in (LUNG_MASKS, "CSVFILES")]
         for name in files:
             if name == "annotations.csv" or Path(name).suffix in (".mhd", ".raw", ".zraw"):
                 path = Path(folder, name)
@@ -306,28 +309,23 @@ def _identity(path: Path) -> str:
         return str(error.strerror)
 
 
-def _complete(directory: Path) -> bool:
-    """Whether a dataset stands there; one whose record is damaged counts as none and is made anew."""
+def _record(directory: Path) -> dict[str, Any] | None:
+    """verify.json of the dataset that stands there; None where there is none, or a damaged one, to be made anew."""
     version = directory / str(Luna16Slices.VERSION)
     try:
-        record = json.loads((directory / "verify.json").read_text())
+        record: dict[str, Any] = json.loads((directory / "verify.json").read_text())
     except (OSError, ValueError):
-        return False
-    return {"scans", "summary"} <= record.keys() and (version / "dataset_info.json").is_file()
+        return None
+    return record if {"scans", "summary"} <= record.keys() and (version / "dataset_info.json").is_file() else None
 
 
-def _mended(root: Path, directory: Path) -> bool:
+def _mended(root: Path, directory: Path, record: dict[str, Any]) -> bool:
     """Whether a file of a refused scan has changed since, in content, place or permissions: then all is read again."""
-    record = directory / "verify.json"
-    written = record.stat().st_mtime
-    for scan in json.loads(record.read_text())["scans"]:
-        if scan["status"] == "refused":
-            path = root / scan["file"]
-            for folder in (path.parent, root / LUNG_MASKS):
-                files = [file for file in folder.glob("*") if file.name.startswith(f"{path.stem}.")]
-                if any(file.lstat().st_ctime > written for file in files):
-                    return True
-    return False
+    written = (directory / "verify.json").stat().st_mtime
+    refused = [root / scan["file"] for scan in record["scans"] if scan["status"] == "refused"]
+    places = {(folder, path.stem) for path in refused for folder in (path.parent, root / LUNG_MASKS)}
+    files = (file for folder, stem in places for file in folder.glob(f"{glob.escape(stem)}.*"))
+    return any(file.lstat().st_ctime > written for file in files)
 
 
 def _write(path: Path, text: str) -> None:
@@ -341,5 +339,9 @@ def _write(path: Path, text: str) -> None:
 def _locked(path: Path) -> Iterator[None]:
     """One preparation at a time in one folder; the lock dies with its process."""
     with path.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{path.parent}: another process is preparing slices there; waiting for its end", file=sys.stderr)
+            fcntl.flock(stream, fcntl.LOCK_EX)
         yield

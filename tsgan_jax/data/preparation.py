@@ -1,10 +1,7 @@
 """One scan to stored slices, and all scans of a tree in parallel.  Runs in worker processes: no TensorFlow here."""
 
-import multiprocessing
-import os
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +13,7 @@ from tsgan_jax import labels
 from tsgan_jax.data.lungs import body_mask, segment
 from tsgan_jax.data.slices import StoredSlice, chosen_indices, labelled_slices, resample
 from tsgan_jax.data.verify import Case, Checked, Tree, Verdict, check_case
+from tsgan_jax.data.workers import cores, pool
 from tsgan_jax.errors import UserError
 
 Progress = Callable[[int, int, Verdict], None]
@@ -96,7 +94,7 @@ def prepare_cases(
 
     Raises UserError when a worker process dies.
     """
-    workers = min(workers or min(_cores(), MAX_WORKERS), len(tree.cases))
+    workers = min(workers or min(cores(), MAX_WORKERS), len(tree.cases))
     report = progress or (lambda done, total, verdict: None)
     if workers == 1:
         results = []
@@ -104,10 +102,8 @@ def prepare_cases(
             results.append(prepare_case(case, tree.root, resolution))
             report(len(results), len(tree.cases), results[-1][0])
         return results
-    # Spawned, not forked: the parent may hold TensorFlow's and XLA's threads.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
-        futures = [pool.submit(prepare_case, case, tree.root, resolution) for case in tree.cases]
+    with pool(workers) as processes:
+        futures = [processes.submit(prepare_case, case, tree.root, resolution) for case in tree.cases]
         try:
             _follow(futures, report)
         except BrokenProcessPool:
@@ -116,26 +112,9 @@ def prepare_cases(
                 "run again with fewer workers"
             ) from None
         except BaseException:
-            pool.shutdown(cancel_futures=True)
+            processes.shutdown(cancel_futures=True)
             raise
         return [future.result() for future in futures]
-
-
-def _cores() -> int:
-    """Cores this process may use; macOS does not say, there it is all of them."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed ends too, instead of working on for nobody."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _follow(futures: Sequence[Future], report: Progress) -> None:

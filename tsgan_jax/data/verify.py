@@ -240,7 +240,7 @@ def _scan_files(root: Path) -> tuple[list[tuple[Path, int | None]], set[int]]:
         entries = sorted(root.iterdir())
     except OSError as error:
         unlisted(error)
-    folders = [(entry, re.fullmatch(r"subset(\d+)", entry.name)) for entry in entries if entry.is_dir()]
+    folders = [(entry, re.fullmatch(r"subset(\d+)", entry.name.lower())) for entry in entries if entry.is_dir()]
     subsets = [(folder, int(match[1])) for folder, match in folders if match]
     if not subsets:
         return [(entry, None) for entry in entries if is_scan(entry.name)], set()

@@ -25,10 +25,8 @@ _MIN_SHARE = 0.005
 class Volume:
     """One scan.
 
-        hu: int16 [z, y, x], HU in [Triple = tuple[float, float, float]
-
-    HU_MIN, HU_MAX]; spacing: mm along z, y, x; origin: world x, y, z (mm) of hu[0, 0, 0].
-        padding, overflow: voxels that had to be clamped.  reoriented: whether the file's axes were not the world's.
+    hu: int16 [z, y, x], HU in [HU_MIN, HU_MAX]; spacing: mm along z, y, x; origin: world x, y, z (mm) of hu[0, 0, 0].
+    padding, overflow: voxels that had to be clamped.  reoriented: whether the file's axes were not the world's.
     """
 
     seriesuid: str

@@ -29,6 +29,7 @@ from tsgan_jax.configio import flatten
 from tsgan_jax.errors import UserError
 from tsgan_jax.export import coco, images
 from tsgan_jax.export.atomic import is_unfinished, read_json, safe_name, sweep, write_bytes, write_json
+from tsgan_jax.labels import NAMES
 
 IMAGES, HU, MASKS = "images", "hu", "masks"
 MANIFEST, ANNOTATIONS, JOURNAL = "manifest.json", "annotations.json", "journal.jsonl"
@@ -132,7 +133,8 @@ class SetDirectory:
         return coco.Picture(record["index"] + 1, record["file_name"], mask, record["pixel_mm"])
 
     def _manifest(self, complete: bool) -> dict[str, Any]:
-        return {"complete": complete, "made_from": self.source, "versions": self.versions}
+        pixels = {HU: f"value - {images.HU_OFFSET} is HU", MASKS: dict(enumerate(NAMES))}
+        return {"complete": complete, "pixels": pixels, "made_from": self.source, "versions": self.versions}
 
     def _note(self, record: Record) -> None:
         with self._journal_lock:

@@ -96,11 +96,10 @@ def nodule_components(mask: np.ndarray, pixel_mm: float) -> tuple[Component, ...
 def judge(mask: np.ndarray, pixel_mm: float) -> Verdict:
     """Verdict on mask uint8 [h, w] with the codes of `labels`; pixel_mm: side of a pixel in mm.
 
-    Accepted are masks with one connected body (95 % of its pixels in the largest patch, and no
-    organ outside that), both lungs, each
-    1 to 45 % of the body, the right one at smaller x (the reader faces the patient), no trachea that
-    lung and nodules surround for the most part, and at least one nodule of 3 to 30 mm, each of them
-    inside or touching a lung.  Speckles of nodule are ignored, as the exported boxes ignore them.
+    Accepted are masks with one connected body (95 % of its pixels in the largest patch, and no organ outside that),
+    both lungs, each 1 to 45 % of the body, the right one at smaller x (the reader faces the patient), no trachea that
+    lung and nodules surround for the most part, and at least one nodule of 3 to 30 mm, each of them inside or touching
+    a lung.  Speckles of nodule are ignored, as the exported boxes ignore them.
     """
     body = mask != BACKGROUND
     if not body.any():
@@ -116,8 +115,8 @@ def judge(mask: np.ndarray, pixel_mm: float) -> Verdict:
     reasons += [LUNG_TOO_LARGE[lung] for lung, share in shares.items() if share > LUNG_SHARE[1]]
     if all(shares.values()) and _centre_x(mask == RIGHT_LUNG) >= _centre_x(mask == LEFT_LUNG):
         reasons.append(LUNGS_SWAPPED)
-    lungs = _lungs(mask) | (mask == NODULE)
-    if any(patch.around(lungs) > TRACHEA_LUNG_AROUND for patch in _patches(mask == TRACHEA, pixel_mm)):
+    lungs_and_nodules = _lungs(mask) | (mask == NODULE)
+    if any(patch.around(lungs_and_nodules) > TRACHEA_LUNG_AROUND for patch in _patches(mask == TRACHEA, pixel_mm)):
         reasons.append(TRACHEA_IN_LUNG)
     nodules = [component for component in nodule_components(mask, pixel_mm) if not component.is_speckle]
     if not nodules:

@@ -112,12 +112,12 @@ def _lead(study: Study, count: int) -> str:
         f"{count} of {len(study.systems)} systems on the same slices at {first.data.resolution} px, {source}, test "
         f"fold {', '.join(map(str, first.data.test_folds))}"
         + (f"; common budget: {budget}" if budget else "")
-        + "".join(f"; but {name} has {what}" for name, what in exceptions(study))
+        + "".join(f"; but {name} has {what}" for name, what in departures(study))
         + "."
     )
 
 
-def exceptions(study: Study) -> Iterator[tuple[str, str]]:
+def departures(study: Study) -> Iterator[tuple[str, str]]:
     """Systems that state something else than the budget, which is theirs to do, and what."""
     for name, config in study.systems.items():
         own = {key: getattr(config.translation, key) for key in study.settings.budget}

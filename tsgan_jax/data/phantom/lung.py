@@ -3,8 +3,8 @@
 import numpy as np
 from scipy import ndimage
 
-from . import texture, vessels
-from .shapes import Field, cover, paint
+from tsgan_jax.data.phantom import texture, vessels
+from tsgan_jax.data.phantom.shapes import Field, cover, paint
 
 LABEL_LEFT, LABEL_RIGHT, LABEL_TRACHEA = 3, 4, 5
 """Codes of LUNA16's seg-lungs-LUNA16 masks."""

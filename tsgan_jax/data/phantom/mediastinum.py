@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import ndimage
 
-from .shapes import Capsule, Ellipse, Field, Shape, cover, paint, smooth_max, smooth_min
-from .wall import Wall
+from tsgan_jax.data.phantom.shapes import Capsule, Ellipse, Field, Shape, cover, paint, smooth_max, smooth_min
+from tsgan_jax.data.phantom.wall import Wall
 
 
 @dataclass(frozen=True)

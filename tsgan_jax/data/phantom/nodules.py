@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from .shapes import Field, paint
+from tsgan_jax.data.phantom.shapes import Field, paint
 
 MEDIAN_MM = 6.8
 SPREAD = 0.55

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...config import PhantomConfig
-from . import lung, mediastinum, nodules, scanner, texture, wall
-from .nodules import Nodule
-from .shapes import cover, paint
+from tsgan_jax.config import PhantomConfig
+from tsgan_jax.data.phantom import lung, mediastinum, nodules, scanner, texture, wall
+from tsgan_jax.data.phantom.nodules import Nodule
+from tsgan_jax.data.phantom.shapes import cover, paint
 
 THICKEST_MM = 2.5
 SPACINGS_Z = (2.5, 2.0, 1.5, 1.25, 1.0, 0.8, 0.625, 0.5)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from . import texture
-from .shapes import Field, cover, paint
-from .wall import ANGLE, Wall
+from tsgan_jax.data.phantom import texture
+from tsgan_jax.data.phantom.shapes import Field, cover, paint
+from tsgan_jax.data.phantom.wall import ANGLE, Wall
 
 AIR, LOWEST, HIGHEST = -1000, -1024, 3071
 

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import fft, ndimage
 
-from .shapes import Field
+from tsgan_jax.data.phantom.shapes import Field
 
 
 def slow_field(rng: np.random.Generator, shape: tuple[int, int], extent_mm: float, wavelength_mm: float) -> np.ndarray:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .shapes import Field
+from tsgan_jax.data.phantom.shapes import Field
 
 ROOT_PATH_WEIGHT = 0.6
 MURRAY = 2.4

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import texture
-from .shapes import Capsule, Ellipse, Field, Shape, bump, cover, paint, smooth_min
+from tsgan_jax.data.phantom import texture
+from tsgan_jax.data.phantom.shapes import Capsule, Ellipse, Field, Shape, bump, cover, paint, smooth_min
 
 TABLE = 2048
 ANGLE = (np.arange(TABLE) + 0.5) * (360 / TABLE) - 180

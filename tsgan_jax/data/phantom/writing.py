@@ -3,18 +3,16 @@
 import csv
 import hashlib
 import json
-import multiprocessing
-import os
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-from ...config import PhantomConfig
-from ...errors import UserError
-from .patient import Patient, patient
+from tsgan_jax.config import PhantomConfig
+from tsgan_jax.data.phantom.patient import Patient, patient
+from tsgan_jax.data.workers import cores, pool
+from tsgan_jax.errors import UserError
 
 VERSION = 1
 """Raised whenever the same config gives other images, so that an old tree is not taken for a new one."""
@@ -75,14 +73,12 @@ def _mark_of(root: Path) -> dict | None:
 def _written(root: Path, config: PhantomConfig, workers: int | None) -> Iterator[list[tuple]]:
     """Each patient's annotation rows, once its files are written."""
     jobs = [(root, config, index) for index in range(config.patients)]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = min(workers or cores, -(-len(jobs) // 4))
+    workers = min(workers or cores(), -(-len(jobs) // 4))
     if workers <= 1 or len(jobs) < WORTH_A_POOL:
         yield from map(_write_one, jobs)
         return
-    # spawn: a forked copy of a process in which JAX or TensorFlow has started threads may hang
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(_write_one, jobs, chunksize=2)
+    with pool(workers) as processes:
+        yield from processes.map(_write_one, jobs, chunksize=2)
 
 
 def _write_one(job: tuple[Path, PhantomConfig, int]) -> list[tuple]:
