@@ -10,7 +10,8 @@ import pytest
 
 from tsgan_jax import losses
 from tsgan_jax.train.learner import new_player
-from tsgan_jax.translators.adversarial import Adversarial, adam, alternate, learning_rate
+from tsgan_jax.translators.adversarial import Adversarial, alternate
+from tsgan_jax.translators.schedule import adam, learning_rate
 
 
 def test_schedule_of_100_and_100_epochs() -> None:

@@ -89,6 +89,7 @@ def test_donated_steps_change_every_player_and_count(method: Compiled) -> None:
 def test_the_seed_decides(method: Compiled) -> None:
     first = losses_of(method, seed=7)
     assert losses_of(method, seed=7) == first
+    assert losses_of(method, seed=8) != first
 
 
 def test_save_restore_step_is_step(method: Compiled) -> None:

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 from tsgan_jax.labels import NUM_CLASSES
 from tsgan_jax.losses import mean_l1
 from tsgan_jax.train.learner import Params, Player, new_player, update_player
-from tsgan_jax.translators.adversarial import adam, learning_rate
 from tsgan_jax.translators.api import Translator
+from tsgan_jax.translators.schedule import adam, learning_rate
 from tsgan_jax.types import Array, Key, Metrics, PairBatch
 
 

@@ -17,8 +17,9 @@ from tsgan_jax.nn.patch_critic import PatchCritic
 from tsgan_jax.train.keys import step_streams, stream
 from tsgan_jax.train.learner import Params
 from tsgan_jax.translators import conditions, pool
-from tsgan_jax.translators.adversarial import Adversarial, Loss, adam, alternate, learning_rate, start
+from tsgan_jax.translators.adversarial import Adversarial, Loss, alternate, start
 from tsgan_jax.translators.api import Translator
+from tsgan_jax.translators.schedule import adam, learning_rate
 from tsgan_jax.types import Array, Key, Metrics, PairBatch
 
 OTHER = {"ct": "mask", "mask": "ct"}

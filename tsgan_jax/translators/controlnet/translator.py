@@ -14,12 +14,12 @@ from tsgan_jax.errors import UserError
 from tsgan_jax.labels import NUM_CLASSES
 from tsgan_jax.train.keys import step_streams, stream
 from tsgan_jax.train.learner import Params, Player, moving_average, new_player, update_player
-from tsgan_jax.translators.adversarial import adam, learning_rate
 from tsgan_jax.translators.api import Translator
 from tsgan_jax.translators.conditions import one_hot
 from tsgan_jax.translators.controlnet.diffusion import add_noise, ddim_sample, kept_signal, noise_in, wanted
 from tsgan_jax.translators.controlnet.folding import fold, unfold
 from tsgan_jax.translators.controlnet.generator import Control, Shape, UNet, initialise_unet
+from tsgan_jax.translators.schedule import adam, learning_rate
 from tsgan_jax.types import Array, Key, Metrics, PairBatch
 
 EMA_RAMP = 0.05

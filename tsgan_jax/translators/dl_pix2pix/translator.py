@@ -16,10 +16,11 @@ from tsgan_jax.nn.patch_critic import PatchCritic
 from tsgan_jax.train.keys import step_streams, stream
 from tsgan_jax.train.learner import Params
 from tsgan_jax.translators import perceptual
-from tsgan_jax.translators.adversarial import Adversarial, Loss, adam, alternate, learning_rate, start
+from tsgan_jax.translators.adversarial import Adversarial, Loss, alternate, start
 from tsgan_jax.translators.api import Translator
 from tsgan_jax.translators.conditions import one_hot
 from tsgan_jax.translators.dl_pix2pix.generator import Generator
+from tsgan_jax.translators.schedule import adam, learning_rate
 from tsgan_jax.types import Array, Key, Metrics, PairBatch
 
 BOTTLENECKS = (4, 8, 16)

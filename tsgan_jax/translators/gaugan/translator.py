@@ -20,12 +20,13 @@ from tsgan_jax.nn.layers import initialise, xavier
 from tsgan_jax.train.keys import step_streams, stream
 from tsgan_jax.train.learner import Params
 from tsgan_jax.translators import perceptual
-from tsgan_jax.translators.adversarial import Adversarial, Loss, adam, alternate, learning_rate, start
+from tsgan_jax.translators.adversarial import Adversarial, Loss, alternate, start
 from tsgan_jax.translators.api import Translator
 from tsgan_jax.translators.conditions import one_hot
 from tsgan_jax.translators.gaugan.critic import MultiscaleCritic
 from tsgan_jax.translators.gaugan.encoder import Style, StyleEncoder, sample, standard_styles
 from tsgan_jax.translators.gaugan.generator import Generator
+from tsgan_jax.translators.schedule import adam, learning_rate
 from tsgan_jax.types import Array, Key, Metrics, PairBatch
 
 DEPTH_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
