@@ -17,8 +17,9 @@ from tsgan_jax.export.grids import mask_grid
 from tsgan_jax.masks import growth
 from tsgan_jax.masks.growth import Phase
 from tsgan_jax.masks.head_start import head_start, lessons
-from tsgan_jax.masks.learner import MaskGanState, stylegan
+from tsgan_jax.masks.learner import stylegan
 from tsgan_jax.masks.sample import generator_of, sample_masks
+from tsgan_jax.masks.state import MaskGanState
 from tsgan_jax.train.checkpoint import Saved
 from tsgan_jax.train.keys import stream
 from tsgan_jax.train.mesh import data_mesh, place

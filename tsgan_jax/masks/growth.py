@@ -5,17 +5,14 @@ Time is counted in real images, so that a change of the batch size moves nothing
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from tsgan_jax.config import MasksConfig
+from tsgan_jax.masks.state import MaskGanState
 from tsgan_jax.train.learner import Params, Player
 from tsgan_jax.types import Array
-
-if TYPE_CHECKING:
-    from tsgan_jax.masks.learner import MaskGanState
 
 
 @dataclass(frozen=True)
@@ -96,7 +93,7 @@ def overlay(fresh: Params, trained: Params) -> Params:
     return unflatten_dict({path: old.get(path, value) for path, value in new.items()})
 
 
-def grow(state: "MaskGanState", fresh: "MaskGanState") -> "MaskGanState":
+def grow(state: MaskGanState, fresh: MaskGanState) -> MaskGanState:
     """The state with which the next phase starts.
 
     state: the last phase's; fresh: `init` of the next phase's learner.  Parameters and their running mean are

@@ -19,7 +19,8 @@ from tsgan_jax import losses
 from tsgan_jax.config import MasksConfig
 from tsgan_jax.masks.discriminator import PATHS, discriminator_of
 from tsgan_jax.masks.growth import Phase
-from tsgan_jax.masks.learner import MaskGanState, imagine, shown
+from tsgan_jax.masks.learner import imagine, shown
+from tsgan_jax.masks.state import MaskGanState
 from tsgan_jax.masks.synthesis import class_shares
 from tsgan_jax.train.keys import step_streams
 from tsgan_jax.train.learner import Params

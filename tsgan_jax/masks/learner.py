@@ -6,7 +6,6 @@ own (NVlabs' order, A20); then the running means.
 
 import functools
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +16,7 @@ from tsgan_jax.config import MasksConfig
 from tsgan_jax.masks.discriminator import discriminator_of
 from tsgan_jax.masks.growth import Phase, fade_alpha, settling
 from tsgan_jax.masks.mapping import LR_MUL, average_w, mapping_of, mix_styles, num_layers
+from tsgan_jax.masks.state import MaskGanState
 from tsgan_jax.masks.synthesis import class_shares, layer_noise, synthesis_of
 from tsgan_jax.nn.equalized import initialise
 from tsgan_jax.nn.gumbel import sample_one_hot
@@ -24,24 +24,6 @@ from tsgan_jax.nn.resample import downsample, fade, upsample
 from tsgan_jax.train.keys import step_streams, stream
 from tsgan_jax.train.learner import Learner, Params, Player, moving_average, new_player, update_player
 from tsgan_jax.types import Array, Key, MaskBatch, Metrics
-
-
-@flax.struct.dataclass
-class MaskGanState:
-    """All that stage 1 needs to go on.
-
-    gen: parameters {"mapping", "synthesis"}; ema: their running mean, which samples are drawn from;
-    w_avg: float32 [w_dim], running mean of w, for truncation.  The phase follows from `images_seen`
-    (`growth.phase_at`).
-    """
-
-    step: Array
-    images_seen: Array
-    key: Key
-    gen: Player
-    critic: Player
-    ema: Params
-    w_avg: Array
 
 
 def optimiser(config: MasksConfig, resolution: int, pace: Array | float = 1.0) -> optax.GradientTransformation:

@@ -10,8 +10,9 @@ import numpy as np
 
 from tsgan_jax.config import MasksConfig
 from tsgan_jax.masks.growth import Phase, fade_alpha
-from tsgan_jax.masks.learner import MaskGanState, nodule_scale
+from tsgan_jax.masks.learner import nodule_scale
 from tsgan_jax.masks.mapping import Mapping, mapping_of, num_layers, truncate
+from tsgan_jax.masks.state import MaskGanState
 from tsgan_jax.masks.synthesis import Synthesis, layer_noise, synthesis_of
 from tsgan_jax.nn.resample import blur
 from tsgan_jax.train.keys import stream
