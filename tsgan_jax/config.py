@@ -118,6 +118,7 @@ class MasksConfig(Section):
     drawn_weight: PositiveFloat = 1.5  # of a nodule where the classes of a drawn mask are decided; 1: as it is
     smooth: bool = True  # shares pass a [1, 2, 1] blur before a drawn mask's classes are decided
     nodule_contrast: PositiveFloat = 2.0  # by which the critic's nodule channel is scaled; 1 for none
+    trachea_contrast: PositiveFloat = 1.5  # likewise
     initial_noise: NonNegativeFloat | dict[int, NonNegativeFloat] = 0.0  # noise weights at the start; StyleGAN: 0
     style_mixing: Annotated[float, Field(ge=0, le=1)] = 0.9
     ema_half_life: PositiveInt = 10_000  # images

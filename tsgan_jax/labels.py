@@ -10,6 +10,9 @@ BACKGROUND, BODY, LEFT_LUNG, RIGHT_LUNG, TRACHEA, NODULE = range(6)
 NUM_CLASSES = 6
 NAMES = ("background", "body", "left lung", "right lung", "trachea", "nodule")
 
+SMALL = (TRACHEA, NODULE)
+"""Objects of few pixels, which pooling and averages lose; a nodule has precedence."""
+
 PRECEDENCE = (NODULE, TRACHEA, LEFT_LUNG, RIGHT_LUNG, BODY, BACKGROUND)
 """Where structures overlap, the earlier one in this tuple is the pixel's class."""
 

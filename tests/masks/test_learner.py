@@ -10,7 +10,8 @@ import optax
 import pytest
 
 from tsgan_jax.masks.growth import plan
-from tsgan_jax.masks.learner import crisp, optimiser, shown_masks, stylegan
+from tsgan_jax.masks.learner import optimiser, stylegan
+from tsgan_jax.masks.small_objects import crisp, shown_masks
 from tsgan_jax.nn.resample import downsample, upsample
 from tsgan_jax.train.learner import moving_average
 

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from tsgan_jax import labels
 from tsgan_jax.masks.growth import plan
-from tsgan_jax.masks.learner import nodule_scale, stylegan
+from tsgan_jax.masks.learner import stylegan
 from tsgan_jax.masks.sample import chunk_size, class_maps, generator_of, sample_masks
+from tsgan_jax.masks.small_objects import class_scale
 
 from .tiny import tiny
 
@@ -47,7 +49,7 @@ def test_class_maps_are_shares_and_masks_their_largest(generator, smooth):
     np.testing.assert_allclose(maps.sum(axis=-1), 1.0, rtol=1e-5)
     if smooth:
         maps = ndimage.convolve(maps, np.outer([1, 2, 1], [1, 2, 1])[None, ..., None] / 16, mode="constant")
-    weighted = maps * nodule_scale(generator.nodule_weight)
+    weighted = maps * class_scale({labels.NODULE: generator.nodule_weight})
     drawn = sample_masks(replace(generator, smooth=smooth), KEY, np.arange(4))
     np.testing.assert_array_equal(drawn, weighted.argmax(axis=-1))
 

@@ -8,7 +8,6 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from tsgan_jax import labels, losses
@@ -16,11 +15,11 @@ from tsgan_jax.config import MasksConfig
 from tsgan_jax.masks.discriminator import discriminator_of
 from tsgan_jax.masks.growth import Phase, fade_alpha, settling
 from tsgan_jax.masks.mapping import LR_MUL, average_w, mapping_of, mix_styles, num_layers
+from tsgan_jax.masks.small_objects import class_scale, inner, placed, shown_masks
 from tsgan_jax.masks.state import MaskGanState
 from tsgan_jax.masks.synthesis import class_shares, layer_noise, synthesis_of
 from tsgan_jax.nn.equalized import initialise
 from tsgan_jax.nn.gumbel import sample_one_hot
-from tsgan_jax.nn.resample import downsample, fade, upsample
 from tsgan_jax.train.keys import step_streams, stream
 from tsgan_jax.train.learner import Learner, Params, Player, moving_average, new_player, update_player
 from tsgan_jax.types import Array, Key, MaskBatch, Metrics
@@ -39,62 +38,6 @@ def optimiser(config: MasksConfig, resolution: int, pace: Array | float = 1.0) -
     return optax.chain(moments, optax.scale(-pace * config.rate(resolution)))
 
 
-def nodule_scale(factor: float) -> np.ndarray:
-    """float32 [6]: `factor` for the nodule class, 1 for the others."""
-    scale = np.ones(labels.NUM_CLASSES, np.float32)
-    scale[labels.NODULE] = factor
-    return scale
-
-
-def crisp(shares: Array, weight: float) -> Array:
-    """Class shares [n, r, r, 6] of pooled pixels to one-hot labels in which no nodule is lost.
-
-    A nodule's share counts `weight` times, and where it is the greatest of 5x5 pixels the pixel is nodule however
-    small it is: so a nodule is an object of a pixel or more from 4 px on, and growing only has to draw it finer.
-    Left to the resolution at which it first wins a pixel, its place would be up to the noise of the last layers.
-    Left soft, pixels at every edge would be drawn anew each time they are shown, and look like speckle.
-    Labels that are one-hot already, as at the full resolution, stay as they are.
-    """
-    winner = jnp.argmax(shares * nodule_scale(weight), axis=-1)
-    nodule = shares[..., labels.NODULE]
-    highest = jax.lax.reduce_window(nodule, 0.0, jax.lax.max, (1, 5, 5), (1, 1, 1), "SAME")
-    winner = jnp.where((nodule > 0) & (nodule == highest), labels.NODULE, winner)
-    return jax.nn.one_hot(winner, labels.NUM_CLASSES, dtype=shares.dtype)
-
-
-def shown_masks(shares: Array, weight: float, alpha: Array | None) -> Array:
-    """Real masks [n, r, r, 6] of a phase, one-hot.
-
-    While it fades in (alpha), the shares are mixed with those of the phase before and then decided: pixel by pixel, as
-    alpha rises, blocks turn to outlines.  (5x5 in `crisp` reaches the blocks on both sides of a doubled pixel's.)
-    """
-    return crisp(shares if alpha is None else fade(upsample(downsample(shares)), shares, alpha), weight)
-
-
-def inner(shares: Array) -> Array:
-    """Class shares [n, r, r, 6] without the outer sixteenth on each side, where no organ lies.
-
-    Asked for a class, a generator paints it first where the critic, for its padding, sees least: along the edge.
-    """
-    edge = shares.shape[1] // 16
-    return shares[:, edge : shares.shape[1] - edge, edge : shares.shape[2] - edge]
-
-
-def placed(shares: Array) -> Array:
-    """Class shares [n, r, r, 6] in which a nodule counts only as far as a lung is near, and as body elsewhere.
-
-    Near is within a 22nd of the side, 15 mm of a slice of 340 mm: a nodule of 30 mm inside a lung is near all over,
-    the outside of a chest wall is not.  Asked for nodules wherever they be, a generator puts some on the skin.
-    No gradient says that lungs should come to the nodules.
-    """
-    reach = 2 * max(1, round(shares.shape[1] / 22)) + 1
-    near = jax.lax.stop_gradient(shares[..., labels.LEFT_LUNG] + shares[..., labels.RIGHT_LUNG])
-    for across in ((1, reach, 1), (1, 1, reach)):
-        near = jax.lax.reduce_window(near, 0.0, jax.lax.max, across, (1, 1, 1), "SAME")
-    stray = (1.0 - near) * shares[..., labels.NODULE]
-    return shares.at[..., labels.NODULE].add(-stray).at[..., labels.BODY].add(stray)
-
-
 def imagine(config: MasksConfig, phase: Phase, params: Params, key: Key, n: int) -> tuple[tuple[Array, ...], Array]:
     """The heads' logits (`Synthesis.heads`) for n new latents, with style mixing; their first w's [n, w_dim].
 
@@ -110,13 +53,15 @@ def imagine(config: MasksConfig, phase: Phase, params: Params, key: Key, n: int)
 
 
 def shown(config: MasksConfig, phase: Phase, key: Key, shares: Array, scale: Array, alpha: Array) -> Array:
-    """What the critic sees of class shares [n, r, r, 6]: a hard sample (A23), in [-1, 1], nodules with contrast.
+    """What the critic sees of class shares [n, r, r, 6]: a hard sample (A23), in [-1, 1], small objects with contrast.
 
-    To a critic of slope 1 a class weighs as much as its pixels are many, and nodules are a thousandth of them.
+    To a critic of slope 1 a class weighs as much as its pixels are many, and nodules and trachea are a thousandth of
+    them each.
     """
     if config.discretisation == "gumbel":
         shares = sample_one_hot(key, shares, config.temperature, scale, alpha if phase.fade else None)
-    return (2.0 * shares - 1.0) * nodule_scale(config.nodule_contrast)
+    contrast = class_scale({labels.NODULE: config.nodule_contrast, labels.TRACHEA: config.trachea_contrast})
+    return (2.0 * shares - 1.0) * contrast
 
 
 def stylegan(config: MasksConfig, phase: Phase) -> Learner[MaskGanState, MaskBatch]:
@@ -138,8 +83,11 @@ def stylegan(config: MasksConfig, phase: Phase) -> Learner[MaskGanState, MaskBat
         latent_key, fake_key, real_key, mix_key = keys
         heads, w = imagine(config, phase, state.gen.params, latent_key, real.shape[0])
         fake = class_shares(heads, alpha)
-        named = {"nodule_share": fake, "real_nodule_share": real}
-        shares = {name: (x.argmax(-1) == labels.NODULE).mean(dtype=jnp.float32) for name, x in named.items()}
+        shares = {
+            f"{whose}{labels.NAMES[small]}_share": (masks.argmax(-1) == small).mean(dtype=jnp.float32)
+            for whose, masks in (("", fake), ("real_", real))
+            for small in labels.SMALL
+        }
         real, fake = show(real_key, real, scale, alpha), show(fake_key, fake, scale, alpha)
         between = losses.interpolate(mix_key, real, fake)
 

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tsgan_jax import labels
 from tsgan_jax.config import MasksConfig
 from tsgan_jax.masks.growth import Phase, fade_alpha
-from tsgan_jax.masks.learner import nodule_scale
 from tsgan_jax.masks.mapping import Mapping, mapping_of, num_layers, truncate
+from tsgan_jax.masks.small_objects import class_scale
 from tsgan_jax.masks.state import MaskGanState
 from tsgan_jax.masks.synthesis import Synthesis, layer_noise, synthesis_of
 from tsgan_jax.nn.resample import blur
@@ -72,7 +73,7 @@ def sample_masks(generator: MaskGenerator, key: Key, indices: Indices, truncatio
     counted `generator.nodule_weight` times, all of them blurred where `generator.smooth` says so.
     """
     draw = functools.partial(_codes, smooth=generator.smooth)
-    return _in_chunks(draw, generator, key, indices, truncation, nodule_scale(generator.nodule_weight))
+    return _in_chunks(draw, generator, key, indices, truncation, class_scale({labels.NODULE: generator.nodule_weight}))
 
 
 def _in_chunks(

@@ -54,8 +54,9 @@ def samples(material: Material) -> Html:
 def training(material: Material) -> Html:
     """Both stages' logs as curves."""
     drawn: list[Child] = []
+    shares = tuple((f"{name}_share", f"real_{name}_share") for name in ("nodule", "trachea"))
     for stage, title, groups in (
-        ("masks", "Stage 1", (("critic_loss", "generator_loss"), ("nodule_share", "real_nodule_share"))),
+        ("masks", "Stage 1", (("critic_loss", "generator_loss"), *shares)),
         ("translation", "Stage 2", (("generator_loss", "l1", "perceptual", "gan"), ("critic_loss",))),
     ):
         rows = material.log(stage)

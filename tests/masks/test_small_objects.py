@@ -1,4 +1,4 @@
-"""What keeps the nodule, a thousandth of the pixels, from being lost while resolutions fade in."""
+"""What keeps nodules and trachea from being lost or misplaced while resolutions fade in."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,8 @@ import pytest
 from tsgan_jax import labels
 from tsgan_jax.config import MasksConfig
 from tsgan_jax.masks.growth import plan
-from tsgan_jax.masks.learner import crisp, inner, nodule_scale, placed, stylegan
+from tsgan_jax.masks.learner import stylegan
+from tsgan_jax.masks.small_objects import class_scale, crisp, inner, placed
 from tsgan_jax.masks.synthesis import TYPICAL_SHARES, layer_noise, synthesis_of
 
 from .tiny import tiny
@@ -27,17 +28,18 @@ def test_crisp_labels_keep_a_nodule_that_fills_a_third_of_a_pixel():
     assert set(np.unique(out)) == {0.0, 1.0} and (out.sum(-1) == 1).all()
 
 
+@pytest.mark.parametrize("code", [labels.NODULE, labels.TRACHEA])
 @pytest.mark.parametrize("resolution", [4, 8, 16, 32])
-def test_a_nodule_of_one_pixel_is_one_pixel_at_every_resolution(resolution):
+def test_a_nodule_or_trachea_of_one_pixel_is_one_pixel_at_every_resolution(resolution, code):
     """Where it was; and two far apart stay two."""
     mask = np.full((1, 64, 64), labels.LEFT_LUNG)
     places = [(5, 9), (50, 40)]
     for row, column in places:
-        mask[0, row, column] = labels.NODULE
+        mask[0, row, column] = code
     side = 64 // resolution
     shares = np.eye(6, dtype=np.float32)[mask].reshape(1, resolution, side, resolution, side, 6).mean((2, 4))
-    nodule = np.asarray(crisp(jnp.asarray(shares), 3.0))[0, ..., labels.NODULE]
-    assert sorted(zip(*np.nonzero(nodule), strict=True)) == [(row // side, column // side) for row, column in places]
+    small = np.asarray(crisp(jnp.asarray(shares), 3.0))[0, ..., code]
+    assert sorted(zip(*np.nonzero(small), strict=True)) == [(row // side, column // side) for row, column in places]
 
 
 @pytest.mark.parametrize("weight", [1.0, 3.0, 10.0])
@@ -82,8 +84,29 @@ def test_lungs_are_not_asked_to_come_to_a_nodule():
     assert (slope[..., labels.NODULE] > 0).all() and (slope[..., : labels.NODULE] == 0).all()
 
 
-def test_contrast_scales_the_nodule_channel_only():
-    assert nodule_scale(2.0).tolist() == [1, 1, 1, 1, 1, 2]
+@pytest.mark.parametrize("side", [32, 64, 128])
+def test_trachea_counts_between_the_lungs_and_as_body_elsewhere(side):
+    """A disc of 16 mm in the mediastinum counts; amid a lung, or beside a nodule in one, it does not."""
+    mm = 340 / side
+    x, y = np.meshgrid(*[(np.arange(side) + 0.5) * mm] * 2)
+
+    def with_disc(column, *more):
+        mask = np.full((side, side), labels.BODY)
+        mask[abs(x - 85) < 50], mask[abs(x - 255) < 50] = labels.RIGHT_LUNG, labels.LEFT_LUNG
+        for code, at in ((labels.TRACHEA, column), *more):
+            mask[(x - at) ** 2 + (y - 170) ** 2 < 8**2] = code
+        return jnp.eye(6)[mask][None]
+
+    between, inside = with_disc(170), with_disc(85)
+    np.testing.assert_allclose(placed(between)[..., labels.TRACHEA], between[..., labels.TRACHEA])
+    beside = with_disc(255, (labels.NODULE, 255 + 2 * 8))
+    for shares in (inside, beside):
+        assert shares[..., labels.TRACHEA].sum() > 0 and placed(shares)[..., labels.TRACHEA].sum() == 0
+        np.testing.assert_array_equal(placed(shares).sum(-1), 1)
+
+
+def test_contrast_scales_the_channels_named_only():
+    assert class_scale({labels.NODULE: 4.0, labels.TRACHEA: 2.0}).tolist() == [1, 1, 1, 1, 2, 4]
 
 
 def test_an_untrained_head_starts_near_the_typical_shares():
