@@ -117,6 +117,7 @@ class MasksConfig(Section):
     nodule_weight: PositiveFloat = 3.0  # of a nodule where real masks are pooled to a lower resolution
     drawn_weight: PositiveFloat = 1.5  # of a nodule where the classes of a drawn mask are decided; 1: as it is
     smooth: bool = True  # shares pass a [1, 2, 1] blur before a drawn mask's classes are decided
+    fill: bool = True  # background amid a drawn body takes the next class; false: stays, as a hole
     nodule_contrast: PositiveFloat = 2.0  # by which the critic's nodule channel is scaled; 1 for none
     trachea_contrast: PositiveFloat = 1.5  # likewise
     initial_noise: NonNegativeFloat | dict[int, NonNegativeFloat] = 0.0  # noise weights at the start; StyleGAN: 0

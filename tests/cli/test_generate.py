@@ -94,6 +94,7 @@ def test_an_empty_set_is_a_failure(run, tmp_path, capsys, monkeypatch):
     [
         (["--run", "{tmp}/nowhere", "--out", "x"], "no run directory"),
         (["--run", "{run}", "--out", ".."], "no set"),
+        (["--run", "{run}", "--out", "x", "--real-fold", "1", "--seed", "3"], "--seed: changes nothing"),
         (["--run", "{run}", "--out", "{run}/masks/checkpoints/4"], "MANIFEST"),
     ],
 )

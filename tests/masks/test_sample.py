@@ -10,7 +10,7 @@ from scipy import ndimage
 from tsgan_jax import labels
 from tsgan_jax.masks.growth import plan
 from tsgan_jax.masks.learner import stylegan
-from tsgan_jax.masks.sample import chunk_size, class_maps, generator_of, sample_masks
+from tsgan_jax.masks.sample import chunk_size, class_maps, enclosed, generator_of, sample_masks
 from tsgan_jax.masks.small_objects import class_scale
 
 from .tiny import tiny
@@ -50,17 +50,38 @@ def test_class_maps_are_shares_and_masks_their_largest(generator, smooth):
     if smooth:
         maps = ndimage.convolve(maps, np.outer([1, 2, 1], [1, 2, 1])[None, ..., None] / 16, mode="constant")
     weighted = maps * class_scale({labels.NODULE: generator.nodule_weight})
-    drawn = sample_masks(replace(generator, smooth=smooth), KEY, np.arange(4))
+    drawn = sample_masks(replace(generator, smooth=smooth, fill=False), KEY, np.arange(4))
     np.testing.assert_array_equal(drawn, weighted.argmax(axis=-1))
+
+
+def test_background_amid_the_body_takes_the_next_class(generator):
+    maps = class_maps(generator, KEY, np.arange(16))
+    plain = sample_masks(replace(generator, smooth=False, fill=False), KEY, np.arange(16))
+    holes = np.stack([ndimage.binary_fill_holes(mask > 0) & (mask == 0) for mask in plain])
+    assert holes.any()
+    maps[holes, labels.BACKGROUND] = -1
+    weighted = maps * class_scale({labels.NODULE: generator.nodule_weight})
+    drawn = sample_masks(replace(generator, smooth=False, fill=True), KEY, np.arange(16))
+    np.testing.assert_array_equal(drawn, np.where(holes, weighted.argmax(axis=-1), plain))
+
+
+def test_enclosed_is_what_filling_holes_fills():
+    region = np.random.default_rng(0).random((20, 24, 31)) < 0.6
+    spiral = np.zeros((24, 31), bool)
+    for ring in range(1, 11):
+        spiral[ring, 1 : 31 - ring] = ring % 2
+    region = np.concatenate([region, [spiral, ~spiral, np.ones_like(spiral), np.zeros_like(spiral)]])
+    holes = [ndimage.binary_fill_holes(~one) & one for one in region]
+    np.testing.assert_array_equal(enclosed(region), holes)
 
 
 def test_how_a_mask_is_drawn_is_the_configs_choice():
     for smooth in (True, False):
-        config = tiny(smooth=smooth, drawn_weight=2.5)
+        config = tiny(smooth=smooth, fill=not smooth, drawn_weight=2.5)
         phase = plan(config)[-1]
         state = stylegan(config, phase).init(jax.random.key(0))
         generator = generator_of(state, config, phase)
-        assert generator.smooth is smooth and generator.nodule_weight == 2.5
+        assert generator.smooth is smooth and generator.fill is not smooth and generator.nodule_weight == 2.5
 
 
 def test_full_truncation_leaves_the_average_latent(generator):

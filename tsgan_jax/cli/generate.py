@@ -38,6 +38,9 @@ def _run(arguments: argparse.Namespace) -> int:
     bare = "/" not in arguments.out and arguments.out not in (".", "..")
     out = run / "sets" / arguments.out if bare else Path(arguments.out)
     if arguments.real_fold is not None:
+        for name in ("seed", "truncation", "batch_size"):
+            if getattr(arguments, name) is not None:
+                raise UserError(f"--{name.replace('_', '-')}: changes nothing in real slices; leave it out")
         return _export(run, arguments.real_fold, out)
     from tsgan_jax.cli._console import console
 
