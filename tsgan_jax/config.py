@@ -115,7 +115,8 @@ class MasksConfig(Section):
     gumbel_floor: Annotated[float, Field(ge=0, le=1)] = 0.2  # of the Gumbel noise, left at the end of a phase; 1: all
     class_floor: Annotated[float, Field(ge=0)] = 0.5  # of losses.class_floor and class_presence; 0: as in the paper
     nodule_weight: PositiveFloat = 3.0  # of a nodule where real masks are pooled to a lower resolution
-    drawn_weight: PositiveFloat = 1.5  # of a nodule where the classes of a drawn mask are decided; 1: as it is
+    drawn_weight: PositiveFloat = 1.0  # of a nodule where the classes of a drawn mask are decided; 1: as it is
+    drawn_trachea_weight: PositiveFloat = 0.5  # likewise of trachea
     smooth: bool = True  # shares pass a [1, 2, 1] blur before a drawn mask's classes are decided
     fill: bool = True  # background amid a drawn body takes the next class; false: stays, as a hole
     nodule_contrast: PositiveFloat = 2.0  # by which the critic's nodule channel is scaled; 1 for none

@@ -11,7 +11,6 @@ from tsgan_jax import labels
 from tsgan_jax.masks.growth import plan
 from tsgan_jax.masks.learner import stylegan
 from tsgan_jax.masks.sample import chunk_size, class_maps, enclosed, generator_of, sample_masks
-from tsgan_jax.masks.small_objects import class_scale
 
 from .tiny import tiny
 
@@ -49,7 +48,7 @@ def test_class_maps_are_shares_and_masks_their_largest(generator, smooth):
     np.testing.assert_allclose(maps.sum(axis=-1), 1.0, rtol=1e-5)
     if smooth:
         maps = ndimage.convolve(maps, np.outer([1, 2, 1], [1, 2, 1])[None, ..., None] / 16, mode="constant")
-    weighted = maps * class_scale({labels.NODULE: generator.nodule_weight})
+    weighted = maps * np.array(generator.weights)
     drawn = sample_masks(replace(generator, smooth=smooth, fill=False), KEY, np.arange(4))
     np.testing.assert_array_equal(drawn, weighted.argmax(axis=-1))
 
@@ -60,7 +59,7 @@ def test_background_amid_the_body_takes_the_next_class(generator):
     holes = np.stack([ndimage.binary_fill_holes(mask > 0) & (mask == 0) for mask in plain])
     assert holes.any()
     maps[holes, labels.BACKGROUND] = -1
-    weighted = maps * class_scale({labels.NODULE: generator.nodule_weight})
+    weighted = maps * np.array(generator.weights)
     drawn = sample_masks(replace(generator, smooth=False, fill=True), KEY, np.arange(16))
     np.testing.assert_array_equal(drawn, np.where(holes, weighted.argmax(axis=-1), plain))
 
@@ -77,11 +76,13 @@ def test_enclosed_is_what_filling_holes_fills():
 
 def test_how_a_mask_is_drawn_is_the_configs_choice():
     for smooth in (True, False):
-        config = tiny(smooth=smooth, fill=not smooth, drawn_weight=2.5)
+        config = tiny(smooth=smooth, fill=not smooth, drawn_weight=2.5, drawn_trachea_weight=0.75)
         phase = plan(config)[-1]
         state = stylegan(config, phase).init(jax.random.key(0))
         generator = generator_of(state, config, phase)
-        assert generator.smooth is smooth and generator.fill is not smooth and generator.nodule_weight == 2.5
+        assert (
+            generator.smooth is smooth and generator.fill is not smooth and generator.weights == (1, 1, 1, 1, 0.75, 2.5)
+        )
 
 
 def test_full_truncation_leaves_the_average_latent(generator):

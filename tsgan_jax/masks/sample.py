@@ -28,10 +28,11 @@ class MaskGenerator:
     """A generator to draw masks from.
 
     mapping, synthesis: the networks (static); params: their running mean; w_avg: [w_dim]; alpha: the fade at
-    which it was taken, 1 after a stable phase.  nodule_weight: how often a nodule's share counts when a pixel's
-    class is decided: where a young generator hesitates, a class so rare seldom wins.  smooth: whether shares
-    pass the [1, 2, 1] blur first (sigma .7 px), for outlines without loose pixels.  fill: whether background that
-    the body encloses takes the next class, for body is the filled outline (one real mask in 300 has such a hole).
+    which it was taken, 1 after a stable phase.
+    weights: how often each class's share counts when a pixel's class is decided: where a young generator hesitates,
+    a class so rare as nodules seldom wins, and trachea beside nodules does.  smooth: whether shares pass the
+    [1, 2, 1] blur first (sigma .7 px), for outlines without loose pixels.  fill: whether background that the body
+    encloses takes the next class, for body is the filled outline (one real mask in 300 has such a hole).
     """
 
     mapping: Mapping
@@ -39,7 +40,7 @@ class MaskGenerator:
     params: Params
     w_avg: Array
     alpha: Array
-    nodule_weight: float = 1.0
+    weights: tuple[float, ...] = (1.0,) * labels.NUM_CLASSES
     smooth: bool = False
     fill: bool = False
 
@@ -53,7 +54,10 @@ def generator_of(state: MaskGanState, config: MasksConfig, phase: Phase) -> Mask
     """The generator of a training state of `phase`; shares the state's arrays (copy before donating them)."""
     alpha = fade_alpha(phase, state.images_seen)
     networks = mapping_of(config), synthesis_of(config, phase)
-    return MaskGenerator(*networks, state.ema, state.w_avg, alpha, config.drawn_weight, config.smooth, config.fill)
+    weights = class_scale({labels.NODULE: config.drawn_weight, labels.TRACHEA: config.drawn_trachea_weight})
+    return MaskGenerator(
+        *networks, state.ema, state.w_avg, alpha, tuple(weights.tolist()), smooth=config.smooth, fill=config.fill
+    )
 
 
 def chunk_size(resolution: int) -> int:
@@ -71,11 +75,11 @@ def class_maps(generator: MaskGenerator, key: Key, indices: Indices, truncation:
 
 
 def sample_masks(generator: MaskGenerator, key: Key, indices: Indices, truncation: float = 0.7) -> np.ndarray:
-    """Masks uint8 [n, r, r] with the codes of `labels`: at each pixel the largest share of `class_maps`, a nodule's
-    counted `generator.nodule_weight` times, all of them blurred and holes filled where `generator` says so.
+    """Masks uint8 [n, r, r] with the codes of `labels`: at each pixel the largest share of `class_maps`, each
+    counted by `generator.weights`, all of them blurred and holes filled where `generator` says so.
     """
     draw = functools.partial(_codes, smooth=generator.smooth, fill=generator.fill)
-    return _in_chunks(draw, generator, key, indices, truncation, class_scale({labels.NODULE: generator.nodule_weight}))
+    return _in_chunks(draw, generator, key, indices, truncation, np.array(generator.weights, np.float32))
 
 
 def _in_chunks(
