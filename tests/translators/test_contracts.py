@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from phantom_pairs import phantom_batch
-from translator_methods import BATCH, FACTORIES, NOISELESS, SIZE, STEPS_TO_CHANGE_ALL, STEPS_TO_OVERFIT
+from translator_methods import BATCH, FACTORIES, NOISELESS, SEEDLESS, SIZE, STEPS_TO_CHANGE_ALL, STEPS_TO_OVERFIT
 
 from tsgan_jax.train.learner import Player
 from tsgan_jax.translators.api import Translator
@@ -89,7 +89,7 @@ def test_donated_steps_change_every_player_and_count(method: Compiled) -> None:
 def test_the_seed_decides(method: Compiled) -> None:
     first = losses_of(method, seed=7)
     assert losses_of(method, seed=7) == first
-    assert losses_of(method, seed=8) != first
+    assert (losses_of(method, seed=8) == first) == (method.name in SEEDLESS)
 
 
 def test_save_restore_step_is_step(method: Compiled) -> None:

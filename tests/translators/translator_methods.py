@@ -48,6 +48,9 @@ CONFIGS = {
 NOISELESS = ("cyclegan", "attentiongan", "gaugan", "template")
 """Methods whose image the mask alone decides; every other one draws from the image's key."""
 
+SEEDLESS = ("template",)
+"""Methods in which nothing is drawn, neither first weights nor noise."""
+
 STEPS_TO_CHANGE_ALL = {"controlnet": 241}
 """Steps after which every player has changed, where it is not one: the control waits for the base to be trained."""
 
