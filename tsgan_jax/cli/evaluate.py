@@ -69,12 +69,12 @@ def summary(records: Sequence["Record"]) -> list[str]:
     lines = []
     for record in records:
         if record.value is None:
-            lines.append(f"{record.kind:<11}{record.subject:<18}{record.metric:<28}none: {record.reason}")
+            lines.append(f"{record.kind:<11}{record.subject:<22}{record.metric:<28}none: {record.reason}")
             continue
         interval = f"  [{record.interval[0]:.4g}, {record.interval[1]:.4g}]" if record.interval else ""
         floor = f"  real {record.floor:.4g}" if record.floor is not None else ""
         lines.append(
-            f"{record.kind:<11}{record.subject:<18}{record.metric:<28}{record.value:.4g}{interval}{floor}  n {record.n}"
+            f"{record.kind:<11}{record.subject:<22}{record.metric:<28}{record.value:.4g}{interval}{floor}  n {record.n}"
         )
     missing = sum(record.value is None for record in records)
     return [*lines, f"{missing} of {len(records)} figures could not be had"] if missing else lines
