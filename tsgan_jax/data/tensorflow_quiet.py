@@ -10,7 +10,7 @@ THREADS = 2
 def import_tensorflow() -> tuple[Any, Any]:
     """(tensorflow, tensorflow_datasets), with no accelerator taken from JAX and few threads."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # with it, two lines a start about oneDNN on stderr
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # where it is on, TensorFlow says so at every start
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     import absl.logging
     import tensorflow as tf
