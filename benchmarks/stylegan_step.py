@@ -21,4 +21,4 @@ def prepare(resolution: int, batch: int) -> tuple[Callable[[], None], int]:
     state = state.replace(images_seen=jnp.int32(10**6))
     codes = jax.random.randint(jax.random.key(1), (batch, resolution, resolution), 0, NUM_CLASSES)
     parameters = parameter_count(state.gen.params) + parameter_count(state.critic.params)
-    return stepper(learner, state, MaskBatch(classes=jax.nn.one_hot(codes, NUM_CLASSES)), batch), parameters
+    return stepper(learner, state, MaskBatch(maps=jax.nn.one_hot(codes, NUM_CLASSES)), batch), parameters

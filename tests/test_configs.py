@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tsgan_jax.config import REAL_MASKS, Config
+from tsgan_jax.config import REAL_MASKS, Config, MasksConfig
 from tsgan_jax.configio import config_hash, load_config
 from tsgan_jax.study.settings import load_study
 
@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 STUDIES = sorted((ROOT / "configs" / "tables").glob("*.yaml"))
 DERIVED = sorted(path for name in ("baseline", "ablation") for path in (ROOT / "configs" / name).glob("*.yaml"))
-WHOLE = [path for path in CONFIGS if path not in STUDIES and path not in DERIVED]
+MASKS = sorted((ROOT / "configs" / "ablation" / "masks").glob("*.yaml"))
+WHOLE = [path for path in CONFIGS if path not in STUDIES + DERIVED + MASKS]
 
 
 def named(path: Path) -> str:
@@ -60,6 +61,19 @@ def test_a_compared_system_differs_in_its_method_alone(path):
         assert ours.generation == base.generation and ours.translation.method == path.stem.removesuffix("_cpu")
     else:
         assert ours.generation.masks == ("real" if path.stem.endswith("_real_masks") else "stylegan")
+
+
+def test_the_papers_config_has_no_addition_of_ours():
+    masks = load_config(ROOT / "configs" / "luna16_paper.yaml").masks
+    assert masks == MasksConfig() and masks.resolutions[-1] == 512
+    assert (masks.representation, masks.calibrate, masks.accumulate, masks.mirror) == ("one_hot", False, 1, False)
+
+
+@pytest.mark.parametrize("path", MASKS, ids=named)
+def test_rows_of_the_masks_ablation_differ_in_stage_1_alone(path):
+    ours, base = load_config(path), load_config(ROOT / "configs" / "luna16_cpu.yaml")
+    assert ours.model_copy(update={"masks": base.masks}) == base
+    assert ours.masks.z_dim == base.masks.z_dim and ours.masks.fmap_base == base.masks.fmap_base
 
 
 def test_the_ablation_is_complete():

@@ -12,7 +12,7 @@ PACKAGE = ROOT / "tsgan_jax"
 
 LAYERS = [
     {"labels", "types", "errors", "config"},
-    {"configio", "provenance"},
+    {"components", "configio", "provenance"},
     {"nn", "losses", "export"},
     {"data", "train"},
     {"masks", "translators"},

@@ -127,12 +127,13 @@ def test_paths_do_not_decide_what_a_network_is(run):
     assert runs.decisive_settings(runs.read_config(run)) == before
 
 
-def test_what_is_made_on_real_masks_does_not_depend_on_stage_1(run):
+@pytest.mark.parametrize("kind", ["real", "deform"])
+def test_what_is_made_on_masks_of_slices_does_not_depend_on_stage_1(run, kind):
     text = (run / "config.yaml").read_text()
     sources = []
     for width in (8, 4):
         (run / "config.yaml").write_text(
-            text.replace("masks: stylegan", "masks: real").replace("w_dim: 8", f"w_dim: {width}")
+            text.replace("masks: stylegan", f"masks: {kind}").replace("w_dim: 8", f"w_dim: {width}")
         )
         sources.append(runs.restore(run).source)
     assert sources[0] == sources[1] and sources[0]["parents"].keys() == {"translation"}

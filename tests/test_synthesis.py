@@ -10,15 +10,17 @@ import pytest
 
 from tests.evaluate.chests import PIXEL_MM, chests
 from tsgan_jax import labels, synthesis
-from tsgan_jax.config import MasksConfig
+from tsgan_jax.config import Config, MasksConfig
 from tsgan_jax.data import windows
 from tsgan_jax.errors import UserError
 from tsgan_jax.export import coco, images
 from tsgan_jax.masks import plausibility
+from tsgan_jax.masks.deform import Deformer
 from tsgan_jax.masks.growth import plan
 from tsgan_jax.masks.learner import stylegan
 from tsgan_jax.masks.plausibility import Verdict
 from tsgan_jax.masks.sample import generator_of, sample_masks
+from tsgan_jax.runs import TrainedRun
 from tsgan_jax.synthesis import (
     Candidate,
     _candidates,
@@ -27,7 +29,7 @@ from tsgan_jax.synthesis import (
     renderer,
     translate,
 )
-from tsgan_jax.synthesis.sources import mask_drawer, real_masks
+from tsgan_jax.synthesis.sources import deformed_masks, mask_drawer, real_masks
 from tsgan_jax.train.keys import stream
 from tsgan_jax.translators.api import Translator
 
@@ -37,8 +39,7 @@ WINDOW = (-1000.0, 400.0)
 
 @pytest.fixture(scope="module")
 def generator():
-    # smooth would leave little of an untrained generator's variety to the gate
-    config = MasksConfig(resolution=SIDE, z_dim=8, w_dim=8, mapping_layers=2, fmap_base=64, fmap_max=8, smooth=False)
+    config = MasksConfig(resolution=SIDE, z_dim=8, w_dim=8, mapping_layers=2, fmap_base=64, fmap_max=8)
     phase = plan(config)[-1]
     return generator_of(jax.jit(stylegan(config, phase).init)(jax.random.key(3)), config, phase)
 
@@ -301,8 +302,14 @@ def test_fingerprints_tell_values_types_and_names_apart():
     assert len({fingerprint(tree) for tree in [base, *others]}) == 6
 
 
-def test_boxes_and_the_gate_agree_on_what_is_a_speck():
-    assert coco.Smallest(plausibility.MIN_NODULE_PIXELS, plausibility.NODULE_MM[0]) == coco.SYNTHETIC
+@pytest.mark.parametrize("pixel_mm", [0.7, 1.4, 2.8])
+def test_boxes_and_the_gate_agree_on_what_is_a_speck(pixel_mm):
+    mask = np.full((40, 40), labels.LEFT_LUNG, np.uint8)
+    for place, side in enumerate((1, 2, 3, 5, 7)):
+        mask[8 * place : 8 * place + side, :side] = labels.NODULE
+    boxes = {tuple(one["bbox"]) for one in coco.objects(coco.Picture(0, "a.png", mask, pixel_mm), coco.SYNTHETIC)[0]}
+    found = plausibility.nodule_components(mask, pixel_mm)
+    assert boxes == {one.box for one in found if not one.is_speckle} and 0 < len(boxes) < len(found) == 5
 
 
 @pytest.fixture
@@ -344,3 +351,68 @@ def test_no_usable_real_mask_is_refused(real):
     real.mask[:] = labels.BODY
     with pytest.raises(UserError, match="none of the 5 training masks passes the plausibility gate"):
         real_masks(real, 0)
+
+
+def test_deformed_masks_are_the_deformers_own(real, translator, weights, tmp_path):
+    """A set names the slice of each mask, and any batch size gives the same one."""
+    count = 2 * 5 + 1
+    settings = {"window": WINDOW, "pixel_mm": 1.0, "seed": 5, "count": count}
+    for batch_size in (1, 4):
+        out = tmp_path / str(batch_size)
+        generate(deformed_masks(real, 5), translator, weights, out=out, batch_size=batch_size, **settings)
+    assert tree(tmp_path / "1") == tree(tmp_path / "4")
+    manifest = json.loads((tmp_path / "4" / "manifest.json").read_text())
+    made = manifest["made_from"]["masks"]
+    assert (made["kind"], made["usable"], made["refused"]) == ("deform", 5, 0)  # a chest without nodules is a chest
+    assert made["slices"] == fingerprint((real.ct, real.mask)) and made["warp"]["knots"] > 1
+    assert "truncation" not in manifest["made_from"] and "masks" not in manifest["made_from"]["weights"]
+    found = [record["mask_of"] for record in manifest["images"]]
+    assert sorted(one["seriesuid"] for one in found[:5]) == [f"scan{i:04d}" for i in range(5)]
+    assert [one["seriesuid"] for one in found[5:10]] == [one["seriesuid"] for one in found[:5]]
+    assert [one["round"] for one in found] == [0] * 5 + [1] * 5 + [2]
+    deformer = Deformer.of_masks(real.mask, real.pixel_mm)
+    for index, record in enumerate(manifest["images"]):
+        mask = images.read_mask(tmp_path / "4" / "masks" / record["file_name"])
+        assert np.array_equal(mask, deformer.draw(5, record["attempt"], index))
+        assert record["pixel_mm"] == PIXEL_MM
+
+
+def test_a_deformed_mask_has_the_pixel_of_its_slice(real):
+    real.pixel_mm[:] = 4.0 + np.arange(5)
+    masks = deformed_masks(real, 3)
+    for index in range(7):
+        slice_of = real.seriesuid.index(masks.facts(index)["mask_of"]["seriesuid"])
+        assert masks.pixel_mm(index) == real.pixel_mm[slice_of]
+
+
+def test_deformed_masks_do_not_depend_on_what_is_drawn_with_them(real):
+    masks = deformed_masks(real, 0)
+    whole = masks.draw(2, list(range(8)))
+    assert np.array_equal(masks.draw(2, [6, 1]), whole[[6, 1]])
+    assert not np.array_equal(masks.draw(3, [6])[0], whole[6])
+    assert not np.array_equal(deformed_masks(real, 1).draw(2, [6])[0], whole[6])
+
+
+def test_nothing_to_deform_is_refused(real):
+    real.mask[real.mask == labels.NODULE] = labels.LEFT_LUNG
+    with pytest.raises(UserError, match="none of the 5 training masks has a nodule of 3 to 30 mm"):
+        deformed_masks(real, 0)
+    real.mask[:] = labels.BODY
+    with pytest.raises(UserError, match=r"none of the 5 training masks passes the .* gate.*data\.resolution"):
+        deformed_masks(real, 0)
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("deform", deformed_masks), ("real", real_masks)])
+def test_a_run_says_where_its_masks_come_from(real, monkeypatch, kind, expected):
+    from tsgan_jax.data import pipeline
+
+    asked = []
+    monkeypatch.setattr(pipeline, "load", lambda config, folds: asked.append(folds) or real)
+    config = Config(generation={"masks": kind})
+    assert config.stages == ("translation",) and config.system.startswith("dl_pix2pix (")
+    trained = TrainedRun(config, None, None, None, 1.0, {}, ())
+    masks = synthesis._masks_of(trained, 3, None)
+    assert masks.made_from == expected(real, 3).made_from
+    assert asked == [pipeline.training_folds(config.data)]
+    with pytest.raises(UserError, match=f"generation.masks is {kind}"):
+        synthesis._masks_of(trained, 3, 0.5)

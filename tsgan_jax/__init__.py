@@ -7,7 +7,7 @@ The functions below are the package's public face; each is loaded when it is fir
     phase = tsgan_jax.plan(config.masks)[-1]
     learner = tsgan_jax.stylegan(config.masks, phase)              # Learner(init, step)
     translator = tsgan_jax.translator(config.translation)          # Translator(init, step, translate)
-    masks = tsgan_jax.sample_masks(generator, key, indices, truncation=0.7)    # uint8 [n, h, w]
+    masks = tsgan_jax.sample_masks(generator, key, indices)    # uint8 [n, h, w]
     ct = tsgan_jax.translate(translator, state, masks, key)        # float32 HU [n, h, w]
 """
 

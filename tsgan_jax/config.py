@@ -95,6 +95,7 @@ class MasksConfig(Section):
 
     resolution: Resolution = 512  # filled from data.resolution
     precision: Precision = "float32"  # filled from the top level
+    grow_to: Resolution = 512  # the networks' last resolution, where the masks' own is not lower
     z_dim: PositiveInt = 512
     w_dim: PositiveInt = 512
     mapping_layers: PositiveInt = 8
@@ -103,25 +104,16 @@ class MasksConfig(Section):
     steps_per_resolution: PositiveInt | dict[int, PositiveInt] = 10_000  # section 4.1; half fade, half stable: A20
     fade_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.5
     batch_size: dict[int, PositiveInt] = {4: 16, 8: 16, 16: 16, 32: 16, 64: 16, 128: 8, 256: 4, 512: 2}  # A20
+    accumulate: PositiveInt | dict[int, PositiveInt] = 1  # parts that a batch is computed in, where memory is short
     learning_rate: PositiveFloat | dict[int, PositiveFloat] = 0.002  # section 4.1
-    generator_pace: Annotated[float, Field(gt=0, le=1)] = 0.25  # generator's part of it at a phase's end; 1: all
-    head_start: Annotated[int, Field(ge=0)] = 60  # steps new layers learn from old ones in; 0: the paper
     adam_betas: tuple[Decay, Decay] = (0.0, 0.99)
     gradient_penalty: NonNegativeFloat = 10.0  # lambda_gp of Eq. 1
     drift: NonNegativeFloat = 0.001  # lambda_drift of Eq. 1
     drift_on: Literal["all", "real"] = "all"  # A18
-    discretisation: Literal["gumbel", "none"] = "gumbel"  # what the critic sees; A23
-    temperature: PositiveFloat = 1.0
-    gumbel_floor: Annotated[float, Field(ge=0, le=1)] = 0.2  # of the Gumbel noise, left at the end of a phase; 1: all
-    class_floor: Annotated[float, Field(ge=0)] = 0.5  # of losses.class_floor and class_presence; 0: as in the paper
-    nodule_weight: PositiveFloat = 3.0  # of a nodule where real masks are pooled to a lower resolution
-    drawn_weight: PositiveFloat = 1.0  # of a nodule where the classes of a drawn mask are decided; 1: as it is
-    drawn_trachea_weight: PositiveFloat = 0.5  # likewise of trachea
-    smooth: bool = True  # shares pass a [1, 2, 1] blur before a drawn mask's classes are decided
-    fill: bool = True  # background amid a drawn body takes the next class; false: stays, as a hole
-    nodule_contrast: PositiveFloat = 2.0  # by which the critic's nodule channel is scaled; 1 for none
-    trachea_contrast: PositiveFloat = 1.5  # likewise
-    initial_noise: NonNegativeFloat | dict[int, NonNegativeFloat] = 0.0  # noise weights at the start; StyleGAN: 0
+    representation: Literal["one_hot", "distance"] = "one_hot"  # of label maps; A23; distance: ours
+    discretisation: Literal["gumbel", "none"] = "gumbel"  # what the critic sees of one_hot; A23
+    temperature: PositiveFloat = 1.0  # of gumbel
+    calibrate: bool = False  # count and size of a drawn mask's small objects as real ones have them; distance; ours
     style_mixing: Annotated[float, Field(ge=0, le=1)] = 0.9
     ema_half_life: PositiveInt = 10_000  # images
     w_avg_decay: Decay = 0.995
@@ -130,30 +122,39 @@ class MasksConfig(Section):
 
     @model_validator(mode="after")
     def _every_resolution_has_its_settings(self) -> "MasksConfig":
-        for name in ("batch_size", "steps_per_resolution", "learning_rate", "initial_noise"):
+        for name in ("batch_size", "steps_per_resolution", "accumulate", "learning_rate"):
             table = getattr(self, name)
             if isinstance(table, dict):
                 missing = [r for r in self.resolutions if r not in table]
                 if missing:
                     raise ValueError(f"{name} lacks resolution {missing[0]}")
+        for r in self.resolutions:
+            if self.batch_size[r] % self.parts(r):
+                raise ValueError(f"accumulate: {self.parts(r)} parts do not divide the batch of {self.batch_size[r]}")
+        return self
+
+    @model_validator(mode="after")
+    def _calibration_is_of_distance_maps(self) -> "MasksConfig":
+        if self.calibrate and self.representation != "distance":
+            raise ValueError("calibrate needs representation: distance")
         return self
 
     @property
     def resolutions(self) -> tuple[int, ...]:
-        """4, 8, ... up to the training resolution."""
-        return tuple(2**p for p in range(2, self.resolution.bit_length()))
+        """4, 8, ... up to the networks' last resolution."""
+        return tuple(2**p for p in range(2, min(self.grow_to, self.resolution).bit_length()))
 
     def steps(self, resolution: int) -> int:
         """Training steps at one resolution, its fade included."""
         return _at(self.steps_per_resolution, resolution)
 
+    def parts(self, resolution: int) -> int:
+        """Parts that a batch is computed in at one resolution."""
+        return _at(self.accumulate, resolution)
+
     def rate(self, resolution: int) -> float:
         """Adam's learning rate at one resolution."""
         return _at(self.learning_rate, resolution)
-
-    def noise(self, resolution: int) -> float:
-        """Weight of the noise at one resolution before training."""
-        return _at(self.initial_noise, resolution)
 
 
 class TranslatorConfig(Section):
@@ -275,7 +276,9 @@ CONTROLNET_STYLE = "ControlNet-style, no Stable Diffusion prior"
 """How the method is named wherever it is shown: its figures are not those of ControlNet on Stable Diffusion."""
 
 REAL_MASKS = " (real masks)"
-"""Ends the name of a system whose masks stage 1 did not draw."""
+DEFORMED_MASKS = " (deformed masks)"
+MASKS_OF = {"stylegan": "", "deform": DEFORMED_MASKS, "real": REAL_MASKS}
+"""What ends the name of a system, by `generation.masks`."""
 
 
 class ControlNetConfig(TranslatorConfig):
@@ -311,9 +314,9 @@ TranslationConfig = Annotated[
 class GenerationConfig(Section):
     """A synthetic set (section 3.4)."""
 
-    masks: Literal["stylegan", "real"] = "stylegan"  # drawn by stage 1, or those of the training slices: A39, A40
+    masks: Literal["stylegan", "deform", "real"] = "stylegan"  # by stage 1, of training slices warped, as they are: A40
     count: Annotated[int, Field(ge=0)] = 2500
-    truncation: Annotated[float, Field(ge=0, le=1)] = 0.7
+    truncation: Annotated[float, Field(ge=0, le=1)] = 1.0  # 1: none, for variety; A20
     seed: Seed = 0
     batch_size: PositiveInt = 16
     attempts: PositiveInt = 50  # masks drawn for one image before it is given up as rejected
@@ -383,7 +386,7 @@ class Config(Section):
     @property
     def system(self) -> str:
         """The name that results carry: the method, and the masks where stage 1 does not draw them."""
-        return self.translation.system + (REAL_MASKS if self.generation.masks == "real" else "")
+        return self.translation.system + MASKS_OF[self.generation.masks]
 
     @property
     def stages(self) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from tsgan_jax.types import Array, Key
 
@@ -48,71 +47,6 @@ def wasserstein_critic(real_scores: Array, fake_scores: Array) -> Array:
 def wasserstein_generator(fake_scores: Array) -> Array:
     """Eq. 2: `-E[D(fake)]`; scores [n]."""
     return -fake_scores.mean()
-
-
-FLOOR = 0.5
-"""Of a class's real share: below it `class_floor` acts."""
-
-PLACE = 0.8
-"""Of the share that a class has of its densest window in real images: below it `class_presence` acts."""
-
-
-def class_floor(fake: Array, real: Array) -> Array:
-    """Sum over the classes of Huber's loss of log(FLOOR * real share / share made), where positive; not in the paper.
-
-    fake, real: class shares [n, h, w, k] of two batches.  A class as rare as nodules can fall, while a new
-    resolution fades in, to a share at which no critic's gradient reaches it; the gradient of this logarithm does not
-    fade with the share.  Above the floor it is 0 and the critic alone decides.
-    """
-    axes = (0, 1, 2)
-    return _lack(_winning(fake).mean(axes), FLOOR * real.mean(axes)).sum()
-
-
-def class_presence(fake: Array, real: Array, label: int, window: int) -> Array:
-    """Mean over the images of Huber's loss of log(PLACE * real / made), where positive; not in the paper.
-
-    fake, real: class shares [n, h, w, k].  made: an image's greatest mean share of one class over `window` x `window`
-    pixels; real: the mean of that over the real images.  For a class that every real image holds as a compact object,
-    as slices through nodules hold one: a few images rich in it do not make up for many without, nor does a line of
-    half-hearted pixels along an edge, which has the share but no place that is surely nodule.
-    """
-    made, asked = _densest(_winning(fake)[..., label], window), _densest(real[..., label], window).mean()
-    return _lack(made, PLACE * asked).mean()
-
-
-def _densest(share: Array, window: int) -> Array:
-    """The greatest mean over window x window pixels of each image [n, h, w]."""
-    sums = jax.lax.reduce_window(share, 0.0, jax.lax.add, (1, window, window), (1, 1, 1), "VALID")
-    return sums.max(axis=(1, 2)) / window**2
-
-
-def head_lag(old: Array, new: Array) -> Array:
-    """How far a new head is behind the old one: r times the mean KL divergence of its pooled shares; not in the paper.
-
-    old: class logits [n, r, r, k]; new: [n, 2r, 2r, k].  No gradient reaches `old`, and inside a pixel of `old` the
-    new head is free.  Times r, so that the gradient for a picture has a norm of about 1, as the critic's has.
-    """
-    taught = jax.nn.log_softmax(jax.lax.stop_gradient(old))
-    n, h, w, k = old.shape
-    pixels = jax.nn.log_softmax(new).reshape(n, h, 2, w, 2, k)
-    learned = jax.nn.logsumexp(pixels, axis=(2, 4)) - jnp.log(4.0)
-    return h * (jnp.exp(taught) * (taught - learned)).sum(axis=-1).mean()
-
-
-def _lack(made: Array, least: Array) -> Array:
-    """Huber's loss of the logarithm by which `made` lacks `least`, 0 where that is 0."""
-    made = made + jnp.finfo(made.dtype).tiny
-    least = jnp.where(least > 0, least, made)
-    return optax.huber_loss(jnp.maximum(jnp.log(least) - jnp.log(made), 0.0))
-
-
-def _winning(shares: Array) -> Array:
-    """Shares squared and normalised: a class spread thinly, which wins no pixel, hardly counts.
-
-    Its gradient is greatest where the class is strongest already, so of many equal places some come to stand out.
-    """
-    sharp = jnp.square(shares)
-    return sharp / sharp.sum(axis=-1, keepdims=True)
 
 
 # ---------------------------------------------------------------- part 2: stage 2, Eq. 8 to 10

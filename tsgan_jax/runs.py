@@ -17,6 +17,7 @@ from tsgan_jax.config import Config
 from tsgan_jax.configio import config_hash, load_config
 from tsgan_jax.errors import UserError
 from tsgan_jax.export.atomic import read_json
+from tsgan_jax.masks import calibration
 from tsgan_jax.masks.growth import plan
 from tsgan_jax.masks.learner import stylegan
 from tsgan_jax.masks.sample import MaskGenerator, generator_of
@@ -44,8 +45,8 @@ class Parent:
 class TrainedRun:
     """The networks of a run, and what is needed to use them.
 
-    generator: of stage 1, none where the run's sets have real masks.  pixel_mm: side of a pixel of the masks.
-    unfinished: stages whose training has not come to its end.
+    generator: of stage 1, none where the run's sets are on masks of real slices.  pixel_mm: side of a pixel of the
+    masks.  unfinished: stages whose training has not come to its end.
     """
 
     config: Config
@@ -73,11 +74,9 @@ def restore(run: Path, say: Say = print) -> TrainedRun:
     generator, parents = None, {}
     if "masks" in config.stages:
         generator, parents["masks"] = restore_masks(run, config, say)
-        if generator.resolution != config.translation.resolution:
-            raise UserError(
-                f"{run}: stage masks has grown to {generator.resolution} of {config.translation.resolution} px; "
-                "finish it with bin/train first"
-            )
+        grown, last = generator.synthesis.resolution, config.masks.resolutions[-1]
+        if grown != last:
+            raise UserError(f"{run}: stage masks has grown to {grown} of {last} px; finish it with bin/train first")
     method, state, parents["translation"] = restore_translation(run, config, say)
     decisive = decisive_settings(config)
     if generator is None:  # stage 1 draws none of its masks, so a set does not depend on how it would be trained
@@ -96,7 +95,8 @@ def restore_masks(run: Path, config: Config, say: Say = print) -> tuple[MaskGene
     folder, parent, meta = _newest(run, "masks", say)
     phase = plan(config.masks)[meta["phase"]]
     state = _read(folder, stylegan(config.masks, phase).init)
-    return generator_of(state, config.masks, phase), parent
+    objects = calibration.from_json(_manifest(run, "masks")["small_objects"]) if config.masks.calibrate else None
+    return generator_of(state, config.masks, phase, objects), parent
 
 
 def restore_translation(run: Path, config: Config, say: Say = print) -> tuple[Translator, Any, Parent]:

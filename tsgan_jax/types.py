@@ -13,11 +13,11 @@ Metrics = dict[str, jax.Array]
 class MaskBatch:
     """Stage 1's real data.
 
-    classes: float32 [b, r, r, 6], the share of each class in each pixel (area-pooled one-hot; the six
-        sum to 1, and at the prepared resolution they are exactly one-hot).
+    maps: float32 [b, r, r, c], encoded label maps (masks/representation.py), averaged over the pixels of the prepared
+        resolution that make up one of resolution r.
     """
 
-    classes: Array
+    maps: Array
 
 
 @flax.struct.dataclass

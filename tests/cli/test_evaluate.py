@@ -41,7 +41,7 @@ def test_all_parts_and_the_report_whatever_is_missing(run, capsys):
     printed = capsys.readouterr().out
     found = records(run)
     kinds = {record.kind for record in found}
-    assert {"similarity", "distance", "embedding", "masks", "adherence", "copies"} <= kinds
+    assert {"similarity", "distance", "embedding", "masks", "mask sources", "adherence", "copies"} <= kinds
     missing = {record.kind for record in found if record.value is None}
     assert {"distance", "embedding"} <= missing and "similarity" not in missing
     assert all("evaluation.inception_weights is not set" in r.reason for r in found if r.kind == "distance")
@@ -59,7 +59,7 @@ def test_one_part_alone_appends_and_the_newest_counts(run):
     assert main(["--run", str(run), "--only", "masks"]) in (0, 3)
     everything = read(run / "evaluation" / "records.jsonl")
     new = everything[before:]
-    assert {record.kind for record in new} == {"masks", "adherence", "copies"}
+    assert {record.kind for record in new} == {"masks", "mask sources", "adherence", "copies"}
     assert len([r for r in records(run) if r.kind == "copies"]) == 6
 
 
@@ -71,7 +71,7 @@ def test_an_empty_set_is_told_and_figures_that_need_none_come_out(run, tmp_path)
     (empty / "annotations.json").write_text("{}")
     config = load_config(run / "config.yaml")
     made = evaluation.evaluate(run, config, ["masks"], set_name="empty", say=lambda line: None)
-    assert [record.kind for record in made] == ["masks", "adherence", "copies"]
+    assert [record.kind for record in made] == ["masks", "mask sources", "adherence", "copies"]
     assert all(record.value is None and "the set is empty" in record.reason for record in made)
 
 

@@ -11,7 +11,7 @@ from tsgan_jax.train.loop import Interrupted
 
 SMALL = """\
 data: {phantom: {patients: 10, slices: 1, size: 64}, resolution: 16}
-masks: {z_dim: 8, w_dim: 8, mapping_layers: 1, fmap_base: 32, fmap_max: 8, steps_per_resolution: 4, head_start: 2}
+masks: {z_dim: 8, w_dim: 8, mapping_layers: 1, fmap_base: 32, fmap_max: 8, steps_per_resolution: 4}
 translation: {epochs: 2, decay_start: 1, num_downs: 2, generator_width: 4, critic_width: 4, critic_layers: 1,
               lia: off, dwmh: off, perceptual: off}
 """

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tsgan_jax import labels
-from tsgan_jax.data.pipeline import SliceSet, mask_batches, pair_batches
+from tsgan_jax.data.pipeline import SliceSet, mask_batches, pair_batches, pooled
 from tsgan_jax.data.slices import pool_classes
 from tsgan_jax.data.windows import to_unit
 
@@ -41,6 +41,11 @@ def order(slices: SliceSet, count: int, **options: object) -> list[int]:
     return [round(float(batch.ct[0, 0, 0, 0]) * 1000) for batch in batches]
 
 
+def shares(slices: SliceSet, resolution: int) -> np.ndarray:
+    """Class shares float16 [n, r, r, 6] of the masks."""
+    return pooled(np.eye(labels.NUM_CLASSES, dtype=np.float32)[slices.mask], resolution)
+
+
 @pytest.mark.parametrize("n", [1, 2, 7, 64])
 def test_every_epoch_is_a_permutation_of_its_own(n: int) -> None:
     epochs = np.reshape(order(slice_set(n), 4 * n), (4, n))
@@ -57,7 +62,7 @@ def test_a_resume_goes_on_where_the_stream_stood(batch_size: int, seen: int) -> 
     slices = slice_set()
     makers: list[Callable[[int], Iterator]] = [
         lambda k: pair_batches(slices, batch_size, 5, k, WINDOW, mirror=True),
-        lambda k: mask_batches(slices, 4, batch_size, 5, k, mirror=True),
+        lambda k: mask_batches(shares(slices, 4), batch_size, 5, k, labels.MIRROR),
     ]
     for make in makers:
         unbroken = list(itertools.islice(make(0), seen // batch_size + 4))[seen // batch_size :]
@@ -86,13 +91,13 @@ def test_pairs_are_of_one_slice_in_the_window() -> None:
 @pytest.mark.parametrize("resolution", [2, 4, 8])
 def test_masks_are_pooled_shares(resolution: int) -> None:
     slices = slice_set()
-    (batch,) = itertools.islice(mask_batches(slices, resolution, 7, 0, 0), 1)
-    assert batch.classes.dtype == np.float32 and batch.classes.shape == (7, resolution, resolution, 6)
+    (batch,) = itertools.islice(mask_batches(shares(slices, resolution), 7, 0, 0), 1)
+    assert batch.maps.dtype == np.float32 and batch.maps.shape == (7, resolution, resolution, 6)
     expected = np.stack([pool_classes(mask, resolution) for mask in slices.mask])
-    places = [np.flatnonzero((expected == one).all((1, 2, 3))) for one in batch.classes]
+    places = [np.flatnonzero((expected == one).all((1, 2, 3))) for one in batch.maps]
     assert sorted(int(place[0]) for place in places) == list(range(7))
     if resolution == 8:
-        assert set(np.unique(batch.classes)) == {0.0, 1.0}
+        assert set(np.unique(batch.maps)) == {0.0, 1.0}
 
 
 def test_mirroring_swaps_the_lungs_names_in_half_of_the_images() -> None:
@@ -106,9 +111,9 @@ def test_mirroring_swaps_the_lungs_names_in_half_of_the_images() -> None:
         ct = slices.ct[0][:, ::-1] if flipped else slices.ct[0]
         np.testing.assert_array_equal(pair.mask[0], mirrored if flipped else mask)
         np.testing.assert_array_equal(pair.ct[0, ..., 0], to_unit(ct, WINDOW))
-    shares = list(itertools.islice(mask_batches(slices, 4, 1, 0, 0, mirror=True), 200))
-    for share, flipped in zip(shares, flips, strict=True):
-        np.testing.assert_array_equal(share.classes[0], pool_classes(mirrored if flipped else mask, 4))
+    drawn = list(itertools.islice(mask_batches(shares(slices, 4), 1, 0, 0, labels.MIRROR), 200))
+    for batch, flipped in zip(drawn, flips, strict=True):
+        np.testing.assert_array_equal(batch.maps[0], pool_classes(mirrored if flipped else mask, 4))
     for plain in itertools.islice(pair_batches(slices, 1, 0, 0, WINDOW), 5):
         np.testing.assert_array_equal(plain.mask[0], mask)
 
@@ -139,7 +144,7 @@ def test_the_slices_themselves_are_never_changed() -> None:
 def test_streams_are_fast_enough() -> None:
     """Far below what two cores deliver, far above what training consumes."""
     slices = slice_set(n=64, side=128)
-    for batches in (mask_batches(slices, 128, 16, 0, 0), pair_batches(slices, 16, 0, 0, WINDOW)):
+    for batches in (mask_batches(shares(slices, 128), 16, 0, 0), pair_batches(slices, 16, 0, 0, WINDOW)):
         next(batches)
         start = time.process_time()
         for _ in itertools.islice(batches, 20):

@@ -143,15 +143,16 @@ def test_a_mirrored_mask_with_its_lungs_renamed_is_refused(case, tmp_path, folds
         leaks.refuse_real_among(made, {0: folds[0]})
 
 
-def test_real_masks_of_other_slices_than_the_training_folds_are_refused(case, run):
-    """A set on real masks has no stage 1 to ask; its masks' slices are compared themselves."""
+@pytest.mark.parametrize("kind", ["real", "deform"])
+def test_masks_of_other_slices_than_the_training_folds_are_refused(case, run, kind):
+    """A set on masks of real slices has no stage 1 to ask; its masks' slices are compared themselves."""
     slices = load(case.config.data, training_folds(case.config.data))
     path = run / "sets" / "synthetic" / "manifest.json"
     made = read_json(path)["made_from"]
     change(run / "masks" / "manifest.json", settings={"data.test_fold": 3})  # not of this set's making
-    clean = {"kind": "real", "slices": fingerprint((slices.ct, slices.mask))}
+    clean = {"kind": kind, "slices": fingerprint((slices.ct, slices.mask))}
     change(path, made_from={**made, "masks": clean})
     refuse_trained_on(0, run, case)
     change(path, made_from={**made, "masks": {**clean, "slices": "0" * 32}})
-    with pytest.raises(UserError, match="leak: .*its masks are those of other slices"):
+    with pytest.raises(UserError, match="leak: .*its masks come from other slices"):
         refuse_trained_on(0, run, case)

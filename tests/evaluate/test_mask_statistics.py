@@ -100,6 +100,16 @@ def test_a_collapsed_generator_shows_no_diversity():
     assert by_name["diversity"].value == 1 and by_name["diversity"].floor < 0.9
 
 
+def test_precision_and_recall_stand_beside_those_of_training_masks():
+    records, _ = judge_masks(
+        iter(TRAINING.mask[:20].repeat(2, 0)), TEST.mask, TRAINING.mask, GATE, 5.0, "ours", {}, bootstraps=30, nearest=2
+    )
+    found = {record.metric: record for record in records if record.subject == "variety"}
+    assert list(found) == ["precision", "recall"] and all(record.kind == "masks" for record in found.values())
+    assert found["recall"].details["n_each"] == 30 and found["recall"].details["k"] == 2 and found["recall"].n == 40
+    assert found["recall"].floor > found["recall"].value  # forty masks, but only twenty different ones
+
+
 def test_the_gates_share_and_reasons():
     manifest = {
         "images": [

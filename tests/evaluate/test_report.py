@@ -24,6 +24,16 @@ RECORDS = [
     Record("embedding", "pix2pix", "full", "Mixing-Inception", 0.81, 40),
     Record("masks", "pix2pix", "lung area", "Wasserstein distance", 12.3, 30, (9.0, 15.0), 6.0),
     Record("masks", "pix2pix", "gate", "share accepted", 0.4, 75, floor=0.9, details={"reasons": {"no body": 45}}),
+    Record("masks", "pix2pix", "variety", "recall", 0.61, 30, (0.5, 0.7), 0.86),
+    *(
+        Record("mask sources", "pix2pix", source, metric, value, 30)
+        for metric, values in {
+            "accepted by the gate": (0.9, 0.41, 0.83, 0.92),
+            "recall": (None, 0.37, 0.72, 0.88),
+        }.items()
+        for source, value in zip(("real test", "stage 1", "deform", "real training"), values, strict=True)
+        if value is not None
+    ),
     Record("adherence", "pix2pix", "left lung", "Dice", 0.94, 30, (0.93, 0.95), 0.97),
     Record("copies", "pix2pix", "ct", "share of copies", 0.1, 30, (0.03, 0.25), 0.0),
     Record("detection", "yolov8n", "real", "mAP50", 0.31, 50, fold=0),
@@ -77,6 +87,31 @@ def test_every_part_is_there(run):
     for key in ("samples", "training", "images", "masks", "adherence", "copies", "detection", "cards", "config"):
         assert f'id="{key}"' in page and f'href="#{key}"' in page
     assert page.count("<svg") >= 6
+
+
+def test_precision_and_recall_of_masks_stand_beside_what_real_masks_get(run):
+    page = text_of(run)
+    row = page[page.index("variety") :].split("</tr>")[0]
+    assert "recall" in row and "0.61" in row and "0.5 to 0.7" in row and "0.86" in row
+
+
+def test_sources_of_masks_stand_side_by_side(run):
+    page = text_of(run)
+    shown = page[page.index("Masks by their source") :].split("</table>")[0]
+    lines = [" ".join(re.sub(r"<[^>]+>", " ", line).split()) for line in shown.split("<tr>")[1:]]
+    assert lines == [
+        "figure real test n 30 stage 1 n 30 deform n 30 real training n 30",
+        "accepted by the gate share 0.9 0.41 0.83 0.92",
+        "recall share – 0.37 0.72 0.88",
+    ]
+
+
+def test_one_source_of_masks_needs_no_table(run, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    path = copy / "evaluation" / "records.jsonl"
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if "mask sources" not in line))
+    assert "Masks by their source" not in write_report(copy, config_at(copy)).read_text()
 
 
 def test_what_is_missing_is_told_with_its_reason(run):

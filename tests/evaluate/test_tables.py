@@ -57,11 +57,12 @@ def test_the_diffusion_model_is_not_shown_as_controlnet_nor_beside_its_figures()
     assert one(second, system=name)["paper: recall"] == "–" and one(second, system="ControlNet")["mAP50"] == "–"
 
 
-def test_every_system_has_its_name_and_place_on_real_masks_too():
+def test_every_system_has_its_name_and_place_on_other_masks_too():
     ids = ["mine", "dl_pix2pix (real masks)", "cyclegan (real masks)", "dl_pix2pix", "gaugan", "mine (real masks)"]
+    ids.append("gaugan (deformed masks)")
     judged = [Record("distance", system, "nodules", "FID", 70.0, 238, fold=0) for system in ids]
     assert [row["system"] for row in rows(tables(judged)[0]) if row["region"] == "nodules"] == [
-        *("GauGAN", "TSGAN (DL-Pix2Pix)", "mine"),
+        *("GauGAN", "TSGAN (DL-Pix2Pix)", "mine", "GauGAN, deformed masks"),
         *("CycleGAN, real masks", "DL-Pix2Pix, real masks", "mine, real masks"),
     ]
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tsgan_jax.config import MasksConfig
-from tsgan_jax.masks.growth import Phase, fade_alpha, grow, overlay, phase_at, plan, settling
+from tsgan_jax.masks.growth import Phase, fade_alpha, grow, overlay, phase_at, plan
 from tsgan_jax.masks.learner import stylegan
 
 from .tiny import tiny
@@ -53,14 +53,6 @@ def test_alpha_rises_from_zero_to_one_within_a_fade():
     alphas = [float(fade_alpha(phase, jnp.int32(seen))) for seen in (50, 75, 150, 151)]
     np.testing.assert_allclose(alphas, [0.0, 0.25, 1.0, 1.0])
     assert float(fade_alpha(Phase(8, False, 4, 100, 50), jnp.int32(50))) == 1.0
-
-
-def test_settling_rises_in_a_fade_and_falls_to_its_floor_by_half_time_of_a_stable_phase():
-    fade, stable = Phase(8, True, 4, images=100, start=50), Phase(8, False, 4, images=100, start=150)
-    assert [float(settling(fade, jnp.int32(seen), 0.2)) for seen in (50, 75, 150)] == pytest.approx([0.2, 0.4, 1.0])
-    scales = [float(settling(stable, jnp.int32(seen), 0.2)) for seen in (150, 175, 200, 250)]
-    assert scales == pytest.approx([1.0, 0.6, 0.2, 0.2])
-    assert float(settling(fade, jnp.int32(75), 1.0)) == 1.0
 
 
 def test_overlay_takes_what_both_have_and_leaves_the_rest():

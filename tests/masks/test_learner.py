@@ -11,9 +11,7 @@ import pytest
 
 from tsgan_jax.masks.growth import plan
 from tsgan_jax.masks.learner import optimiser, stylegan
-from tsgan_jax.masks.small_objects import crisp, shown_masks
-from tsgan_jax.nn.resample import downsample, upsample
-from tsgan_jax.train.learner import moving_average
+from tsgan_jax.train.learner import mean_over_parts, moving_average
 
 from .tiny import random_batch, tiny
 
@@ -102,11 +100,10 @@ def test_moving_average_is_half_way_after_the_half_life():
     assert float(average["w"]) == pytest.approx(0.5, abs=1e-4)
 
 
-@pytest.mark.parametrize("pace", [1.0, 0.25])
 @pytest.mark.parametrize("betas", [(0.0, 0.99), (0.5, 0.9)])
-def test_optimiser_is_adam(betas, pace):
-    ours = optimiser(tiny(adam_betas=betas, learning_rate={4: 0.1, 8: 0.002}), 8, pace)
-    adam = optax.adam(0.002 * pace, b1=betas[0], b2=betas[1], eps=1e-8)
+def test_optimiser_is_adam(betas):
+    ours = optimiser(tiny(adam_betas=betas, learning_rate={4: 0.1, 8: 0.002}), 8)
+    adam = optax.adam(0.002, b1=betas[0], b2=betas[1], eps=1e-8)
     params = {"w": jax.random.normal(jax.random.key(0), (20,))}
     state, reference = ours.init(params), adam.init(params)
     for i in range(5):
@@ -114,15 +111,6 @@ def test_optimiser_is_adam(betas, pace):
         update, state = ours.update(grads, state, params)
         expected, reference = adam.update(grads, reference, params)
         np.testing.assert_allclose(update["w"], expected["w"], rtol=1e-4)
-
-
-def test_a_fade_runs_from_the_masks_of_the_phase_before_to_its_own():
-    shares = BATCHES[0].classes
-    before = np.asarray(shown_masks(shares, 3.0, jnp.float32(0.0)))
-    np.testing.assert_array_equal(before, upsample(crisp(downsample(shares), 3.0)))
-    np.testing.assert_array_equal(shown_masks(shares, 3.0, jnp.float32(1.0)), shown_masks(shares, 3.0, None))
-    half = np.asarray(shown_masks(shares, 3.0, jnp.float32(0.5)))
-    assert set(np.unique(half)) == {0.0, 1.0} and (half.sum(-1) == 1).all()
 
 
 def test_golden_step(fading):
@@ -141,3 +129,42 @@ def test_the_other_options_train():
     state, log = jax.jit(learner.step)(state, random_batch(jax.random.key(1), 3, 4))
     assert all(np.isfinite(value) for value in log.values())
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state.gen.params, state.critic.params)))
+
+
+def test_gradients_accumulate_to_those_of_the_whole_batch():
+    """A gradient that is a mean over examples; memory is then that of one part."""
+    x, w = jax.random.normal(jax.random.key(0), (12, 3)), jnp.arange(3.0)
+
+    def gradient(keys, x):
+        del keys
+        return jax.value_and_grad(lambda w: jnp.square(x @ w - 1).mean())(w)
+
+    whole = gradient((), x)
+    for parts in (1, 2, 4):
+        split = mean_over_parts(gradient, parts, (jax.random.key(1),), x)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), split, whole)
+
+
+def test_parts_draw_from_keys_of_their_own():
+    def gradient(keys, x):
+        return jax.random.normal(keys[0], ()) + 0.0 * x.sum()
+
+    key = jax.random.key(3)
+    mean = mean_over_parts(gradient, 3, (key,), jnp.zeros((6, 1)))
+    expected = np.mean([jax.random.normal(k, ()) for k in jax.random.split(key, 3)])
+    assert float(mean) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_a_step_in_parts_has_the_state_of_a_step(config):
+    phase = plan(config)[-1]
+    whole, parts = (stylegan(tiny(accumulate=k), phase) for k in (1, 2))
+    state, batch = jax.jit(whole.init)(jax.random.key(0)), BATCHES[0]
+    (one, one_log), (two, two_log) = (jax.jit(learner.step)(state, batch) for learner in (whole, parts))
+    assert jax.tree.map(jnp.shape, one) == jax.tree.map(jnp.shape, two) and one_log.keys() == two_log.keys()
+    assert float(one.w_avg @ two.w_avg) > 0 and float(two_log["critic_loss"]) != 0
+    assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(two.gen.params))
+
+
+def test_parts_must_divide_the_batch():
+    with pytest.raises(ValueError, match="3 parts do not divide the batch of 4"):
+        tiny(accumulate=3)

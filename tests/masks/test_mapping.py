@@ -19,8 +19,9 @@ def test_two_layers_for_each_resolution():
 def test_mapping_ignores_the_length_of_z():
     mapping = Mapping(z_dim=6, w_dim=5, layers=3)
     z = jax.random.normal(KEY, (2, 6))
-    params = initialise(mapping, KEY, z, lr_mul=0.01)
+    params = initialise(mapping, KEY, z)
     assert sorted(params) == ["dense0", "dense1", "dense2"]
+    assert float(params["dense1"]["kernel"].std()) == pytest.approx(100.0, rel=0.5)  # 25 draws
     w = mapping.apply({"params": params}, z)
     assert w.shape == (2, 5)
     np.testing.assert_allclose(mapping.apply({"params": params}, 10.0 * z), w, rtol=1e-4)
@@ -30,7 +31,7 @@ def test_w_avg_after_n_batches_of_one_w():
     w0 = jnp.array([1.0, -2.0])
     w_avg = jnp.zeros(2)
     for _ in range(20):
-        w_avg = average_w(w_avg, jnp.broadcast_to(w0, (3, 2)), 0.995)
+        w_avg = average_w(w_avg, w0, 0.995)
     np.testing.assert_allclose(w_avg, (1 - 0.995**20) * w0, rtol=1e-4)
 
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from scipy import ndimage
 
 from tsgan_jax import labels
+from tsgan_jax.masks.calibration import Objects
 from tsgan_jax.masks.growth import plan
 from tsgan_jax.masks.learner import stylegan
-from tsgan_jax.masks.sample import chunk_size, class_maps, enclosed, generator_of, sample_masks
+from tsgan_jax.masks.sample import calibration_of, chunk_size, generator_of, sample_maps, sample_masks
 
 from .tiny import tiny
 
@@ -36,60 +36,41 @@ def test_a_mask_is_the_same_in_any_batch(generator):
 
 
 def test_index_key_and_truncation_matter(generator):
-    maps = class_maps(generator, KEY, np.arange(3))
+    maps = sample_maps(generator, KEY, np.arange(3))
     assert abs(maps[0] - maps[1]).max() > 1e-3
-    assert abs(maps - class_maps(generator, jax.random.key(6), np.arange(3))).max() > 1e-3
-    assert abs(maps - class_maps(generator, KEY, np.arange(3), truncation=1.0)).max() > 1e-3
+    assert abs(maps - sample_maps(generator, jax.random.key(6), np.arange(3))).max() > 1e-3
+    assert abs(maps - sample_maps(generator, KEY, np.arange(3), truncation=0.5)).max() > 1e-3
 
 
-@pytest.mark.parametrize("smooth", [False, True])
-def test_class_maps_are_shares_and_masks_their_largest(generator, smooth):
-    maps = class_maps(generator, KEY, np.arange(4))
+def test_masks_are_decoded_maps(generator):
+    maps = sample_maps(generator, KEY, np.arange(4))
     np.testing.assert_allclose(maps.sum(axis=-1), 1.0, rtol=1e-5)
-    if smooth:
-        maps = ndimage.convolve(maps, np.outer([1, 2, 1], [1, 2, 1])[None, ..., None] / 16, mode="constant")
-    weighted = maps * np.array(generator.weights)
-    drawn = sample_masks(replace(generator, smooth=smooth, fill=False), KEY, np.arange(4))
-    np.testing.assert_array_equal(drawn, weighted.argmax(axis=-1))
+    np.testing.assert_array_equal(sample_masks(generator, KEY, np.arange(4)), maps.argmax(axis=-1))
 
 
-def test_background_amid_the_body_takes_the_next_class(generator):
-    maps = class_maps(generator, KEY, np.arange(16))
-    plain = sample_masks(replace(generator, smooth=False, fill=False), KEY, np.arange(16))
-    holes = np.stack([ndimage.binary_fill_holes(mask > 0) & (mask == 0) for mask in plain])
-    assert holes.any()
-    maps[holes, labels.BACKGROUND] = -1
-    weighted = maps * np.array(generator.weights)
-    drawn = sample_masks(replace(generator, smooth=False, fill=True), KEY, np.arange(16))
-    np.testing.assert_array_equal(drawn, np.where(holes, weighted.argmax(axis=-1), plain))
+def test_masks_may_be_larger_than_the_network():
+    config = tiny(resolution=32, grow_to=8, representation="distance")
+    phase = plan(config)[-1]
+    drawn = generator_of(stylegan(config, phase).init(jax.random.key(0)), config, phase)
+    assert sample_maps(drawn, KEY, [0]).shape == (1, 8, 8, 5)
+    assert sample_masks(drawn, KEY, [0]).shape == (1, 32, 32)
 
 
-def test_enclosed_is_what_filling_holes_fills():
-    region = np.random.default_rng(0).random((20, 24, 31)) < 0.6
-    spiral = np.zeros((24, 31), bool)
-    for ring in range(1, 11):
-        spiral[ring, 1 : 31 - ring] = ring % 2
-    region = np.concatenate([region, [spiral, ~spiral, np.ones_like(spiral), np.zeros_like(spiral)]])
-    holes = [ndimage.binary_fill_holes(~one) & one for one in region]
-    np.testing.assert_array_equal(enclosed(region), holes)
-
-
-def test_how_a_mask_is_drawn_is_the_configs_choice():
-    for smooth in (True, False):
-        config = tiny(smooth=smooth, fill=not smooth, drawn_weight=2.5, drawn_trachea_weight=0.75)
-        phase = plan(config)[-1]
-        state = stylegan(config, phase).init(jax.random.key(0))
-        generator = generator_of(state, config, phase)
-        assert (
-            generator.smooth is smooth and generator.fill is not smooth and generator.weights == (1, 1, 1, 1, 0.75, 2.5)
-        )
+def test_calibration_is_of_the_generator_and_the_truncation_alone():
+    config = tiny(resolution=32, grow_to=8, representation="distance", calibrate=True)
+    phase = plan(config)[-1]
+    real = {labels.NODULE: Objects((1.0, 0.25), (0.01, 0.02))}
+    drawn = generator_of(stylegan(config, phase).init(jax.random.key(0)), config, phase, real)
+    with_nodule = (sample_masks(drawn, KEY, np.arange(8)) == labels.NODULE).any((1, 2))
+    assert with_nodule.mean() > 0.6  # the levels are those of other masks
+    assert calibration_of(drawn, 1.0) == calibration_of(replace(drawn), 1.0) != calibration_of(drawn, 0.5)
 
 
 def test_full_truncation_leaves_the_average_latent(generator):
     """With psi 0 and noise off two images are one (8 px has four layers, all of them truncated)."""
     quiet = jax.tree.map_with_path(lambda path, x: 0 * x if path[-1].key == "noise" else x, generator.params)
-    still = type(generator)(generator.mapping, generator.synthesis, quiet, generator.w_avg, generator.alpha)
-    maps = class_maps(still, KEY, np.arange(2), truncation=0.0)
+    still = replace(generator, params=quiet)
+    maps = sample_maps(still, KEY, np.arange(2), truncation=0.0)
     np.testing.assert_allclose(maps[0], maps[1], atol=1e-6)
 
 

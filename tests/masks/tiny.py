@@ -23,5 +23,5 @@ def tiny(**changes: object) -> MasksConfig:
 
 
 def random_batch(key: Key, n: int, resolution: int) -> MaskBatch:
-    """Class shares such as area pooling gives."""
-    return MaskBatch(jax.nn.softmax(2.0 * jax.random.normal(key, (n, resolution, resolution, 6)), axis=-1))
+    """Class shares such as area pooling gives of one-hot masks."""
+    return MaskBatch(maps=jax.nn.softmax(2.0 * jax.random.normal(key, (n, resolution, resolution, 6)), axis=-1))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tsgan_jax.nn.equalized import EqualizedConv, EqualizedDense, initialise
+from tsgan_jax.nn.norm import GroupNorm
 from tsgan_jax.nn.resample import downsample, upsample
 
 KEY = jax.random.key(0)
@@ -68,24 +69,40 @@ def test_bfloat16_computes_in_it_and_keeps_float32_parameters():
     assert layer.apply(params, jnp.zeros((1, 4, 4, 2))).dtype == jnp.bfloat16
 
 
-class Pair(nn.Module):
-    """Two layers and a constant."""
+class Mixed(nn.Module):
+    """Equalised layers among others."""
 
     @nn.compact
     def __call__(self, x):
         constant = self.param("constant", nn.initializers.ones, (3,))
-        x = EqualizedDense(200, name="first")(x)
-        return EqualizedDense(100, name="second")(x), constant
+        x = EqualizedDense(200, lr_mul=0.1, name="first")(x)
+        x = EqualizedConv(100, name="second")(x[:, None, None])
+        x = GroupNorm(name="norm")(nn.Conv(8, (1, 1), name="plain_conv")(x))
+        return nn.Dense(4, name="plain", kernel_init=nn.initializers.constant(7.0))(x), constant
 
 
-def test_initialise_has_the_tree_and_the_distribution_of_init():
+@pytest.fixture(scope="module")
+def usual_and_drawn():
+    """Parameters as Flax's `init` and as `initialise` gives them."""
     x = jnp.zeros((1, 150))
-    usual, drawn = Pair().init(KEY, x)["params"], initialise(Pair(), KEY, x, lr_mul=0.1)
+    return Mixed().init(KEY, x)["params"], initialise(Mixed(), KEY, x)
+
+
+def test_initialise_has_the_tree_and_the_distribution_of_init(usual_and_drawn):
+    usual, drawn = usual_and_drawn
     assert jax.tree.map(jnp.shape, usual) == jax.tree.map(jnp.shape, drawn)
-    for name in ("first", "second"):
-        assert float(drawn[name]["kernel"].std()) == pytest.approx(10.0, rel=0.03)
-        assert abs(float(drawn[name]["kernel"].mean())) < 0.2
-        assert not drawn[name]["bias"].any()
-    np.testing.assert_array_equal(drawn["constant"], 1.0)
+    for name, deviation in (("first", 10.0), ("second", 1.0)):
+        kernel = np.asarray(drawn[name]["kernel"])
+        assert kernel.std() == pytest.approx(deviation, rel=0.03)
+        assert abs(kernel.mean()) < 0.02 * deviation
+        assert not any(leaf.any() for leaf in jax.tree.leaves(drawn[name]["bias"]))
     flat = [np.asarray(drawn[name]["kernel"]).ravel()[:1000] for name in ("first", "second")]
     assert abs(np.corrcoef(flat)[0, 1]) < 0.1
+
+
+def test_initialise_leaves_other_layers_as_init_has_them(usual_and_drawn):
+    usual, drawn = usual_and_drawn
+    for name in ("plain", "plain_conv", "norm", "constant"):
+        jax.tree.map(np.testing.assert_array_equal, drawn[name], usual[name])
+    np.testing.assert_array_equal(drawn["plain"]["kernel"], 7.0)
+    np.testing.assert_array_equal(drawn["norm"]["scale"], 1.0)

@@ -14,7 +14,7 @@ from tsgan_jax.translators.attentiongan.generator import Generator
 from tsgan_jax.translators.conditions import scalar
 from tsgan_jax.translators.registry import translator
 
-PEER = Path(__file__).parent / "torch_peers" / "attentiongan.py"
+PEER = Path(__file__).parents[1] / "torch_peers" / "attentiongan.py"
 GENERATOR = Generator(contents=3, width=4, blocks=2)
 IMAGE = scalar(phantom_batch(2, 32).mask)
 PARAMS = enlarged(jax.jit(GENERATOR.init)(jax.random.key(0), IMAGE)["params"])

@@ -24,7 +24,7 @@ from tsgan_jax.translators.controlnet.translator import ControlledDiffusion, loc
 from tsgan_jax.translators.registry import translator
 from tsgan_jax.types import PairBatch
 
-PEER = Path(__file__).with_name("torch_peers") / "controlnet.py"
+PEER = Path(__file__).parents[1] / "torch_peers" / "controlnet.py"
 KEPT = diffusion.kept_signal(1000, (1e-4, 0.02))
 LATE, EARLY = float(KEPT[700]), float(KEPT[650])
 

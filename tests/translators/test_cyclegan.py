@@ -18,7 +18,7 @@ from tsgan_jax.labels import NUM_CLASSES
 from tsgan_jax.translators.conditions import scalar
 from tsgan_jax.translators.registry import translator
 
-PEER = Path(__file__).parent / "torch_peers" / "cyclegan.py"
+PEER = Path(__file__).parents[1] / "torch_peers" / "cyclegan.py"
 CONFIG = CONFIGS["cyclegan"].model_copy(update={"residual_blocks": 2, "generator_width": 4, "critic_width": 4})
 TERMS = (
     *("gan_ct", "gan_mask", "cycle_ct", "cycle_mask", "identity_ct", "identity_mask", "generator_loss"),

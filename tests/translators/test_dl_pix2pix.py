@@ -23,7 +23,7 @@ from tsgan_jax.translators.api import Translator
 from tsgan_jax.translators.dl_pix2pix.generator import Generator, noisy_levels
 from tsgan_jax.translators.registry import translator
 
-PEER = Path(__file__).parent / "torch_peers" / "dl_pix2pix.py"
+PEER = Path(__file__).parents[1] / "torch_peers" / "dl_pix2pix.py"
 GOLDEN = Path(__file__).parents[1] / "golden" / "dl_pix2pix_step.json"
 CONFIG = CONFIGS["dl_pix2pix"]
 

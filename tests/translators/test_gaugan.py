@@ -28,7 +28,7 @@ from tsgan_jax.translators.gaugan.encoder import StyleEncoder
 from tsgan_jax.translators.gaugan.generator import BLOCKS, Generator
 from tsgan_jax.translators.registry import translator
 
-PEER = Path(__file__).parent / "torch_peers" / "gaugan.py"
+PEER = Path(__file__).parents[1] / "torch_peers" / "gaugan.py"
 CONFIG = CONFIGS["gaugan"]
 
 

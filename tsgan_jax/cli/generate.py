@@ -67,7 +67,11 @@ def _run(arguments: argparse.Namespace) -> int:
     for line in report(summary, time.monotonic() - started):
         screen.say(line)
     if summary.count and not summary.accepted:
-        raise UserError(f"{out}: every mask was refused, so the set is empty; stage 1 of {run} needs more training")
+        from tsgan_jax.runs import read_config
+
+        drawn = "masks" in read_config(run).stages
+        mend = f"stage 1 of {run} needs more training" if drawn else "raise generation.attempts"
+        raise UserError(f"{out}: every mask was refused, so the set is empty; {mend}")
     return 0
 
 

@@ -7,13 +7,13 @@ training resolutions most nodules are two or three pixels wide and equal weights
 
 import csv
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
 
+from tsgan_jax.components import components
 from tsgan_jax.errors import UserError
 
 NODULE_SHARE = 0.25
@@ -151,14 +151,12 @@ def boxes(mask: np.ndarray, centres: Iterable[tuple[float, float]]) -> list[Box]
 
     Nodules that touch share a component and so a box.  Raises ValueError when the mask is empty.
     """
-    labels, count = ndimage.label(mask, np.ones((3, 3)))
-    if not count:
+    found = list(components(mask))
+    if not found:
         raise ValueError("a mask without nodule pixels has no boxes")
     ys, xs = np.nonzero(mask)
-    found: Sequence[tuple[slice, slice]] = ndimage.find_objects(labels)
     result = []
     for x, y in centres:
         nearest = ((xs - x) ** 2 + (ys - y) ** 2).argmin()
-        rows, columns = found[labels[ys[nearest], xs[nearest]] - 1]
-        result.append(Box(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start))
+        result.append(next(Box(*one.box) for one in found if one.holds(int(ys[nearest]), int(xs[nearest]))))
     return result

@@ -10,7 +10,6 @@ from tsgan_jax import labels
 from tsgan_jax.config import DataConfig
 from tsgan_jax.data import folds as _folds
 from tsgan_jax.data.nodules import Box
-from tsgan_jax.data.slices import count_classes
 from tsgan_jax.data.windows import Window, to_unit
 from tsgan_jax.errors import UserError
 from tsgan_jax.types import MaskBatch, PairBatch
@@ -101,23 +100,33 @@ def _load(builder: Any, folds: Sequence[int]) -> SliceSet:
     )
 
 
-def mask_batches(
-    slices: SliceSet, resolution: int, batch_size: int, seed: int, images_seen: int, mirror: bool = False
-) -> Iterator[MaskBatch]:
-    """Endless batches of class shares, float32 [b, r, r, 6] at r = `resolution`, from image `images_seen` on.
+def pooled(maps: np.ndarray, resolution: int) -> np.ndarray:
+    """Encoded masks [n, R, R, c] averaged over the pixels that make up one of `resolution`, as float16.
 
-    mirror: half of the images, chosen by their number, are mirrored with their lungs' names swapped.
+    Half the memory of float32: 2.5 GB for LUNA16 at 512 px.  An outline moves by less than a hundredth of a pixel.
     """
-    counts = count_classes(slices.mask, resolution)
-    pixels = np.float32((slices.mask.shape[1] // resolution) ** 2)
+    n, side, _, channels = maps.shape
+    factor = side // resolution
+    blocks = maps.reshape(n, resolution, factor, resolution, factor, channels)
+    return blocks.mean(axis=(2, 4), dtype=np.float32).astype(np.float16)
+
+
+def mask_batches(
+    maps: np.ndarray, batch_size: int, seed: int, images_seen: int, mirror: np.ndarray | None = None
+) -> Iterator[MaskBatch]:
+    """Endless batches of encoded masks, float32 [b, r, r, c] of maps float16 [n, r, r, c], from image `images_seen` on.
+
+    mirror: the order of channels in a mirrored map; then half of the images, chosen by their number, are mirrored.
+    """
 
     def gather(index: np.ndarray, flipped: np.ndarray) -> tuple[np.ndarray]:
-        classes = counts[index]
-        classes[flipped] = classes[flipped][:, :, ::-1, labels.MIRROR]
-        return (classes / pixels,)
+        chosen = maps[index].astype(np.float32)
+        if mirror is not None:
+            chosen[flipped] = chosen[flipped][:, :, ::-1, mirror]
+        return (chosen,)
 
-    for (classes,) in _stream(gather, (np.float32,), len(slices), batch_size, seed, images_seen, mirror):
-        yield MaskBatch(classes=classes)
+    for (chosen,) in _stream(gather, (np.float32,), len(maps), batch_size, seed, images_seen, mirror is not None):
+        yield MaskBatch(maps=chosen)
 
 
 def pair_batches(

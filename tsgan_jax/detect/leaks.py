@@ -21,6 +21,8 @@ from tsgan_jax.export.sets import HU, MASKS
 from tsgan_jax.labels import MIRROR
 
 STAGES = ("masks", "translation")
+OF_SLICES = ("real", "deform")
+"""Kinds of masks that come from training slices and not from stage 1."""
 MANIFEST = "manifest.json"
 
 
@@ -71,12 +73,12 @@ def refuse_trained_on(fold: int, run: Path, synthetic: LabelledSet, data: Mappin
                 f"are the same cannot be told; make the set with bin/generate --run {run}"
             )
     masks = made.get("masks", {})
-    if masks.get("kind") == "real" and masks.get("slices") != slices:
+    if masks.get("kind") in OF_SLICES and masks.get("slices") != slices:
         raise UserError(
-            f"leak: {where}: its masks are those of other slices ({masks.get('slices')}) than the training folds hold "
+            f"leak: {where}: its masks come from other slices ({masks.get('slices')}) than the training folds hold "
             f"now ({slices}), so they may be of fold {fold}; make the set again"
         )
-    for stage in STAGES if masks.get("kind") != "real" else STAGES[1:]:
+    for stage in STAGES if masks.get("kind") not in OF_SLICES else STAGES[1:]:
         _refuse_stage(run / stage / MANIFEST, stage, fold, slices)
 
 

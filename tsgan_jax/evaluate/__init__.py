@@ -50,6 +50,7 @@ def evaluate(
         ("images", "distance", "feature distances", lambda: parts.judge_distances(subject)),
         ("images", "embedding", "t-SNE", lambda: parts.judge_embedding(subject)),
         ("masks", "masks", "mask statistics", lambda: parts.judge_masks(subject)),
+        ("masks", "mask sources", "masks by their source", lambda: parts.judge_mask_sources(subject)),
         ("masks", "adherence", "CT against mask", lambda: parts.judge_adherence(subject)),
         ("masks", "copies", "copies", lambda: parts.judge_copies(subject)),
     ]

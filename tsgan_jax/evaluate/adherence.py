@@ -13,13 +13,13 @@ import numpy as np
 from scipy import ndimage
 from scipy.stats import wasserstein_distance
 
+from tsgan_jax.components import SMALLEST_NODULE, components
 from tsgan_jax.data import lungs
 from tsgan_jax.data.slices import pool_classes
 from tsgan_jax.errors import UserError
 from tsgan_jax.evaluate.intervals import bootstrap
 from tsgan_jax.evaluate.records import Record
 from tsgan_jax.labels import BACKGROUND, LEFT_LUNG, NODULE, RIGHT_LUNG, TRACHEA
-from tsgan_jax.masks.plausibility import MIN_NODULE_PIXELS, NODULE_MM
 
 CLASSES = ("body", "left lung", "right lung", "trachea")
 BLIND = 0.05
@@ -69,22 +69,16 @@ def _segmented(hu: np.ndarray, pixel_mm: float) -> np.ndarray:
 def nodule_contrasts(mask: np.ndarray, hu: np.ndarray, pixel_mm: float) -> list[float]:
     """HU of each nodule above the lung within 5 mm of it; nodules with hardly any lung round them are left out.
 
-    Specks below 3 pixels or 3 mm are no nodules (A28); the pixel next to the nodule, which is partly both, counts on
+    Speckles are no nodules (A28); the pixel next to the nodule, which is partly both, counts on
     neither side.
     """
-    patches, count = ndimage.label(mask == NODULE, np.ones((3, 3), bool))
     lung = (mask == LEFT_LUNG) | (mask == RIGHT_LUNG)
     reach = 1 + max(1, round(RING_MM / pixel_mm))
     out = []
-    for number, (rows, columns) in enumerate(ndimage.find_objects(patches, count), start=1):
-        around = (
-            slice(max(0, rows.start - reach), rows.stop + reach),
-            slice(max(0, columns.start - reach), columns.stop + reach),
-        )
-        nodule = patches[around] == number
-        pixels = int(nodule.sum())
-        if pixels < MIN_NODULE_PIXELS or 2 * np.sqrt(pixels / np.pi) * pixel_mm < NODULE_MM[0]:
+    for component in components(mask == NODULE):
+        if not SMALLEST_NODULE.admits(component, pixel_mm):
             continue
+        around, nodule = component.widened(reach, mask.shape)
         distance = ndimage.distance_transform_edt(~nodule)
         ring = lung[around] & (distance > 1.5) & (distance <= reach)
         if ring.sum() >= RING_PIXELS:

@@ -5,7 +5,7 @@ so a real patient's own pixel size would be a difference that no generator could
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from scipy.stats import wasserstein_distance
 
 from tsgan_jax.errors import UserError
 from tsgan_jax.evaluate.intervals import bootstrap, wilson
+from tsgan_jax.evaluate.mask_variety import NEAREST, judge_variety, mask_features
 from tsgan_jax.evaluate.records import Record
 from tsgan_jax.labels import BACKGROUND, LEFT_LUNG, NODULE, RIGHT_LUNG, TRACHEA
 from tsgan_jax.masks.plausibility import judge, nodule_components
@@ -72,20 +73,28 @@ def judge_masks(
     method: str,
     made_from: dict[str, Any],
     bootstraps: int = 200,
+    *,
+    scans: Sequence[str] | None = None,
+    nearest: int = NEAREST,
 ) -> tuple[list[Record], dict[str, Sample]]:
     """Records, and the measured values of "generated" and "real" (test) masks for the plots.
 
     generated: uint8 [r, r], streamed; test: held-out real masks and training: those the generator saw, [n, r, r].
-    A distance's floor is that of random training masks, as many as were generated, from the same test masks.
+    scans: the series of each test mask, none: each is its own; nearest: k of precision and recall (`mask_variety`).
+    A figure's floor is that of random training masks, as many as were generated, against the same test masks.
     Raises UserError where there is no generated or no test mask.
     """
     few = _Reservoir(PAIRED)
-    ours = tuple(_measure(mask, pixel_mm) for mask in few.passing(generated))
+    passed = [(_measure(mask, pixel_mm), mask_features([mask], pixel_mm)) for mask in few.passing(generated)]
+    ours = tuple(sample for sample, _ in passed)
     if not ours or not len(test):
         raise UserError(f"mask statistics need masks on both sides; {len(ours)} are generated, {len(test)} real")
     theirs, seen = measure(test, pixel_mm), measure(training, pixel_mm)
     record = partial(Record, kind="masks", method=method, made_from=made_from)
     out = [_distance(record, name, ours, theirs, seen, bootstraps) for name in PROPERTIES]
+    made = np.concatenate([features for _, features in passed])
+    held, known = (mask_features(masks, pixel_mm) for masks in (test, training))
+    out += judge_variety(record, made, held, known, scans, nearest, bootstraps)
     real_few = list(test[np.unique(np.linspace(0, len(test) - 1, min(PAIRED, len(test))).round().astype(int))])
     out += [
         record(

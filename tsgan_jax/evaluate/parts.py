@@ -8,7 +8,16 @@ import numpy as np
 
 from tsgan_jax.data import windows
 from tsgan_jax.errors import UserError
-from tsgan_jax.evaluate import adherence, copies, embedding, frechet, mask_statistics, networks, similarity
+from tsgan_jax.evaluate import (
+    adherence,
+    copies,
+    embedding,
+    frechet,
+    mask_baselines,
+    mask_statistics,
+    networks,
+    similarity,
+)
 from tsgan_jax.evaluate.copies import LevelAudit, Pair
 from tsgan_jax.evaluate.features import gather
 from tsgan_jax.evaluate.records import Record
@@ -86,9 +95,27 @@ def judge_masks(subject: Subject) -> list[Record]:
         subject.method,
         subject.made_from,
         subject.config.evaluation.bootstrap,
+        scans=subject.test.seriesuid,
+        nearest=subject.config.evaluation.nearest,
     )
     subject.keep("masks", **{f"{side}: {name}": array for side, of in values.items() for name, array in of.items()})
     return records
+
+
+def judge_mask_sources(subject: Subject) -> list[Record]:
+    """Masks of stage 1, deformed and real ones side by side; none where stage 1 did not draw the set's masks."""
+    config = subject.config
+    if config.generation.masks != "stylegan":
+        return []
+    return mask_baselines.judge_sources(
+        subject.generated,
+        subject.test,
+        subject.training,
+        config.generation,
+        subject.method,
+        subject.made_from,
+        config.evaluation.nearest,
+    )
 
 
 def judge_adherence(subject: Subject) -> list[Record]:

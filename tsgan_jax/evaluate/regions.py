@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from tsgan_jax.components import components
 from tsgan_jax.data import windows
 from tsgan_jax.evaluate.sources import GeneratedSet
 from tsgan_jax.labels import LEFT_LUNG, NODULE, RIGHT_LUNG
@@ -24,8 +24,6 @@ Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 """8-bit CT and class codes, both [h, w]."""
 Pairs = Callable[[], Iterable[Pair]]
 """A fresh pass over the slices at each call, so that nothing is kept in memory."""
-
-_EIGHT_NEIGHBOURS = np.ones((3, 3), int)
 
 
 @dataclass(frozen=True)
@@ -76,11 +74,10 @@ def lungs(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 def nodule_squares(mask: NDArray[np.uint8], side: int = CROP) -> list[tuple[slice, slice]]:
     """Rows and columns of a square round each nodule (8-connected), moved inside where it would leave the image."""
-    labelled, _ = ndimage.label(mask == NODULE, _EIGHT_NEIGHBOURS)
     squares = []
-    for place in ndimage.find_objects(labelled):
+    for component in components(mask == NODULE):
         spans = []
-        for span, size in zip(place, mask.shape, strict=True):
+        for span, size in zip(component.window, mask.shape, strict=True):
             length = min(side, size)
             start = min(max((span.start + span.stop - length) // 2, 0), size - length)
             spans.append(slice(start, start + length))

@@ -39,7 +39,9 @@ class GeneratedSet:
             raise UserError(f"{path}: the set is not finished; run bin/generate again to finish it")
         accepted = [record for record in self.manifest["images"] if record["accepted"]]
         if not accepted:
-            raise UserError(f"{path}: the set is empty (every mask was refused); stage 1 needs more training")
+            of_slices = "masks" in self.manifest.get("made_from", {})
+            mend = "raise generation.attempts" if of_slices else "stage 1 needs more training"
+            raise UserError(f"{path}: the set is empty (every mask was refused); {mend}")
         self.path = path
         self.records = accepted[:count]
         self.sha256 = hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()[:32]

@@ -12,7 +12,7 @@ from math import sqrt
 from statistics import mean, stdev
 from typing import TypeVar
 
-from tsgan_jax.config import CONTROLNET_STYLE, REAL_MASKS
+from tsgan_jax.config import CONTROLNET_STYLE, DEFORMED_MASKS, MASKS_OF, REAL_MASKS
 from tsgan_jax.evaluate.records import Record
 
 K = TypeVar("K")
@@ -31,13 +31,17 @@ SYSTEMS = {
     "pix2pix+dwmh": "Pix2Pix + DWMH",
     "dl_pix2pix": "DL-Pix2Pix",
 }
-"""In the order of the rows, then the same on real masks; another name is shown as it is, after these."""
+"""In the order of the rows, then the same on deformed and on real masks; another name is shown as it is, after them."""
 
 PARTS = ("pix2pix", "pix2pix+lia", "pix2pix+dwmh", "dl_pix2pix")
-ABLATION = (*(system + REAL_MASKS for system in PARTS), *PARTS)
+ABLATION = tuple(system + masks for masks in (REAL_MASKS, DEFORMED_MASKS, "") for system in PARTS)
 REGIONS = ("full", "lungs", "nodules")
 FIGURES = ("precision", "recall", "mAP50", "mAP50-95")
 MINUS_REAL = " - real"
+_DEFORMED = (
+    "Deformed masks: those of the training slices, warped, with nodules of real sizes at other places; a baseline of "
+    "ours for StyleGAN's masks, not the paper's."
+)
 
 PAPER_1 = {
     ("dl_pix2pix", "full"): {"FID": "58.077", "PSNR": "20.692", "SSIM": "0.636"},
@@ -218,6 +222,7 @@ def _table4(records: Sequence[Record]) -> Table:
         "protocols or runs (A37). Its full model is best in none of the columns of Table 4 that are known to us (A38).",
         "Real masks: those of the training slices in the place of StyleGAN's, so that only the CT is new. To which of "
         "the two kinds the paper's cells of a method belong is not known to us; they stand beside StyleGAN's masks.",
+        *([_DEFORMED] if any(system.endswith(DEFORMED_MASKS) for system, *_ in [*groups, *detected]) else []),
         PAPER_MAP,
         DASH,
         *_reasons(judged),
@@ -323,13 +328,19 @@ def system_name(system: str) -> str:
     """A system's id as a reader knows it: TSGAN is DL-Pix2Pix on masks of stage 1."""
     if system == "dl_pix2pix":
         return f"TSGAN ({SYSTEMS[system]})"
-    method = system.removesuffix(REAL_MASKS)
-    return SYSTEMS.get(method, method) + (", real masks" if method != system else "")
+    method, masks = _parted(system)
+    return SYSTEMS.get(method, method) + (f", {masks.strip(' ()')}" if masks else "")
 
 
-def _rank(system: str) -> tuple[bool, tuple[int, str]]:
-    method = system.removesuffix(REAL_MASKS)
-    return method != system, _place(method, SYSTEMS)
+def _rank(system: str) -> tuple[int, tuple[int, str]]:
+    method, masks = _parted(system)
+    return list(MASKS_OF.values()).index(masks), _place(method, SYSTEMS)
+
+
+def _parted(system: str) -> tuple[str, str]:
+    """(method, ending of `MASKS_OF`)"""
+    masks = next((ending for ending in MASKS_OF.values() if ending and system.endswith(ending)), "")
+    return system.removesuffix(masks), masks
 
 
 def _place(name: str, order: Iterable[str]) -> tuple[int, str]:

@@ -5,7 +5,7 @@ Running it again resumes what is unfinished and skips what is done.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from tsgan_jax.experiment.masks import train_masks
 from tsgan_jax.experiment.stage import Stage, is_finished, open_stage
 from tsgan_jax.experiment.translation import train_translation
 from tsgan_jax.experiment.work import Ahead, masks_work, translation_work
-from tsgan_jax.masks import growth
+from tsgan_jax.masks import calibration, growth
 from tsgan_jax.provenance import fingerprint
 from tsgan_jax.synthesis import Progress, generate_run
 from tsgan_jax.train.compiled import keep_compiled
@@ -60,7 +60,9 @@ def train(
         }
         for place, name in enumerate(wanted):
             stage = open_stage(name, _images(config, name, len(slices)), run, config, console)
-            about = dict(translator.about) if translator and name == "translation" else {}
+            about: dict[str, Any] = dict(translator.about) if translator and name == "translation" else {}
+            if name == "masks" and config.masks.calibrate:
+                about["small_objects"] = calibration.to_json(calibration.real_objects(slices.mask))
             rundir.begin_stage(run, config, name, stage.images, {**facts, **about}, allow_changes)
             if is_finished(stage):
                 continue

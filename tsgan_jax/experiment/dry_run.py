@@ -12,10 +12,9 @@ from tsgan_jax.config import Config
 from tsgan_jax.errors import UserError
 from tsgan_jax.experiment import rundir
 from tsgan_jax.experiment.work import masks_work, translation_work
-from tsgan_jax.labels import NUM_CLASSES
 from tsgan_jax.masks.growth import Phase, plan
-from tsgan_jax.masks.head_start import lessons
 from tsgan_jax.masks.learner import stylegan
+from tsgan_jax.masks.representation import representation_of
 from tsgan_jax.train.checkpoint import size
 from tsgan_jax.train.learner import Learner
 from tsgan_jax.train.loop import count_skipped
@@ -46,8 +45,11 @@ def describe(config: Config, run: Path, stages: Sequence[str] = rundir.STAGES) -
             problem = problem or str(error)
             lines += ["", f"stage translation  {config.translation.method}: cannot be trained as the config stands"]
     if tuple(stages) == config.stages and config.generation.count:
-        drawn = config.generation.masks == "stylegan"
-        masks = f"truncation {config.generation.truncation:g}" if drawn else "of the masks of training slices"
+        masks = {
+            "stylegan": f"truncation {config.generation.truncation:g}",
+            "deform": "on masks of training slices, deformed",
+            "real": "on masks of training slices",
+        }[config.generation.masks]
         lines.append(f"generated set   {config.generation.count} images, {masks}")
     return "\n".join(lines + _disk(config, run, checkpoints, tuple(stages) == config.stages)), problem
 
@@ -105,9 +107,6 @@ def _masks(config: Config) -> tuple[list[str], int]:
         f"{phase.images // phase.batch_size:10,d} {phase.images:12,d}"
         for phase in phases
     ]
-    taught = sum(lessons(config.masks, phase) for phase in phases)
-    if taught:
-        lines.append(f"                {taught:,} steps more, not counted, for head starts of new layers")
     return lines, size(state)
 
 
@@ -115,7 +114,7 @@ def _masks_memory(config: Config, phases: tuple[Phase, ...]) -> int:
     """Of the phases, the largest batch area needs most; fades need a little more than stable phases."""
     widest = max(phases, key=lambda phase: (phase.resolution**2 * phase.batch_size, phase.fade))
     learner = stylegan(config.masks, widest)
-    shape = (widest.batch_size, widest.resolution, widest.resolution, NUM_CLASSES)
+    shape = (widest.batch_size, widest.resolution, widest.resolution, representation_of(config.masks).channels)
     return _memory(learner, jax.eval_shape(lambda: MaskBatch(jnp.zeros(shape))))
 
 

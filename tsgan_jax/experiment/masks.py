@@ -1,23 +1,25 @@
 """Stage 1 of a run: the phases of the growth plan, one after the other."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from tsgan_jax.data.pipeline import SliceSet, mask_batches
+from tsgan_jax.config import MasksConfig
+from tsgan_jax.data.pipeline import SliceSet, mask_batches, pooled
 from tsgan_jax.errors import UserError
 from tsgan_jax.experiment import stage as stages
 from tsgan_jax.experiment.stage import Part, Stage
 from tsgan_jax.experiment.work import Ahead, masks_work
 from tsgan_jax.export.grids import mask_grid
 from tsgan_jax.masks import growth
+from tsgan_jax.masks.calibration import Objects, real_objects
 from tsgan_jax.masks.growth import Phase
-from tsgan_jax.masks.head_start import head_start, lessons
 from tsgan_jax.masks.learner import stylegan
+from tsgan_jax.masks.representation import representation_of
 from tsgan_jax.masks.sample import generator_of, sample_masks
 from tsgan_jax.masks.state import MaskGanState
 from tsgan_jax.train.checkpoint import Saved
@@ -26,8 +28,29 @@ from tsgan_jax.train.mesh import data_mesh, place
 from tsgan_jax.train.progress import Span
 from tsgan_jax.types import MaskBatch
 
+ENCODED_AT_ONCE = 64
+
 SAMPLES = 16
 """Masks in a sample grid."""
+
+
+class RealMasks(NamedTuple):
+    """What stage 1 is trained on.
+
+    maps: float16 [n, R, R, c], encoded; mirror: their channels' order in a mirrored map; objects: the small ones.
+    """
+
+    maps: np.ndarray
+    mirror: np.ndarray
+    objects: dict[int, Objects]
+
+
+def _encoded(slices: SliceSet, config: MasksConfig) -> RealMasks:
+    """Training masks at the networks' last resolution, encoded a few at a time."""
+    representation, last = representation_of(config), config.resolutions[-1]
+    parts = np.array_split(slices.mask, -(-len(slices) // ENCODED_AT_ONCE))
+    maps = np.concatenate([pooled(representation.encode(part), last) for part in parts])
+    return RealMasks(maps, representation.mirror, real_objects(slices.mask))
 
 
 def train_masks(stage: Stage, slices: SliceSet, ahead: Ahead) -> None:
@@ -36,10 +59,11 @@ def train_masks(stage: Stage, slices: SliceSet, ahead: Ahead) -> None:
     saved = stages.begin(stage)
     first, _ = growth.phase_at(phases, saved.meta["images_seen"] if saved else 0)
     state = state_at(stage, phases, first, saved)
+    real = _encoded(slices, stage.config.masks)
     for index in range(first, len(phases)):
         if index > first:
             state = _grown(stage, phases, index, state)
-        state = stages.train_part(stage, _part(stage, phases, index, slices, ahead), state)
+        state = stages.train_part(stage, _part(stage, phases, index, real, ahead), state)
     stages.close(stage, state)
 
 
@@ -60,23 +84,15 @@ def _grown(stage: Stage, phases: tuple[Phase, ...], index: int, state: MaskGanSt
     config, phase = stage.config.masks, phases[index]
     mesh = data_mesh(phase.batch_size)
     fresh = stages.initial_state(stylegan(config, phase), jax.random.fold_in(stage.key, index), mesh)
-    state = place(growth.grow(place(state, mesh), fresh), mesh)
-    steps = lessons(config, phase)
-    if not steps:
-        return state
-    label = f"masks {phase.resolution} px: new layers"
-    stage.console.say(f"{label} learn from the old ones in {steps} steps")
-    state, first, last = head_start(state, config, phase)
-    lags = ", ".join(f"{name.replace('_', ' ')} {float(first[name]):.3g} to {float(last[name]):.3g}" for name in last)
-    stage.console.say(f"{label} are ready, {lags}")
-    return place(state, mesh)
+    return place(growth.grow(place(state, mesh), fresh), mesh)
 
 
-def _part(stage: Stage, phases: tuple[Phase, ...], index: int, slices: SliceSet, ahead: Ahead) -> Part:
+def _part(stage: Stage, phases: tuple[Phase, ...], index: int, real: RealMasks, ahead: Ahead) -> Part:
     config, phase = stage.config, phases[index]
 
     def batches(images: int) -> Iterator[MaskBatch]:
-        return mask_batches(slices, phase.resolution, phase.batch_size, config.seed, images, config.masks.mirror)
+        maps = pooled(real.maps, phase.resolution)
+        return mask_batches(maps, phase.batch_size, config.seed, images, real.mirror if config.masks.mirror else None)
 
     def fits(meta: Mapping[str, Any]) -> bool:
         return meta["phase"] == index or meta["images_seen"] == phase.start
@@ -85,7 +101,7 @@ def _part(stage: Stage, phases: tuple[Phase, ...], index: int, slices: SliceSet,
         return state_at(stage, phases, index, stages.newest(stage, older, fits))
 
     def render(state: MaskGanState) -> NDArray[np.uint8]:
-        generator = generator_of(state, config.masks, phase)
+        generator = generator_of(state, config.masks, phase, real.objects)
         key = stream(stage.key, "samples")
         return mask_grid(sample_masks(generator, key, jnp.arange(SAMPLES), config.generation.truncation))
 

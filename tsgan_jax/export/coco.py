@@ -5,32 +5,21 @@ Segmentation is a run-length mask, boxes are [x, y, width, height] in pixels wit
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import isfinite, pi, sqrt
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from tsgan_jax.components import SMALLEST_NODULE, Component, Smallest, components
 from tsgan_jax.errors import UserError
 from tsgan_jax.export.atomic import read_json, safe_name
 from tsgan_jax.labels import NODULE
 
 CATEGORY = {"id": 1, "name": "nodule", "supercategory": "lesion"}
 
-_EIGHT_NEIGHBOURS = np.ones((3, 3), bool)  # a nodule that narrows to a diagonal step is still one nodule
-
-
-@dataclass(frozen=True)
-class Smallest:
-    """The least a nodule component must have to become an object."""
-
-    pixels: int
-    diameter_mm: float  # of the disc of equal area
-
-
-SYNTHETIC = Smallest(pixels=3, diameter_mm=3.0)
+SYNTHETIC = SMALLEST_NODULE
 """Generated masks carry specks that are no nodules (A28)."""
 
 REAL = Smallest(pixels=1, diameter_mm=0.0)
@@ -50,44 +39,22 @@ class Picture:
     pixel_mm: float
 
 
-def nodules(
-    mask: NDArray[np.uint8], pixel_mm: float, smallest: Smallest
-) -> tuple[list[NDArray[np.bool_]], list[NDArray[np.bool_]]]:
-    """The nodule components of a mask [h, w]: (kept, dropped), each a mask [h, w], in scan order."""
-    labelled, count = ndimage.label(mask == NODULE, _EIGHT_NEIGHBOURS)
-    kept: list[NDArray[np.bool_]] = []
-    dropped: list[NDArray[np.bool_]] = []
-    for number in range(1, count + 1):
-        component = labelled == number
-        pixels = int(component.sum())
-        diameter = 2 * pixel_mm * sqrt(pixels / pi)
-        large = pixels >= smallest.pixels and diameter >= smallest.diameter_mm
-        (kept if large else dropped).append(component)
-    return kept, dropped
-
-
-def box(component: NDArray[np.bool_]) -> list[int]:
-    """[x, y, width, height] in pixels of the True pixels of a mask [h, w]."""
-    rows, columns = np.flatnonzero(component.any(axis=1)), np.flatnonzero(component.any(axis=0))
-    x, y = int(columns[0]), int(rows[0])
-    return [x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1]
-
-
 def objects(picture: Picture, smallest: Smallest) -> tuple[list[dict[str, Any]], int]:
     """COCO annotations of one image, still without ids, and how many specks were dropped."""
-    kept, dropped = nodules(picture.mask, picture.pixel_mm, smallest)
+    found = list(components(picture.mask == NODULE))
+    kept = [component for component in found if smallest.admits(component, picture.pixel_mm)]
     annotations = [
         {
             "image_id": picture.id,
             "category_id": CATEGORY["id"],
-            "bbox": box(component),
-            "area": int(component.sum()),
-            "segmentation": _run_lengths(component),
+            "bbox": list(component.box),
+            "area": component.pixels,
+            "segmentation": _run_lengths(component, picture.mask.shape),
             "iscrowd": 0,
         }
         for component in kept
     ]
-    return annotations, len(dropped)
+    return annotations, len(found) - len(kept)
 
 
 def dataset(pictures: Iterable[Picture], smallest: Smallest, info: dict[str, Any]) -> dict[str, Any]:
@@ -174,9 +141,9 @@ def _check_box(where: str, bbox: object, image: dict[str, Any]) -> None:
         raise UserError(f"{where} has the bbox {bbox}, outside its {image['width']}x{image['height']} image")
 
 
-def _run_lengths(component: NDArray[np.bool_]) -> dict[str, Any]:
+def _run_lengths(component: Component, shape: tuple[int, ...]) -> dict[str, Any]:
     """COCO's compressed run lengths (column-major), as text so that they can stand in JSON."""
     from pycocotools import mask as coco_mask
 
-    encoded = coco_mask.encode(np.asfortranarray(component, dtype=np.uint8))
-    return {"size": list(component.shape), "counts": encoded["counts"].decode("ascii")}
+    encoded = coco_mask.encode(np.asfortranarray(component.drawn(shape), dtype=np.uint8))
+    return {"size": list(shape), "counts": encoded["counts"].decode("ascii")}

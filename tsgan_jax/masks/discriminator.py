@@ -15,12 +15,9 @@ from tsgan_jax.nn.minibatch_std import minibatch_std
 from tsgan_jax.nn.resample import blur, downsample, fade
 from tsgan_jax.types import Array
 
-PATHS = "paths"
-"""Collection for what the old path and the new block make of a picture in a fade, where a caller lets it be written."""
-
 
 class Discriminator(nn.Module):
-    """x [n, r, r, 6] in [-1, 1] and alpha to scores [n], float32 and unbounded.
+    """x [n, r, r, c] in [-1, 1] and alpha to scores [n], float32 and unbounded.
 
     With `parts` > 1 the batch is that many populations of equal size, one behind the other (reals, then
     fakes), which minibatch standard deviation keeps apart.  While a resolution fades in, its block's output
@@ -36,15 +33,14 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, alpha: Array, parts: int = 1) -> Array:
-        labels = x
-        x = self._from_labels(labels, self.resolution)
+        maps = x
+        x = self._from_maps(maps, self.resolution)
         r = self.resolution
         while r > 4:
             x = leaky(self._convolved(x, self._width(r), f"b{r}_conv0"))
             x = leaky(self._convolved(blur(x), self._width(r // 2), f"b{r}_conv1", "down"))
             if self.fade and r == self.resolution:
-                previous = self._from_labels(downsample(labels), r // 2)
-                self.sow(PATHS, "old_and_new", (previous, x))
+                previous = self._from_maps(downsample(maps), r // 2)
                 x = fade(previous, x, alpha.astype(x.dtype))
             r //= 2
         populations = x.reshape(parts, -1, *x.shape[1:])
@@ -61,8 +57,8 @@ class Discriminator(nn.Module):
     def _convolved(self, x: Array, width: int, name: str, resample: Literal["none", "down"] = "none") -> Array:
         return EqualizedConv(width, resample=resample, dtype=self.dtype, name=name)(x)
 
-    def _from_labels(self, labels: Array, r: int) -> Array:
-        return leaky(EqualizedConv(self._width(r), size=1, dtype=self.dtype, name=f"b{r}_fromrgb")(labels))
+    def _from_maps(self, maps: Array, r: int) -> Array:
+        return leaky(EqualizedConv(self._width(r), size=1, dtype=self.dtype, name=f"b{r}_fromrgb")(maps))
 
 
 def discriminator_of(config: MasksConfig, phase: Phase) -> Discriminator:

@@ -65,21 +65,6 @@ def fade_alpha(phase: Phase, images_seen: Array) -> Array:
     return jnp.clip(seen / phase.images, 0.0, 1.0)
 
 
-def settling(phase: Phase, images_seen: Array, floor: float) -> Array:
-    """From 1, while a new resolution is learned, to `floor`, where its details are settled; float32 scalar.
-
-    In a fade it rises with alpha to 1; in a stable phase it falls linearly to `floor` at half time and stays there.
-    Two things follow it.  The Gumbel noise of what the critic sees: with all of it, a class spread thinly over many
-    pixels looks to the critic like one set down firmly in a few, and a generator never commits itself: argmax finds no
-    nodules in its masks; without it there is nothing to learn a new resolution from, and a jump would turn undecided
-    pixels to speckle at once.  The generator's learning rate: with all of it the generator runs ahead of the critic
-    (at 32 px the critic put the distance at .3, and at 8 to 20 within 160 steps of a generator held still), and
-    nodules pile up unpunished; with a quarter of it throughout, organs come too slowly.
-    """
-    part = jnp.clip((images_seen - phase.start).astype(jnp.float32) / phase.images, 0.0, 1.0)
-    return floor + (1.0 - floor) * (part if phase.fade else jnp.maximum(1.0 - 2.0 * part, 0.0))
-
-
 def overlay(fresh: Params, trained: Params) -> Params:
     """`fresh` with every parameter that `trained` has under the same path taken from there.
 

@@ -52,8 +52,8 @@ def mix_styles(key: Key, first: Array, second: Array, layers: int, probability: 
 
 
 def average_w(w_avg: Array, w: Array, decay: float) -> Array:
-    """Running mean [w_dim] moved towards the mean of a batch w [n, w_dim]."""
-    return decay * w_avg + (1.0 - decay) * w.mean(axis=0)
+    """Running mean [w_dim] moved towards w [w_dim], the mean of a batch."""
+    return decay * w_avg + (1.0 - decay) * w
 
 
 def truncate(ws: Array, w_avg: Array, psi: Array | float) -> Array:

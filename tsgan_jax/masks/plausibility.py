@@ -4,16 +4,15 @@ Judged by connected components, not by class shares: a generator's nodule pixels
 speckles, which are not nodules.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
+from tsgan_jax.components import NEIGHBOURS, SMALLEST_NODULE, Component, components
 from tsgan_jax.labels import BACKGROUND, BODY, LEFT_LUNG, NODULE, RIGHT_LUNG, TRACHEA
 
-MIN_NODULE_PIXELS = 3
-NODULE_MM = (3.0, 30.0)
+NODULE_MM = (SMALLEST_NODULE.diameter_mm, 30.0)
 LUNG_SHARE = (0.01, 0.45)
 BODY_IN_ONE = 0.95
 
@@ -22,9 +21,6 @@ AROUND_MM = 5.0
 
 TRACHEA_LUNG_AROUND = 0.5
 """Share of lung and nodule round a patch of trachea, above which it lies inside a lung."""
-
-NEIGHBOURS = np.ones((3, 3), bool)
-"""Pixels that touch at a corner belong together."""
 
 NO_BODY = "no body"
 BODY_IN_PIECES = "body in pieces"
@@ -47,12 +43,12 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Component:
-    """A connected patch of nodule pixels.
+class NoduleComponent:
+    """A connected patch of nodule pixels, and what lies round it.
 
     pixels: its area; diameter_mm: of the disc of equal area; box: (x, y, width, height) in pixels;
     at_lung: whether it touches, or lies in, a lung; lung_around: the lungs' share of the 5 mm round it, 1 for a
-    solitary nodule, about .5 for one on the pleura.
+    solitary nodule, about .5 for one on the pleura; is_speckle: too small for a nodule, and not to be exported as one.
     """
 
     pixels: int
@@ -60,37 +56,24 @@ class Component:
     box: tuple[int, int, int, int]
     at_lung: bool
     lung_around: float
-
-    @property
-    def is_speckle(self) -> bool:
-        """Below 3 pixels or 3 mm: not a nodule, and not to be exported as one (A28)."""
-        return self.pixels < MIN_NODULE_PIXELS or self.diameter_mm < NODULE_MM[0]
+    is_speckle: bool
 
 
-def nodule_components(mask: np.ndarray, pixel_mm: float) -> tuple[Component, ...]:
+def nodule_components(mask: np.ndarray, pixel_mm: float) -> tuple[NoduleComponent, ...]:
     """All nodule patches of mask uint8 [h, w], speckles included, in scan order; pixel_mm: side of a pixel."""
     lungs = _lungs(mask)
     near_lung = ndimage.binary_dilation(lungs, NEIGHBOURS)
-    found = []
-    for patch in _patches(mask == NODULE, pixel_mm):
-        pixels = int(patch.inside.sum())
-        rows, columns = np.nonzero(patch.inside)
-        top, left = rows.min(), columns.min()
-        found.append(
-            Component(
-                pixels=pixels,
-                diameter_mm=2.0 * float(np.sqrt(pixels / np.pi)) * pixel_mm,
-                box=(
-                    int(patch.window[1].start + left),
-                    int(patch.window[0].start + top),
-                    int(columns.max() - left + 1),
-                    int(rows.max() - top + 1),
-                ),
-                at_lung=bool(near_lung[patch.window][patch.inside].any()),
-                lung_around=patch.around(lungs),
-            )
+    return tuple(
+        NoduleComponent(
+            pixels=patch.pixels,
+            diameter_mm=patch.diameter_mm(pixel_mm),
+            box=patch.box,
+            at_lung=bool(near_lung[patch.window][patch.inside].any()),
+            lung_around=_share_around(patch, lungs, pixel_mm),
+            is_speckle=not SMALLEST_NODULE.admits(patch, pixel_mm),
         )
-    return tuple(found)
+        for patch in components(mask == NODULE)
+    )
 
 
 def judge(mask: np.ndarray, pixel_mm: float) -> Verdict:
@@ -105,7 +88,7 @@ def judge(mask: np.ndarray, pixel_mm: float) -> Verdict:
     if not body.any():
         return Verdict(False, (NO_BODY,))
     reasons = []
-    main = _largest_patch(body)
+    main = max(components(body), key=lambda patch: patch.pixels).drawn(body.shape)
     if main.sum() < BODY_IN_ONE * body.sum():
         reasons.append(BODY_IN_PIECES)
     elif ((mask > BODY) & ~main).any():
@@ -116,9 +99,10 @@ def judge(mask: np.ndarray, pixel_mm: float) -> Verdict:
     if all(shares.values()) and _centre_x(mask == RIGHT_LUNG) >= _centre_x(mask == LEFT_LUNG):
         reasons.append(LUNGS_SWAPPED)
     lungs_and_nodules = _lungs(mask) | (mask == NODULE)
-    if any(patch.around(lungs_and_nodules) > TRACHEA_LUNG_AROUND for patch in _patches(mask == TRACHEA, pixel_mm)):
+    tracheas = components(mask == TRACHEA)
+    if any(_share_around(patch, lungs_and_nodules, pixel_mm) > TRACHEA_LUNG_AROUND for patch in tracheas):
         reasons.append(TRACHEA_IN_LUNG)
-    nodules = [component for component in nodule_components(mask, pixel_mm) if not component.is_speckle]
+    nodules = [nodule for nodule in nodule_components(mask, pixel_mm) if not nodule.is_speckle]
     if not nodules:
         reasons.append(NO_NODULE)
     if any(nodule.diameter_mm > NODULE_MM[1] for nodule in nodules):
@@ -128,39 +112,16 @@ def judge(mask: np.ndarray, pixel_mm: float) -> Verdict:
     return Verdict(not reasons, tuple(reasons))
 
 
-@dataclass(frozen=True)
-class _Patch:
-    """A connected patch in its window of the mask: its pixels, and those within 5 mm round it."""
-
-    window: tuple[slice, slice]
-    inside: np.ndarray
-    ring: np.ndarray
-
-    def around(self, region: np.ndarray) -> float:
-        """The share of `region` [h, w] in the ring."""
-        return float(region[self.window][self.ring].mean()) if self.ring.any() else 0.0
-
-
-def _patches(region: np.ndarray, pixel_mm: float) -> Iterator[_Patch]:
-    """The patches of a region bool [h, w], in scan order."""
-    numbered, count = ndimage.label(region, NEIGHBOURS)
+def _share_around(patch: Component, region: np.ndarray, pixel_mm: float) -> float:
+    """The share of `region` bool [h, w] in the 5 mm round a patch of the same mask; 0 where nothing is round it."""
     margin = max(1, round(AROUND_MM / pixel_mm))
-    for number, box in enumerate(ndimage.find_objects(numbered, count), start=1):
-        rows, columns = (slice(max(0, part.start - margin), part.stop + margin) for part in box)
-        window = (rows, columns)
-        inside = numbered[window] == number
-        ring = ndimage.binary_dilation(inside, NEIGHBOURS, iterations=margin) & ~inside
-        yield _Patch(window, inside, ring)
+    window, inside = patch.widened(margin, region.shape)
+    ring = ndimage.binary_dilation(inside, NEIGHBOURS, iterations=margin) & ~inside
+    return float(region[window][ring].mean()) if ring.any() else 0.0
 
 
 def _lungs(mask: np.ndarray) -> np.ndarray:
     return (mask == LEFT_LUNG) | (mask == RIGHT_LUNG)
-
-
-def _largest_patch(region: np.ndarray) -> np.ndarray:
-    """The largest connected patch of a non-empty region."""
-    patches, _ = ndimage.label(region, NEIGHBOURS)
-    return patches == np.bincount(patches[region]).argmax()
 
 
 def _centre_x(region: np.ndarray) -> float:

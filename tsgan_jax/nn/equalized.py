@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from tsgan_jax.nn.conv import conv2d, conv2d_downsample, upsample_conv2d
+from tsgan_jax.nn.owners import owners_of
 from tsgan_jax.types import Array, Key
 
 Params = Any
@@ -29,18 +30,25 @@ def leaky(x: Array) -> Array:
     return nn.leaky_relu(x, LEAK)
 
 
-def initialise(module: nn.Module, key: Key, *args: object, lr_mul: float = 1.0) -> Params:
-    """The parameters of `module.init(key, *args)`, its kernels taken from one N(0, 1 / lr_mul) draw.
+def initialise(module: nn.Module, key: Key, *args: object) -> Params:
+    """The parameters of `module.init(key, *args)`, kernels of equalised layers taken from one draw.
 
     The distribution is that of `init`; but XLA spends a good part of a second on compiling each draw, and a
-    network of this kind has some sixty (the unused ones are removed under jit).
+    network of this kind has some sixty (the unused ones are removed under jit).  All other layers' parameters are
+    those of `init`.
     """
-    params = flatten_dict(module.init(key, *args)["params"])
-    kernels = sorted(path for path in params if path[-1] == "kernel")
+    tree, layers = owners_of(module, key, *args)
+    params = flatten_dict(tree)
+    kernels = {
+        path: 1.0 / getattr(layers[path[:-1]], "lr_mul", 1.0)  # convolutions have no multiplier
+        for path in sorted(params)
+        if path[-1] == "kernel" and isinstance(layers[path[:-1]], EqualizedDense | EqualizedConv)
+    }
     ends = list(itertools.accumulate(params[path].size for path in kernels))
-    parts = jnp.split(jax.random.normal(key, (ends[-1],)) / lr_mul, ends[:-1])
-    drawn = {path: part.reshape(params[path].shape) for path, part in zip(kernels, parts, strict=True)}
-    return unflatten_dict({**params, **drawn})
+    parts = jnp.split(jax.random.normal(key, (ends[-1],)), ends[:-1])
+    for (path, deviation), part in zip(kernels.items(), parts, strict=True):
+        params[path] = deviation * part.reshape(params[path].shape)
+    return unflatten_dict(params)
 
 
 class EqualizedDense(nn.Module):

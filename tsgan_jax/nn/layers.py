@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from tsgan_jax.nn.conv import conv2d, conv_transpose2d
+from tsgan_jax.nn.norm import InstanceNorm
+from tsgan_jax.nn.owners import owners_of
 from tsgan_jax.types import Array, Key
 
 Params = Any
@@ -31,12 +33,19 @@ def initialise(
 ) -> Params:
     """The parameters of `module.init(key, *args)`, all of its random ones taken from one draw.
 
-    Kernels (two axes or more) are N(0, deviation(shape)), scales of norms N(1, 0.02), all else as `init` has it.
+    Kernels (two axes or more) are N(0, deviation(shape)), scales of instance norms N(1, 0.02), all else, as the scales
+    of group norms, is as `init` has it.
     XLA spends a second or more on compiling each draw, and a U-Net has forty; under jit those of `init`
     are removed as unused.
     """
-    leaves, tree = jax.tree_util.tree_flatten_with_path(module.init(key, *args)["params"])
-    random = [leaf.size if leaf.ndim > 1 or path[-1].key == "scale" else 0 for path, leaf in leaves]
+    params, layers = owners_of(module, key, *args)
+    leaves, tree = jax.tree_util.tree_flatten_with_path(params)
+
+    def is_random(path: tuple[Any, ...], leaf: Array) -> bool:
+        *layer, name = (part.key for part in path)
+        return leaf.ndim > 1 or (name == "scale" and isinstance(layers[tuple(layer)], InstanceNorm))
+
+    random = [leaf.size if is_random(path, leaf) else 0 for path, leaf in leaves]
     ends = list(itertools.accumulate(random))
     noise = jax.random.normal(key, (ends[-1],))
     drawn = [

@@ -31,15 +31,13 @@ class StyleEpilogue(nn.Module):
     """What follows each convolution: noise, bias, leaky rectifier, instance norm, style, in this order.
 
     x: [n, h, w, c]; w: [n, w_dim], the layer's latent; noise: [n, h, w, 1], N(0, 1).  The weight of the noise,
-    one for each channel, starts at `initial_noise`.
+    one for each channel, starts at 0.
     """
-
-    initial_noise: float = 0.0
 
     @nn.compact
     def __call__(self, x: Array, w: Array, noise: Array) -> Array:
         channels = x.shape[-1]
-        strength = self.param("noise", nn.initializers.constant(self.initial_noise), (channels,))
+        strength = self.param("noise", nn.initializers.zeros, (channels,))
         x = x + noise.astype(x.dtype) * strength[None, None, None].astype(x.dtype)
         x = instance_norm(leaky(Bias(name="bias")(x)))
         style = EqualizedDense(2 * channels, gain=1.0, dtype=x.dtype.name, name="style")(w)

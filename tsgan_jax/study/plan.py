@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jax
 
-from tsgan_jax.config import Config
+from tsgan_jax.config import MASKS_OF, Config
 from tsgan_jax.configio import config_hash
 from tsgan_jax.experiment import rundir
 from tsgan_jax.experiment.dry_run import training_slices
@@ -64,7 +64,7 @@ def describe(study: Study, directory: Path) -> tuple[str, str | None]:
 def _stage(config: Config, stage: str, count: int, run: Path, name: str, seen: dict[str, str]) -> tuple[str, float]:
     """How a system comes by a stage, in words, and its work in GFLOP.  seen: settings to who trains them."""
     if stage not in config.stages:
-        return "none, real masks", 0.0
+        return f"none, {MASKS_OF[config.generation.masks].strip(' ()')}", 0.0
     key = config_hash(rundir.settings(config, stage))
     if key in seen:
         return f"of {seen[key]}", 0.0

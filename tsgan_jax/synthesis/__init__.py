@@ -31,7 +31,7 @@ from tsgan_jax.masks import plausibility
 from tsgan_jax.masks.plausibility import judge
 from tsgan_jax.masks.sample import MaskGenerator
 from tsgan_jax.provenance import fingerprint, versions
-from tsgan_jax.synthesis.sources import Draw, MaskSource, real_masks, stylegan_masks
+from tsgan_jax.synthesis.sources import Draw, MaskSource, deformed_masks, real_masks, stylegan_masks
 from tsgan_jax.synthesis.writing import Candidate, Window, Writer
 from tsgan_jax.train.keys import stream
 from tsgan_jax.train.mesh import data_mesh, replicated
@@ -95,7 +95,7 @@ def generate(
     count: int,
     seed: int,
     out: Path,
-    truncation: float = 0.7,
+    truncation: float = 1.0,
     attempts: int = 50,
     batch_size: int = 16,
     source: dict[str, Any] | None = None,
@@ -162,7 +162,7 @@ def generate_run(
 ) -> Summary:
     """`generate` with the networks of a run directory; what is not given is the run's `generation.*`.
 
-    Raises UserError for a truncation where the run's masks are real ones.
+    Raises UserError for a truncation where the run's masks come from real slices.
     """
     trained = runs.restore(run, say)
     for stage in trained.unfinished:
@@ -187,14 +187,16 @@ def generate_run(
 
 
 def _masks_of(trained: runs.TrainedRun, seed: int, truncation: float | None) -> MaskGenerator | MaskSource:
-    """Stage 1, or the real masks that `generation.masks` asks for."""
+    """Stage 1, or the masks of training slices that `generation.masks` asks for."""
     if trained.generator is not None:
         return trained.generator
+    kind = trained.config.generation.masks
     if truncation is not None:
-        raise UserError("truncation is of masks that stage 1 draws; this run's generation.masks is real")
+        raise UserError(f"truncation is of masks that stage 1 draws; this run's generation.masks is {kind}")
     from tsgan_jax.data.pipeline import load, training_folds
 
-    return real_masks(load(trained.config.data, training_folds(trained.config.data)), seed)
+    source = {"deform": deformed_masks, "real": real_masks}[kind]
+    return source(load(trained.config.data, training_folds(trained.config.data)), seed)
 
 
 def export_fold(slices: "SliceSet", window: Window, out: Path, source: dict[str, Any] | None = None) -> Summary:

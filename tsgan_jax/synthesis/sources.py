@@ -1,6 +1,8 @@
 """Where the masks of a set come from: stage 1, or real slices that the translator was trained on (A39, A40)."""
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 
 from tsgan_jax.errors import UserError
 from tsgan_jax.labels import MIRROR
+from tsgan_jax.masks.deform import Deformer
 from tsgan_jax.masks.plausibility import judge
 from tsgan_jax.masks.sample import MaskGenerator, chunk_size, sample_masks
 from tsgan_jax.provenance import fingerprint
@@ -18,6 +21,9 @@ from tsgan_jax.types import Key
 
 if TYPE_CHECKING:
     from tsgan_jax.data.pipeline import SliceSet
+
+THREADS = min(16, os.cpu_count() or 1)
+"""How many masks are deformed at a time."""
 
 Draw = Callable[[int, list[int]], NDArray[np.uint8]]
 """(attempt, indices [n]) to masks [n, h, w]."""
@@ -51,7 +57,7 @@ def stylegan_masks(generator: MaskGenerator, key: Key, truncation: float, pixel_
     """Masks that stage 1 draws; attempt a at image i is drawn under `fold_in(key, a)`."""
     return MaskSource(
         draw=mask_drawer(generator, key, truncation),
-        at_once=chunk_size(generator.resolution),
+        at_once=chunk_size(generator.synthesis.resolution),
         pixel_mm=lambda index: pixel_mm,
         facts=lambda index: {},
         made_from={"truncation": truncation},
@@ -84,8 +90,7 @@ def real_masks(slices: "SliceSet", seed: int) -> MaskSource:
 
     def facts(index: int) -> dict[str, Any]:
         i, turn = place(index)
-        named = {"seriesuid": slices.seriesuid[i], "slice_index": int(slices.slice_index[i])}
-        return {"mask_of": {**named, "fold": int(slices.fold[i]), "mirrored": bool(turn % 2), "round": turn}}
+        return {"mask_of": {**_named(slices, i), "mirrored": bool(turn % 2), "round": turn}}
 
     return MaskSource(
         draw=draw,
@@ -101,3 +106,55 @@ def real_masks(slices: "SliceSet", seed: int) -> MaskSource:
             }
         },
     )
+
+
+def deformed_masks(slices: "SliceSet", seed: int) -> MaskSource:
+    """Masks of real slices, deformed, with nodules of all slices at other places (masks/deform.py).
+
+    Image i is made from slice i mod n of an order given by the seed, whatever the attempt, so from n images on the
+    same anatomy comes again, under another warp and with other nodules.  A pixel keeps its slice's side: a chest that
+    is larger in the frame is a larger chest.  Raises UserError where no slice's anatomy passes the gate, or none has a
+    nodule.
+    """
+    deformer = Deformer.of_masks(slices.mask, slices.pixel_mm)
+    count = len(deformer.masks)
+    if not count or not deformer.nodules:
+        lacking = "has a nodule of 3 to 30 mm at a lung" if count else "passes the plausibility gate, nodules aside"
+        raise UserError(
+            f"generation.masks is deform, but none of the {len(slices)} training masks {lacking}; "
+            "prepare the data at a higher data.resolution, or set generation.masks=stylegan"
+        )
+
+    def slice_of(index: int) -> int:
+        return int(deformer.slices[deformer.source(seed, index)])
+
+    def draw(attempt: int, indices: list[int]) -> NDArray[np.uint8]:
+        with ThreadPoolExecutor(THREADS) as pool:
+            return np.stack(list(pool.map(lambda index: deformer.draw(seed, attempt, index), indices)))
+
+    def facts(index: int) -> dict[str, Any]:
+        return {"mask_of": {**_named(slices, slice_of(index)), "deformed": True, "round": index // count}}
+
+    return MaskSource(
+        draw=draw,
+        at_once=THREADS,
+        pixel_mm=lambda index: float(slices.pixel_mm[slice_of(index)]),
+        facts=facts,
+        made_from={
+            "masks": {
+                "kind": "deform",
+                "slices": fingerprint((slices.ct, slices.mask)),
+                "refused": len(slices) - count,
+                **deformer.facts,
+            }
+        },
+    )
+
+
+def _named(slices: "SliceSet", i: int) -> dict[str, Any]:
+    """What slice `i` is."""
+    return {
+        "seriesuid": slices.seriesuid[i],
+        "slice_index": int(slices.slice_index[i]),
+        "fold": int(slices.fold[i]),
+    }

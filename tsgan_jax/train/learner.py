@@ -1,6 +1,6 @@
 """The contract between methods and the training loop: a pair of pure functions over one pytree."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import flax.struct
@@ -23,6 +23,7 @@ class TrainState(Protocol):
 
 S = TypeVar("S")
 B = TypeVar("B")
+T = TypeVar("T")
 
 
 class Learner(NamedTuple, Generic[S, B]):
@@ -56,6 +57,22 @@ def update_player(tx: optax.GradientTransformation, player: Player, grads: Param
     new = Player(params=optax.apply_updates(player.params, updates), opt_state=opt_state)
     finite = jnp.isfinite(norm)
     return jax.tree.map(lambda new, old: jnp.where(finite, new, old), new, player), norm
+
+
+def mean_over_parts(gradient: Callable[..., T], parts: int, keys: Sequence[Key], *batches: Array) -> T:
+    """The mean of `gradient(keys, *batches)` over equal parts of a batch, computed one after the other.
+
+    Gradients accumulate: memory is that of one part.  keys: each part gets keys of its own, split from these; one part
+    gets them as they are.  batches: arrays [n, ...], n a multiple of `parts`.  Returns what `gradient` returns.
+    """
+    if parts == 1:
+        return gradient(keys, *batches)
+    each = tuple(jax.random.split(key, parts) for key in keys)
+    inputs = each, *(batch.reshape(parts, -1, *batch.shape[1:]) for batch in batches)
+    shapes = jax.eval_shape(lambda one: gradient(*one), jax.tree.map(lambda x: x[0], inputs))
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    total, _ = jax.lax.scan(lambda sum_, one: (jax.tree.map(jnp.add, sum_, gradient(*one)), None), zeros, inputs)
+    return jax.tree.map(lambda leaf: leaf / parts, total)
 
 
 def moving_average(average: Params, params: Params, images: int, half_life: int | Array) -> Params:

@@ -55,7 +55,11 @@ LICENCES: tuple[tuple[str, Child], ...] = (
 )
 
 
-_MASKS = {"stylegan": "StyleGAN masks", "real": "masks of real training slices"}
+_MASKS = {
+    "stylegan": "StyleGAN masks",
+    "deform": "masks of real training slices, deformed, with nodules at other places",
+    "real": "masks of real training slices",
+}
 
 
 def cards(material: Material) -> Html:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tsgan_jax.evaluate.mask_statistics import PROPERTIES
+from tsgan_jax.evaluate.mask_table import REAL_TEST, rows_of
 from tsgan_jax.evaluate.report import plots
 from tsgan_jax.evaluate.report.figures import listed, number, pivoted
-from tsgan_jax.evaluate.report.html import Child, Html, el, figure, join, mask_picture, picture
+from tsgan_jax.evaluate.report.html import Child, Html, el, figure, join, mask_picture, picture, table
 from tsgan_jax.evaluate.report.material import Material
 from tsgan_jax.labels import NAMES, PALETTE
 
@@ -110,7 +111,7 @@ def images(material: Material) -> Html:
 
 
 def masks(material: Material) -> Html:
-    """Anatomy, diversity, the gate."""
+    """Anatomy, diversity, precision and recall, the gate; sources of masks side by side."""
     records = [r for r in material.of("masks") if r.metric != "any"]
     if not records:
         return section("masks", "Mask quality", _not_yet("masks"))
@@ -133,12 +134,50 @@ def masks(material: Material) -> Html:
             for name in shown
         ]
         parts.append(el("div", [figure(chart, None) for chart in charts], class_="plots"))
-    parts += [el("h3", "Diversity and the gate"), listed([r for r in records if r not in distances], "", "real")]
+    parts += [
+        el("h3", "Diversity and the gate"),
+        el(
+            "p",
+            "Precision is the share of generated masks whose anatomy is near that of a real test mask, recall the "
+            "share of real test masks near a generated one; beside them what as many training masks get.",
+            class_="note",
+        ),
+        listed([r for r in records if r not in distances], "", "real"),
+    ]
     gate = next((r for r in records if r.subject == "gate"), None)
     if gate is not None and gate.details.get("reasons"):
         told = ", ".join(f"{reason} {times}" for reason, times in gate.details["reasons"].items())
         parts.append(el("p", f"Refused for: {told}.", class_="note"))
+    parts += _mask_sources(material)
     return section("masks", "Mask quality", parts)
+
+
+def _mask_sources(material: Material) -> list[Child]:
+    """A row a figure, a column a source of masks; nothing where they were not measured."""
+    found = material.of("mask sources")
+    names, rows = rows_of(found)
+    if not rows:
+        return []
+    counts = {one.subject: one.n for one in found if one.metric != "any"}
+    body: list[list[Child]] = [
+        [
+            [row.name, el("span", row.unit, class_="small")],
+            *("–" if (value := row.values.get(name)) is None else number(value) for name in names),
+        ]
+        for row in rows
+    ]
+    head: list[Child] = [
+        "figure",
+        *([name, el("span", f"n {counts[name]}", class_="ci")] for name in names),
+    ]
+    words = (
+        "Deformed masks are training masks, warped, with nodules put elsewhere, by no network: what a trained stage 1 "
+        "has to beat. Real training masks are as near to real test masks as any source can be expected to come. Masks "
+        "of stage 1 and deformed ones are those that the gate accepted; their first row is the share of all that were "
+        "drawn. Real masks are all measured. Precision and recall are of equally many masks of each source, against "
+        f"the {REAL_TEST} masks."
+    )
+    return [el("h3", "Masks by their source"), el("p", words, class_="note"), table(head, body)]
 
 
 def adherence(material: Material) -> Html:

@@ -43,7 +43,7 @@ td{border-top:1px solid var(--line)}
 .w{text-align:left}
 td.w{white-space:normal;min-width:8rem}
 td.w .small{display:block}
-td .ci{color:var(--muted);font-size:.8rem;display:block}
+td .ci,th .ci{color:var(--muted);font-size:.8rem;display:block}
 .gap{color:var(--muted)}
 figure{margin:0}
 figure svg,figure img{display:block;width:100%;height:auto}

@@ -1,7 +1,7 @@
-"""Generators written a second time, in eager PyTorch and from the publications, to compare ours with.
+"""Methods written a second time, in eager PyTorch and from the publications, to compare ours with.
 
-Each module here is a script of its own, run by an interpreter that has torch:
-`python PEER IN.npz OUT.npy [ARGUMENT ...]` reads named arrays and writes the one that it computes.
+Each module here is a script of its own, run by an interpreter that has torch: `python PEER IN.npz OUT [ARGUMENT ...]`
+reads named arrays and writes what it computes, one array (OUT.npy) or several by name (OUT.npz).
 """
 
 import importlib.util
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-DETECTORS_PYTHON = Path(__file__).resolve().parents[3] / ".venv-detect" / "bin" / "python"
+DETECTORS_PYTHON = Path(__file__).resolve().parents[2] / ".venv-detect" / "bin" / "python"
 
 
 def torch_python() -> str:
@@ -33,12 +33,22 @@ def torch_python() -> str:
 
 
 def run_peer(script: Path, arrays: dict[str, np.ndarray], *args: str) -> np.ndarray:
-    """What `script` computes of `arrays`, which it finds by name in the file of its first argument."""
+    """The array that `script` computes of `arrays`, which it finds by name in the file of its first argument."""
+    return _run(script, arrays, "out.npy", args)["out"]
+
+
+def run_peer_of_many(script: Path, arrays: dict[str, np.ndarray], *args: str) -> dict[str, np.ndarray]:
+    """As `run_peer`, of a script that computes several arrays: each by its name."""
+    return _run(script, arrays, "out.npz", args)
+
+
+def _run(script: Path, arrays: dict[str, np.ndarray], out: str, args: tuple[str, ...]) -> dict[str, np.ndarray]:
     python = torch_python()
     with tempfile.TemporaryDirectory() as folder:
-        given, computed = Path(folder, "in.npz"), Path(folder, "out.npy")
+        given, computed = Path(folder, "in.npz"), Path(folder, out)
         np.savez(given, **{name: np.asarray(array) for name, array in arrays.items()})  # type: ignore[arg-type]
         command = [python, str(script), str(given), str(computed), *args]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, f"{' '.join(command)}\n{done.stderr[-3000:]}"
-        return np.load(computed)
+        loaded = np.load(computed)
+        return dict(loaded) if computed.suffix == ".npz" else {"out": loaded}

@@ -1,0 +1,116 @@
+"""Counts and sizes of small objects follow the real masks', place and shape the maps."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from tsgan_jax.labels import NODULE, TRACHEA
+from tsgan_jax.masks import calibration, distance
+from tsgan_jax.masks.calibration import Objects
+
+SIDE = 64
+
+
+def chest(nodules, trachea=None):
+    """A mask uint8 [64, 64]: two lungs in a body, discs (row, column, radius in pixels) of nodule and trachea."""
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    mask = (((rows - 32) / 26) ** 2 + ((columns - 32) / 30) ** 2 < 1).astype(np.uint8)
+    for label, centre in ((2, 46), (3, 18)):
+        mask[((rows - 32) / 18) ** 2 + ((columns - centre) / 10) ** 2 < 1] = label
+    for label, discs in ((TRACHEA, [trachea] if trachea else []), (NODULE, nodules)):
+        for row, column, radius in discs:
+            mask[(rows - row) ** 2 + (columns - column) ** 2 <= radius**2] = label
+    return mask
+
+
+def many(count, seed=0):
+    """Masks with one nodule each, of three sizes, every fourth with a second one in the other lung."""
+    rng = np.random.default_rng(seed)
+    masks = []
+    for i in range(count):
+        place = [(rng.integers(24, 42), rng.integers(15, 22), (1.5, 2.5, 4.0)[i % 3])]
+        if i % 4 == 0:
+            place.append((rng.integers(24, 42), rng.integers(43, 50), 2.0))
+        masks.append(chest(place, (32, 32, 2.0) if i % 2 else None))
+    return np.stack(masks)
+
+
+def objects(mask, label):
+    """(areas, centres) of the patches of a class."""
+    patches, count = ndimage.label(mask == label, np.ones((3, 3)))
+    areas = np.bincount(patches.ravel())[1:]
+    return sorted(areas), ndimage.center_of_mass(patches > 0, patches, range(1, count + 1))
+
+
+def test_real_objects_are_counted_and_measured():
+    real = calibration.real_objects(many(120))
+    assert real[NODULE].present == pytest.approx((1.0, 0.25))
+    assert real[TRACHEA].present == pytest.approx((0.5,))
+    assert real[NODULE].areas[0] == 9 / SIDE**2 and real[NODULE].areas[-1] == 49 / SIDE**2
+
+
+def test_faint_peaks_become_objects_of_the_real_count_and_size():
+    """Maps of which every height of a nodule or trachea is cut to a third, as a young generator draws them."""
+    masks = many(120)
+    maps = distance.encode(masks)
+    faint = maps.copy()
+    faint[..., 3:] = (faint[..., 3:] + 1) / 3 - 1
+    assert not (distance.decode(faint, SIDE) >= TRACHEA).any()  # by sign all are lost
+    real = calibration.real_objects(masks)
+    drawn = calibration.decode(faint, SIDE, calibration.calibrate(faint, SIDE, real))
+    for label in (TRACHEA, NODULE):
+        made, wanted = ([len(objects(mask, label)[0]) for mask in stack] for stack in (drawn, masks))
+        assert np.mean(made) == pytest.approx(np.mean(wanted), abs=0.05)
+        mine, theirs = (np.concatenate([objects(mask, label)[0] for mask in stack]) for stack in (drawn, masks))
+        np.testing.assert_allclose(np.quantile(mine, (0.25, 0.5, 0.75)), np.quantile(theirs, (0.25, 0.5, 0.75)), atol=4)
+
+
+def test_place_is_the_peaks():
+    masks = many(60)
+    maps = distance.encode(masks)
+    drawn = calibration.decode(maps, SIDE, calibration.calibrate(maps, SIDE, calibration.real_objects(masks)))
+    for made, wanted in zip(drawn, masks, strict=True):
+        for centre in objects(made, NODULE)[1]:
+            nearest = min(np.hypot(*np.subtract(centre, other)) for other in objects(wanted, NODULE)[1])
+            assert nearest < 1.5
+
+
+def test_an_object_is_one_piece_inside_the_picture():
+    masks = np.stack([chest([(32, 18, 3.0)])] * 3)
+    maps = distance.encode(masks)
+    maps[0, :, :, 4] = np.random.default_rng(0).uniform(-1, 1, (SIDE, SIDE))  # noise: peaks everywhere
+    real = {NODULE: Objects((1.0,), (20 / SIDE**2, 20 / SIDE**2))}
+    drawn = calibration.decode(maps, SIDE, calibration.calibrate(maps, SIDE, real))
+    assert all(len(objects(mask, NODULE)[0]) == 1 for mask in drawn)
+
+
+def test_a_class_that_real_masks_lack_is_not_drawn():
+    masks = np.stack([chest([(32, 18, 3.0)])] * 4)
+    real = calibration.real_objects(masks)
+    assert TRACHEA not in real
+    maps = distance.encode(many(4))
+    assert not (calibration.decode(maps, SIDE, calibration.calibrate(maps, SIDE, real)) == TRACHEA).any()
+
+
+def test_objects_survive_json():
+    real = calibration.real_objects(many(12))
+    assert calibration.from_json(json.loads(json.dumps(calibration.to_json(real)))) == real
+
+
+def test_levels_give_the_shares_asked_for_whatever_the_heights():
+    """A second peak counts only where the first does, and its level may then be below the first's."""
+    rng = np.random.default_rng(0)
+    heights = -np.sort(-rng.uniform(-1, 1, (4000, 3)) ** 3, axis=1)
+    levels, chosen = calibration._levels(heights, (0.6, 0.3, 0.05))
+    counts = np.cumprod(heights >= levels, axis=1).sum(1)
+    np.testing.assert_allclose([(counts >= k).mean() for k in (1, 2, 3)], (0.6, 0.3, 0.05), atol=0.002)
+    assert len(chosen) == counts.sum()
+
+
+def test_maps_without_enough_peaks_have_what_they_can():
+    heights = np.array([[0.5, calibration.NONE], [0.1, calibration.NONE], [calibration.NONE, calibration.NONE]])
+    levels, chosen = calibration._levels(heights, (1.0, 0.5))
+    assert sorted(chosen) == [0.1, 0.5]
+    assert levels[0] <= 0.1

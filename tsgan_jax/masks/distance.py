@@ -1,0 +1,125 @@
+"""Label maps as truncated signed distance maps: one channel an organ, smooth where one-hot maps jump.
+
+    value = tanh((d + grow) / scale),   d: distance to the organ's outline, positive inside
+
+A network that errs by half a pixel moves an outline by half a pixel; in a one-hot map it would add and remove pixels.
+A lung contains the nodules that touch it and the body all organs, so that no channel has holes for another's sake.
+Nodules and trachea are grown before the distance is taken: of an object of a pixel or two no average over pixels
+would be positive, and lower resolutions would lack it.  An absent organ is -1 everywhere.
+Ours, not the paper's (A23).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from tsgan_jax.components import NEIGHBOURS, components
+from tsgan_jax.labels import BACKGROUND, BODY, LEFT_LUNG, NODULE, RIGHT_LUNG, TRACHEA
+
+CHANNELS = (BODY, LEFT_LUNG, RIGHT_LUNG, TRACHEA, NODULE)
+"""The class of each channel; background is where no channel is positive."""
+
+MIRROR = np.array([0, 2, 1, 3, 4])
+SCALE = {BODY: 1 / 16, LEFT_LUNG: 1 / 16, RIGHT_LUNG: 1 / 16, TRACHEA: 5 / 128, NODULE: 5 / 128}
+"""Distance, as a share of the slice's side, over which tanh goes from 0 to .76: 21 and 13 mm of 340."""
+
+GROW = {TRACHEA: 1 / 64, NODULE: 1 / 32}
+"""By how much of the slice's side a small object is grown: 5 and 11 mm of 340."""
+
+
+def encode(masks: np.ndarray) -> np.ndarray:
+    """Masks uint8 [n, h, h] with the codes of `labels` to maps float32 [n, h, h, 5] in [-1, 1]."""
+    return np.stack([_encode(mask) for mask in masks])
+
+
+def _encode(mask: np.ndarray) -> np.ndarray:
+    regions = {
+        BODY: mask != BACKGROUND,
+        LEFT_LUNG: with_nodules(mask, LEFT_LUNG),
+        RIGHT_LUNG: with_nodules(mask, RIGHT_LUNG),
+        TRACHEA: mask == TRACHEA,
+        NODULE: mask == NODULE,
+    }
+    return np.stack([_value(regions[label], label) for label in CHANNELS], axis=-1)
+
+
+def with_nodules(mask: np.ndarray, lung: int) -> np.ndarray:
+    """A lung, bool [h, w], with the nodules that touch it filled in."""
+    region = mask == lung
+    near = ndimage.binary_dilation(region, NEIGHBOURS)
+    for nodule in components(mask == NODULE):
+        if near[nodule.window][nodule.inside].any():
+            region[nodule.window] |= nodule.inside
+    return region
+
+
+def signed_distance(region: NDArray[np.bool_], reach: int | None = None) -> NDArray[np.float32]:
+    """Distance of each pixel [h, w] from the outline of a region that is not empty, in pixels, positive inside.
+
+    The outline runs between pixels: those on either side of it have .5 and -.5.  The frame is no outline, unless the
+    region fills it.  What lies further than `reach` from the region's bounding box has -reach: this saves time.
+    """
+    reach = max(region.shape) if reach is None else reach
+    if region.all():
+        return signed_distance(np.pad(region, 1), reach)[1:-1, 1:-1]
+    ends = ((where.min(), where.max() + 1) for where in np.nonzero(region))
+    rows, columns = (slice(max(0, first - reach), last + reach) for first, last in ends)
+    near = region[rows, columns]
+    inside = ndimage.distance_transform_edt(near)
+    outside = ndimage.distance_transform_edt(~near)
+    distance = np.full(region.shape, -reach, np.float32)
+    distance[rows, columns] = np.where(near, inside - 0.5, 0.5 - outside)
+    return distance
+
+
+def _value(region: np.ndarray, label: int) -> np.ndarray:
+    if not region.any():
+        return np.full(region.shape, -1.0, np.float32)
+    side = region.shape[0]
+    distance = (signed_distance(region) / side + GROW.get(label, 0.0)) / SCALE[label]
+    return np.tanh(distance).astype(np.float32)
+
+
+def decode(maps: np.ndarray, size: int) -> np.ndarray:
+    """Maps [n, r, r, 5] to masks uint8 [n, size, size].
+
+    Maps are enlarged bilinearly to `size`; a pixel belongs to the organs whose channels are positive there, small ones
+    shrunk by what they were grown, and of several to the first in the labels' order of precedence.
+    """
+    return np.stack([_decode(enlarged(one, size)) for one in maps])
+
+
+def _decode(one: np.ndarray) -> np.ndarray:
+    mask = organs(one)
+    for label in (TRACHEA, NODULE):
+        mask[shrunk(one[..., CHANNELS.index(label)] > 0, GROW[label])] = label
+    return mask
+
+
+def organs(one: np.ndarray) -> np.ndarray:
+    """The mask uint8 [h, w] of body and lungs in a map [h, w, 5]; lungs are where the body is."""
+    inside = one > 0
+    body = inside[..., CHANNELS.index(BODY)]
+    mask = np.where(body, BODY, BACKGROUND).astype(np.uint8)
+    for lung in (RIGHT_LUNG, LEFT_LUNG):
+        mask[inside[..., CHANNELS.index(lung)] & body] = lung
+    return mask
+
+
+def shrunk(region: np.ndarray, share: float) -> np.ndarray:
+    """A region bool [h, w] without what is within `share` of the side from its outline."""
+    if not region.any():
+        return region
+    return ndimage.distance_transform_edt(region) > share * region.shape[0] + 0.25
+
+
+def enlarged(one: np.ndarray, size: int) -> np.ndarray:
+    """A map [r, r, c] at size x size pixels, bilinear between the centres of pixels."""
+    r = one.shape[0]
+    if r == size:
+        return one
+    at = np.clip((np.arange(size) + 0.5) * r / size - 0.5, 0, r - 1)
+    low = np.minimum(at.astype(int), r - 2)
+    weight = np.zeros((size, r), one.dtype)
+    weight[np.arange(size), low], weight[np.arange(size), low + 1] = low + 1 - at, at - low
+    return np.einsum("ai,bj,ijc->abc", weight, weight, one, optimize=True)
