@@ -1,6 +1,7 @@
 """bin/evaluate on a run of untrained networks: every part comes out or says why; refusals; exit codes."""
 
 import json
+import shutil
 
 import pytest
 from trained_run import CONFIG, config_at, make_run
@@ -11,7 +12,7 @@ from tsgan_jax.configio import dump_config, load_config
 from tsgan_jax.data.luna16 import prepare
 from tsgan_jax.data.pipeline import load
 from tsgan_jax.errors import UserError
-from tsgan_jax.evaluate import attempt, current
+from tsgan_jax.evaluate import attempt, current, mask_baselines
 from tsgan_jax.evaluate.records import Record, append, read
 from tsgan_jax.synthesis import export_fold
 
@@ -42,6 +43,7 @@ def test_all_parts_and_the_report_whatever_is_missing(run, capsys):
     found = records(run)
     kinds = {record.kind for record in found}
     assert {"similarity", "distance", "embedding", "masks", "mask sources", "adherence", "copies"} <= kinds
+    assert "mask truncation" in kinds
     missing = {record.kind for record in found if record.value is None}
     assert {"distance", "embedding"} <= missing and "similarity" not in missing
     assert all("evaluation.inception_weights is not set" in r.reason for r in found if r.kind == "distance")
@@ -59,7 +61,7 @@ def test_one_part_alone_appends_and_the_newest_counts(run):
     assert main(["--run", str(run), "--only", "masks"]) in (0, 3)
     everything = read(run / "evaluation" / "records.jsonl")
     new = everything[before:]
-    assert {record.kind for record in new} == {"masks", "mask sources", "adherence", "copies"}
+    assert {record.kind for record in new} == {"masks", "adherence", "copies"}
     assert len([r for r in records(run) if r.kind == "copies"]) == 6
 
 
@@ -71,8 +73,32 @@ def test_an_empty_set_is_told_and_figures_that_need_none_come_out(run, tmp_path)
     (empty / "annotations.json").write_text("{}")
     config = load_config(run / "config.yaml")
     made = evaluation.evaluate(run, config, ["masks"], set_name="empty", say=lambda line: None)
-    assert [record.kind for record in made] == ["masks", "mask sources", "adherence", "copies"]
+    assert [record.kind for record in made] == ["masks", "adherence", "copies"]
     assert all(record.value is None and "the set is empty" in record.reason for record in made)
+
+
+@pytest.mark.slow
+def test_masks_of_stage_1_need_no_stage_2_and_no_set(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(mask_baselines, "MEASURED", 8)
+    monkeypatch.setattr(mask_baselines, "SWEPT", 6)
+    alone = tmp_path / "alone"
+    shutil.copytree(run, alone, ignore=shutil.ignore_patterns("translation", "sets", "evaluation"))
+    assert main(["--run", str(alone), "--only", "mask_sources", "--only", "report"]) in (0, 3)
+    found = records(alone)
+    assert {record.kind for record in found} == {"mask sources", "mask truncation"}
+    shares = {r.subject: r for r in found if r.metric == "passes the gate"}
+    assert shares["stage 1"].n == 8 and shares["stage 1"].details["pixel_mm_of_all"] == 2.5
+    assert shares["psi 0.5"].n == 6 and shares["psi 1.0"].made_from["masks"]["step"] == 4
+    printed = capsys.readouterr().out
+    assert "Masks by their source, before the gate" in printed and "psi 0.9" in printed
+    assert {path.name for path in alone.iterdir()} == {"config.yaml", "evaluation", "masks", "report.html"}
+    assert "Masks by their source" in (alone / "report.html").read_text()
+
+
+def test_masks_that_stage_1_does_not_draw_are_not_compared(run):
+    config, said = load_config(run / "config.yaml", ["generation.masks=deform"]), []
+    assert evaluation.evaluate(run, config, ["mask_sources"], say=said.append) == []
+    assert said == ["masks by their source: skipped, since stage 1 draws none of this run's masks"]
 
 
 def test_detectors_are_asked_for_only_with_a_section_for_them(run):
@@ -122,6 +148,7 @@ def test_the_summary_names_every_figure():
         ]
     )
     assert "20.5" in lines[0] and "[20, 21]" in lines[0] and "real 11" in lines[0] and "n 9" in lines[0]
+    assert "by their source" not in "".join(lines)
     assert lines[1].endswith("none: no weights") and lines[2] == "1 of 2 figures could not be had"
 
 

@@ -1,7 +1,7 @@
 """Sources of masks side by side: each figure is that of its masks, and records hold the table."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,21 +9,22 @@ import pytest
 from chests import PIXEL_MM, chests
 
 from tsgan_jax.config import GenerationConfig
-from tsgan_jax.errors import UserError
 from tsgan_jax.evaluate import mask_baselines, mask_table
-from tsgan_jax.evaluate.mask_baselines import through_gate
-from tsgan_jax.evaluate.mask_statistics import Gate, mean_pairwise_iou, measure, pooled
-from tsgan_jax.evaluate.mask_table import ROWS, compare_masks, records, rows_of, spread
+from tsgan_jax.evaluate.mask_baselines import Comparison, judge_sources, judge_truncations
+from tsgan_jax.evaluate.mask_statistics import mean_pairwise_iou, measure, pooled
+from tsgan_jax.evaluate.mask_table import ROWS, SWEPT_ROWS, compare_masks, records, rows_of, spread, table_lines
 from tsgan_jax.evaluate.mask_variety import compared, mask_features, scaled
 from tsgan_jax.labels import LEFT_LUNG, NODULE, TRACHEA
-from tsgan_jax.masks.plausibility import NO_NODULE, judge
+from tsgan_jax.masks.deform import Deformer
+from tsgan_jax.masks.plausibility import judge
+from tsgan_jax.synthesis import sources
 
 TEST, TRAINING = chests(range(500, 530)), chests(range(40))
 BARE = np.where(np.isin(TRAINING.mask, (NODULE, TRACHEA)), LEFT_LUNG, TRAINING.mask).astype(np.uint8)
 
 
-def table(sources, **more):
-    return {row.name: row.values for row in compare_masks(sources, TEST.mask, PIXEL_MM, **more)}
+def table(masks):
+    return {row.name: row.values for row in compare_masks(masks, TEST.mask, PIXEL_MM)}
 
 
 def test_every_figure_is_that_of_its_masks():
@@ -31,12 +32,13 @@ def test_every_figure_is_that_of_its_masks():
     assert list(found) == list(ROWS) and list(found["nodules"]) == ["real test", "a", "b"]
     every = pooled(measure(TRAINING.mask, PIXEL_MM))
     assert found["nodule diameter, 75 %"]["a"] == np.percentile(every["nodule diameter"], 75)
+    assert found["lung area, 90 %"]["a"] == np.percentile(every["lung area"], 90)
     assert found["body area, 10 %"]["a"] == found["body area, 10 %"]["b"] == np.percentile(every["body area"], 10)
     assert found["lung around a nodule"]["a"] == pytest.approx(every["lung around a nodule"].mean())
     assert found["pairwise IoU"]["a"] == mean_pairwise_iou(list(TRAINING.mask))
-    assert found["accepted by the gate"]["real test"] == np.mean([judge(m, PIXEL_MM).accepted for m in TEST.mask])
+    assert found["passes the gate"]["real test"] == np.mean([judge(m, PIXEL_MM).accepted for m in TEST.mask])
     assert (found["trachea"]["a"], found["trachea"]["b"], found["nodules"]["b"]) == (1, 0, 0)
-    assert found["nodule diameter, 50 %"]["b"] is None and found["accepted by the gate"]["b"] == 0
+    assert found["nodule diameter, 50 %"]["b"] is None and found["passes the gate"]["b"] == 0
     assert "real test" not in found["recall"] and found["recall"]["a"] > found["recall"]["b"]
 
 
@@ -48,35 +50,31 @@ def test_trachea_inside_a_lung_is_counted():
     assert table({"a": masks, "b": TRAINING.mask})["trachea inside a lung"] == {"real test": 0, "a": 0.25, "b": 0}
 
 
-def test_a_gate_that_has_filtered_a_source_tells_its_share():
-    assert table({"a": TRAINING.mask}, gates={"a": Gate(40, 160, {})})["accepted by the gate"]["a"] == 0.25
-
-
 def test_precision_and_recall_are_of_equally_many_masks():
     real, ours = (mask_features(masks, PIXEL_MM) for masks in (TEST.mask, TRAINING.mask))
     held, other = scaled(real, real, ours)
-    for size, sources in ((30, {"a": TRAINING.mask}), (8, {"a": TRAINING.mask, "b": TRAINING.mask[:8]})):
-        found = table(sources)
+    for size, columns in ((30, {"a": TRAINING.mask}), (8, {"a": TRAINING.mask, "b": TRAINING.mask[:8]})):
+        found = table(columns)
         assert (found["precision"]["a"], found["recall"]["a"]) == compared(held, other, size)
     assert table({"a": TRAINING.mask[:3]})["recall"]["a"] is None
 
 
 def test_records_hold_the_table():
     rows = compare_masks({"a": TRAINING.mask, "b": BARE, "none": []}, TEST.mask, PIXEL_MM)
-    kept = records(rows, {"real test": 30, "a": 40, "b": 40, "none": 0}, "ours", {"set": "x"}, {"k": 3})
+    kept = records("mask sources", rows, {"real test": 30, "a": 40, "b": 40, "none": 0}, "ours", {"set": "x"}, {"k": 3})
     assert json.loads(json.dumps([asdict(one) for one in kept], allow_nan=False))
     assert all(bool(one.reason) == (one.value is None) for one in kept)
     assert {one.n for one in kept if one.subject == "a"} == {40} and kept[0].kind == "mask sources"
     assert rows_of(kept[::-1]) == (["real test", "none", "b", "a"], rows)
 
 
-def test_masks_are_drawn_until_the_gate_accepts_them():
-    def draw(attempt, index):
-        return (TRAINING.mask if attempt >= index else BARE)[index]
-
-    masks, gate = through_gate(draw, 4, 3, PIXEL_MM)
-    np.testing.assert_array_equal(masks, TRAINING.mask[:3])  # the fourth is given up
-    assert (gate.accepted, gate.drawn, gate.reasons) == (3, 9, {NO_NODULE: 6})
+def test_a_table_can_be_read_in_a_terminal():
+    rows = compare_masks({"a": TRAINING.mask, "b": BARE}, TEST.mask, PIXEL_MM)
+    lines = table_lines(records("mask sources", rows, {"real test": 30, "a": 40, "b": 40}, "ours", {}, {}))
+    assert lines[0].split() == ["real", "test", "a", "b"] and len(lines) == len(ROWS) + 1
+    assert len({len(line) for line in lines}) == 1, "columns stand below each other"
+    shown = {line.split(" (")[0]: line.split()[-3:] for line in lines[1:]}
+    assert shown["nodules"] == ["1", "1", "0"] and shown["recall"][0] == shown["nodule diameter, 50 %"][2] == "–"
 
 
 def test_spread_takes_from_end_to_end():
@@ -84,44 +82,54 @@ def test_spread_takes_from_end_to_end():
     assert len(spread(np.arange(3), 9)) == 3 and spread([], 4) == []
 
 
-def judged():
-    """24 masks of a set, one in two of which the gate had refused."""
-    made = SimpleNamespace(
-        spread=lambda count: (SimpleNamespace(mask=mask) for mask in TRAINING.mask[:24][:count]),
-        manifest={"images": [{"accepted": True, "refused": [["no body"]]}] * 24},
-        pixel_mm=PIXEL_MM,
-    )
-    settings = GenerationConfig(seed=5, attempts=7)
-    return mask_baselines.judge_sources(made, TEST, TRAINING, settings, "ours", {"set": "x"}, 3)
+@pytest.fixture
+def case(monkeypatch):
+    """Stage 1 that draws training masks in turn; at a truncation below 1 always the same one."""
+    monkeypatch.setattr(mask_baselines, "MEASURED", 24)
+    monkeypatch.setattr(mask_baselines, "SWEPT", 20)
+
+    def sample_masks(generator, key, indices, truncation):
+        return TRAINING.mask[[index if truncation == 1 else 0 for index in indices]]
+
+    monkeypatch.setattr(sources, "sample_masks", sample_masks)
+    generator = SimpleNamespace(synthesis=SimpleNamespace(resolution=64))
+    settings = GenerationConfig(seed=5, truncation=1.0)
+    return Comparison(generator, settings, TEST, TRAINING, PIXEL_MM, 3, "ours", {"masks": "x"})
 
 
 def values(found, metric):
     return {one.subject: one.value for one in found if one.metric == metric}
 
 
-def test_stage_1_is_measured_beside_deformed_and_real_masks(monkeypatch):
-    asked = []
-
-    def deformed(slices, *rest):
-        asked.append((slices, *rest))
-        return [TRAINING.mask[0]] * 24, Gate(24, 30, {})
-
-    monkeypatch.setattr(mask_baselines, "deformed", deformed)
-    found = judged()
-    assert asked == [(TRAINING, 24, 5, 7, PIXEL_MM)]
-    shares = values(found, "accepted by the gate")
+def test_stage_1_is_measured_as_it_draws_beside_deformed_and_real_masks(case, monkeypatch):
+    monkeypatch.setattr(mask_baselines, "deformed", lambda slices, seed, count: BARE[:count])
+    found = judge_sources(case)
+    assert {one.kind for one in found} == {"mask sources"}
+    shares = values(found, "passes the gate")
     assert list(shares) == ["real test", "stage 1", "deform", "real training"]
-    assert (shares["stage 1"], shares["deform"]) == (0.5, 0.8)
-    assert values(found, "pairwise IoU")["deform"] == 1 and values(found, "recall")["deform"] < 0.2
-    assert {one.n for one in found if one.subject == "real training"} == {24}  # as many as were generated
+    assert shares["stage 1"] == np.mean([judge(mask, PIXEL_MM).accepted for mask in TRAINING.mask[:24]])
+    assert shares["deform"] == 0, "masks that the gate refuses are measured too"
+    assert {one.subject: one.n for one in found} == {"real test": 30, "stage 1": 24, "deform": 24, "real training": 24}
 
 
-def test_the_others_stand_where_nothing_can_be_deformed(monkeypatch):
-    def deformed(*_):
-        raise UserError("nothing to deform")
+def test_deformed_masks_are_first_attempts(case):
+    masks = mask_baselines.deformed(TRAINING, 5, 3)
+    deformer = Deformer.of_masks(TRAINING.mask, TRAINING.pixel_mm)
+    np.testing.assert_array_equal(masks, [deformer.draw(5, 0, index) for index in range(3)])
 
-    monkeypatch.setattr(mask_baselines, "deformed", deformed)
-    found = judged()
+
+def test_the_others_stand_where_nothing_can_be_deformed(case):
+    found = judge_sources(replace(case, training=replace(TRAINING, mask=BARE)))
     assert list(values(found, "recall")) == ["stage 1", "real training"]
-    assert [one.reason for one in found if one.subject == "deform"] == ["nothing to deform"]
-    assert mask_table.DEFORM not in rows_of(found)[0]
+    (reason,) = (one.reason for one in found if one.subject == "deform")
+    assert "none of the 40 training masks" in reason and mask_table.DEFORM not in rows_of(found)[0]
+
+
+def test_each_truncation_is_measured(case):
+    found = judge_truncations(case)
+    assert {one.kind for one in found} == {"mask truncation"} and {one.metric for one in found} == set(SWEPT_ROWS)
+    names = [f"psi {psi}" for psi in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)]
+    assert list(values(found, "recall")) == ["real training", *names]
+    same, varied = (values(found, "pairwise IoU")[name] for name in ("psi 0.9", "psi 1.0"))
+    assert same == 1 and varied == pytest.approx(mean_pairwise_iou(list(TRAINING.mask[:20])))
+    assert {one.n for one in found if one.subject != "real test"} == {20}

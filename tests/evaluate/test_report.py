@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -28,11 +29,16 @@ RECORDS = [
     *(
         Record("mask sources", "pix2pix", source, metric, value, 30)
         for metric, values in {
-            "accepted by the gate": (0.9, 0.41, 0.83, 0.92),
+            "passes the gate": (0.9, 0.41, 0.83, 0.92),
             "recall": (None, 0.37, 0.72, 0.88),
         }.items()
         for source, value in zip(("real test", "stage 1", "deform", "real training"), values, strict=True)
         if value is not None
+    ),
+    *(
+        Record("mask truncation", "pix2pix", subject, metric, value, 250)
+        for metric, values in {"passes the gate": (0.9, 0.6, 0.4), "recall": (0.88, 0.1, 0.37)}.items()
+        for subject, value in zip(("real training", "psi 0.5", "psi 1.0"), values, strict=True)
     ),
     Record("adherence", "pix2pix", "left lung", "Dice", 0.94, 30, (0.93, 0.95), 0.97),
     Record("copies", "pix2pix", "ct", "share of copies", 0.1, 30, (0.03, 0.25), 0.0),
@@ -101,17 +107,37 @@ def test_sources_of_masks_stand_side_by_side(run):
     lines = [" ".join(re.sub(r"<[^>]+>", " ", line).split()) for line in shown.split("<tr>")[1:]]
     assert lines == [
         "figure real test n 30 stage 1 n 30 deform n 30 real training n 30",
-        "accepted by the gate share 0.9 0.41 0.83 0.92",
+        "passes the gate share of masks 0.9 0.41 0.83 0.92",
         "recall share – 0.37 0.72 0.88",
     ]
 
 
-def test_one_source_of_masks_needs_no_table(run, tmp_path):
-    copy = tmp_path / "copy"
+def test_figures_over_the_truncation_are_lines_with_real_masks_dashed(run):
+    page = text_of(run)
+    shown = page[page.index("<h3>Masks of stage 1 by truncation") :].split("</figure>")[0]
+    for words in ("passes the gate", "recall", "real training masks", "truncation psi", "250 masks"):
+        assert words in shown, words
+    assert "pairwise IoU</text>" not in shown, "not measured, so it has no line"
+    assert shown.count("stroke-dasharray: 3.7") == 3  # two figures of real masks, and the legend
+
+
+def masks_section(run: Path, copy: Path, wanted: Callable[[str], bool]) -> str:
+    """The section of the report of a run without some of its records."""
     shutil.copytree(run, copy)
     path = copy / "evaluation" / "records.jsonl"
-    path.write_text("".join(line for line in path.read_text().splitlines(True) if "mask sources" not in line))
-    assert "Masks by their source" not in write_report(copy, config_at(copy)).read_text()
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if wanted(line)))
+    page = write_report(copy, config_at(copy)).read_text()
+    return page[page.index('id="masks"') :].split("</section>")[0]
+
+
+def test_masks_that_were_not_compared_have_no_table(run, tmp_path):
+    shown = masks_section(run, tmp_path / "copy", lambda line: "mask sources" not in line and "truncation" not in line)
+    assert "lung area" in shown and "by their source" not in shown and "by truncation" not in shown
+
+
+def test_masks_of_stage_1_are_shown_without_a_set(run, tmp_path):
+    shown = masks_section(run, tmp_path / "copy", lambda line: '"masks"' not in line)
+    assert "Not evaluated yet" in shown and "Masks by their source" in shown and "by truncation" in shown
 
 
 def test_what_is_missing_is_told_with_its_reason(run):

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from tsgan_jax.evaluate.records import Record
 
 _EPILOG = """\
-Parts: images (PSNR, SSIM, feature distances, t-SNE), masks (anatomy, CT against mask, copies), detection (where the
+Parts: images (PSNR, SSIM, feature distances, t-SNE), masks (anatomy, CT against mask, copies),
+mask_sources (masks as stage 1 draws them beside deformed and real ones; needs stage 1 only), detection (where the
 config has a section `detection`), report (<run>/report.html).  All of them by default.  What cannot be had is said,
 recorded with the reason, and stops nothing else.  Settings that may be given: evaluation.*, detection.*, data.root,
 data.prepared, translation.vgg_weights; what the run was trained with stays as it was.
@@ -23,11 +24,18 @@ interrupted.
 
 examples: bin/evaluate --run runs/luna16 evaluation.inception_weights=/data/pt_inception-2015-12-05-6726825d.pth
           bin/evaluate --run runs/luna16 --only masks --only report
+          bin/evaluate --run runs/luna16 --only mask_sources
           bin/evaluate --run runs/luna16 --tables
 """
 
 _OPEN = ("evaluation.", "detection.", "data.root=", "data.prepared=", "translation.vgg_weights=")
 """Settings that change how a run is judged, not what it is."""
+
+_TABLES = {
+    "mask sources": "Masks by their source, before the gate",
+    "mask truncation": "Masks of stage 1 by truncation",
+}
+"""Kinds of records that are printed as one table each, and its title."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,17 +73,24 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def summary(records: Sequence["Record"]) -> list[str]:
-    """Each new figure in a line, and how many could not be had."""
+    """Each new figure in a line, tables of masks as such, and how many figures could not be had."""
+    from tsgan_jax.evaluate.mask_table import table_lines
+
     lines = []
     for record in records:
+        if record.kind in _TABLES and record.value is not None:
+            continue
         if record.value is None:
-            lines.append(f"{record.kind:<11}{record.subject:<22}{record.metric:<28}none: {record.reason}")
+            lines.append(f"{record.kind:<16}{record.subject:<22}{record.metric:<28}none: {record.reason}")
             continue
         interval = f"  [{record.interval[0]:.4g}, {record.interval[1]:.4g}]" if record.interval else ""
         floor = f"  real {record.floor:.4g}" if record.floor is not None else ""
         lines.append(
-            f"{record.kind:<11}{record.subject:<22}{record.metric:<28}{record.value:.4g}{interval}{floor}  n {record.n}"
+            f"{record.kind:<16}{record.subject:<22}{record.metric:<28}{record.value:.4g}{interval}{floor}  n {record.n}"
         )
+    for kind, title in _TABLES.items():
+        found = [record for record in records if record.kind == kind and record.value is not None]
+        lines += [title, *table_lines(found)] if found else []
     missing = sum(record.value is None for record in records)
     return [*lines, f"{missing} of {len(records)} figures could not be had"] if missing else lines
 
@@ -112,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only",
         action="append",
-        choices=("images", "masks", "detection", "report"),
+        choices=("images", "masks", "mask_sources", "detection", "report"),
         help="this part alone; repeatable",
     )
     parser.add_argument("--set", default="synthetic", metavar="NAME", help="set under DIR/sets (default: synthetic)")

@@ -13,7 +13,7 @@ from tsgan_jax.config import Config
 from tsgan_jax.errors import UserError
 from tsgan_jax.evaluate.records import Kind, Record, append, latest
 
-Part = Literal["images", "masks", "detection", "report"]
+Part = Literal["images", "masks", "mask_sources", "detection", "report"]
 PARTS: tuple[Part, ...] = get_args(Part)
 
 Say = Callable[[str], None]
@@ -50,10 +50,16 @@ def evaluate(
         ("images", "distance", "feature distances", lambda: parts.judge_distances(subject)),
         ("images", "embedding", "t-SNE", lambda: parts.judge_embedding(subject)),
         ("masks", "masks", "mask statistics", lambda: parts.judge_masks(subject)),
-        ("masks", "mask sources", "masks by their source", lambda: parts.judge_mask_sources(subject)),
         ("masks", "adherence", "CT against mask", lambda: parts.judge_adherence(subject)),
         ("masks", "copies", "copies", lambda: parts.judge_copies(subject)),
     ]
+    if config.generation.masks == "stylegan":
+        steps += [
+            ("mask_sources", "mask sources", "masks by their source", lambda: parts.judge_mask_sources(subject)),
+            ("mask_sources", "mask truncation", "masks by truncation", lambda: parts.judge_mask_truncations(subject)),
+        ]
+    elif "mask_sources" in only:
+        say("masks by their source: skipped, since stage 1 draws none of this run's masks")
     if detect is not None and config.detection is not None:
         trained = detect
         steps.append(("detection", "detection", "detectors", lambda: trained(run, config, say, subject.set_path)))

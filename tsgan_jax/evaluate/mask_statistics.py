@@ -17,6 +17,7 @@ from tsgan_jax.errors import UserError
 from tsgan_jax.evaluate.intervals import bootstrap, wilson
 from tsgan_jax.evaluate.mask_variety import NEAREST, judge_variety, mask_features
 from tsgan_jax.evaluate.records import Record
+from tsgan_jax.evaluate.sources import evenly
 from tsgan_jax.labels import BACKGROUND, LEFT_LUNG, NODULE, RIGHT_LUNG, TRACHEA
 from tsgan_jax.masks.plausibility import judge, nodule_components
 
@@ -95,7 +96,7 @@ def judge_masks(
     made = np.concatenate([features for _, features in passed])
     held, known = (mask_features(masks, pixel_mm) for masks in (test, training))
     out += judge_variety(record, made, held, known, scans, nearest, bootstraps)
-    real_few = list(test[np.unique(np.linspace(0, len(test) - 1, min(PAIRED, len(test))).round().astype(int))])
+    real_few = list(test[evenly(len(test), PAIRED)])
     out += [
         record(
             subject="diversity",

@@ -1,19 +1,20 @@
-"""Masks of several sources side by side: what stage 1 draws, what needs no network, and real ones.
+"""Masks of several sources side by side, as drawn: what stage 1 draws, what needs no network, and real ones.
 
 A generator of masks is worth its training only where it is better than the simplest source of new masks, and nothing
 is nearer to real test masks than real training masks are.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tsgan_jax.evaluate.mask_statistics import PAIRED, Gate, mean_pairwise_iou, measure, pooled
+from tsgan_jax.evaluate.mask_statistics import PAIRED, Sample, mean_pairwise_iou, measure, pooled
 from tsgan_jax.evaluate.mask_variety import NEAREST, Features, compared, mask_features, scaled
-from tsgan_jax.evaluate.records import Record
+from tsgan_jax.evaluate.records import Kind, Record
+from tsgan_jax.evaluate.sources import evenly
 from tsgan_jax.labels import TRACHEA
 from tsgan_jax.masks.plausibility import TRACHEA_IN_LUNG, judge
 
@@ -23,11 +24,21 @@ Masks = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
 REAL_TEST, STAGE_1, DEFORM, REAL_TRAINING = "real test", "stage 1", "deform", "real training"
 
 MEASURED = 500
-"""Generated masks that are measured, evenly spread, and so masks of each other source: at 512 px the gate and the
-properties take a twentieth of a second a mask, and a deformed mask a third of a second more."""
+"""Masks of each source that are measured: at 512 px the gate and the properties take a twentieth of a second a mask,
+and a deformed mask a third of a second more."""
+
+PSIS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+"""Truncations that stage 1 is tried at."""
+
+SWEPT = 250
+"""Masks at each of them."""
+
+GATE = "passes the gate"
+SWEPT_ROWS = (GATE, "pairwise IoU", "precision", "recall")
+"""Figures of ROWS that are had at each truncation; all of them are shares, 0 to 1."""
 
 ROWS = {
-    "accepted by the gate": "share",
+    GATE: "share of masks",
     "nodules": "per mask",
     "nodule diameter, 25 %": "mm",
     "nodule diameter, 50 %": "mm",
@@ -38,6 +49,8 @@ ROWS = {
     "pairwise IoU": "mean; smaller is more diverse",
     "body area, 10 %": "cm²",
     "body area, 90 %": "cm²",
+    "lung area, 10 %": "cm²",
+    "lung area, 90 %": "cm²",
     "precision": "share",
     "recall": "share",
 }
@@ -50,32 +63,28 @@ class Row:
 
     name: str
     unit: str
-    values: dict[str, float | None] = field(default_factory=dict)
+    values: dict[str, float | None]
 
 
 def spread(masks: Masks, count: int) -> list[NDArray[np.uint8]]:
     """At most `count` masks, evenly spread."""
-    places = np.unique(np.linspace(0, len(masks) - 1, min(count, len(masks))).round().astype(int)) if len(masks) else ()
-    return [masks[place] for place in places]
+    return [masks[place] for place in evenly(len(masks), count)]
 
 
-def compare_masks(
-    sources: Mapping[str, Masks],
-    test: Masks,
-    pixel_mm: float,
-    *,
-    gates: Mapping[str, Gate] | None = None,
-    nearest: int = NEAREST,
-) -> list[Row]:
+def psi_name(psi: float) -> str:
+    """The subject of records about masks drawn at a truncation."""
+    return f"psi {psi:.1f}"
+
+
+def compare_masks(sources: Mapping[str, Masks], test: Masks, pixel_mm: float, nearest: int = NEAREST) -> list[Row]:
     """The rows of ROWS, with a value for "real test" and for each source, in this order.
 
     sources: masks uint8 [h, w] by name; test: real test masks, which the sources are held against; pixel_mm: the side
-    that a pixel is taken to have in all of them.  gates: what the gate let through of sources whose masks it has
-    filtered; of the others it judges the masks given.  nearest: k of precision and recall, which are had of equally
-    many masks of every source.
+    that a pixel is taken to have in all of them, mm.  nearest: k of precision and recall, which are had of equally many
+    masks of every source.
     """
     columns = {REAL_TEST: list(test), **{name: list(masks) for name, masks in sources.items()}}
-    values = {name: _measured(masks, pixel_mm, (gates or {}).get(name)) for name, masks in columns.items()}
+    values = {name: _measured(masks, pixel_mm) for name, masks in columns.items()}
     found = {name: mask_features(masks, pixel_mm) for name, masks in columns.items()}
     for name, (precision, recall) in _variety(found, nearest).items():
         values[name] |= {"precision": precision, "recall": recall}
@@ -86,15 +95,20 @@ def compare_masks(
 
 
 def records(
-    rows: Sequence[Row], counts: Mapping[str, int], method: str, made_from: dict[str, Any], details: dict[str, Any]
+    kind: Kind,
+    rows: Sequence[Row],
+    counts: Mapping[str, int],
+    method: str,
+    made_from: dict[str, Any],
+    details: dict[str, Any],
 ) -> list[Record]:
-    """A record of the kind "mask sources" for each value; subject: the source, metric: the row.
+    """A record for each value; subject: the source, metric: the row.
 
     counts: masks of each source; details: for every record.
     """
     return [
         Record(
-            kind="mask sources",
+            kind=kind,
             method=method,
             subject=source,
             metric=row.name,
@@ -110,7 +124,7 @@ def records(
 
 
 def rows_of(found: Sequence[Record]) -> tuple[list[str], list[Row]]:
-    """The sources and the rows that records of the kind "mask sources" hold; the real test masks come first."""
+    """The sources and the rows that the records of one table hold; the real test masks come first."""
     values = {(one.metric, one.subject): one.value for one in found}
     names = list(dict.fromkeys(one.subject for one in found if one.metric in ROWS))
     names.sort(key=lambda name: name != REAL_TEST)
@@ -121,34 +135,42 @@ def rows_of(found: Sequence[Record]) -> tuple[list[str], list[Row]]:
     return names, [row for row in rows if row.values]
 
 
-def _measured(masks: Masks, pixel_mm: float, gate: Gate | None) -> dict[str, float | None]:
+def table_lines(found: Sequence[Record]) -> list[str]:
+    """The table that records hold, as lines of text: a row a figure, a column a source, a dash for no value."""
+    names, rows = rows_of(found)
+    cells = [["", *names]]
+    for row in rows:
+        values = (row.values.get(name) for name in names)
+        cells.append([f"{row.name} ({row.unit})", *("–" if value is None else f"{value:.3g}" for value in values)])
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    sides = (str.ljust, *(str.rjust for _ in names))
+    return ["  ".join(map(lambda side, cell, width: side(cell, width), sides, line, widths)) for line in cells]
+
+
+def _measured(masks: Masks, pixel_mm: float) -> dict[str, float | None]:
     """The rows that a source has by itself."""
     if not len(masks):
         return dict.fromkeys(name for name in ROWS if name not in ("precision", "recall"))
     verdicts = [judge(mask, pixel_mm) for mask in masks]
-    share = float(np.mean([one.accepted for one in verdicts]))
-    if gate is not None:
-        share = gate.accepted / gate.drawn if gate.drawn else float("nan")
     every = pooled(measure(masks, pixel_mm))
-    diameters = _percentiles(every["nodule diameter"], (25, 50, 75))
-    areas = _percentiles(every["body area"], (10, 90))
     around = every["lung around a nodule"]
     return {
-        "accepted by the gate": share if np.isfinite(share) else None,
+        GATE: float(np.mean([one.accepted for one in verdicts])),
         "nodules": float(every["nodules"].mean()),
-        **{f"nodule diameter, {percent} %": value for percent, value in diameters.items()},
+        **_percentiles(every, "nodule diameter", (25, 50, 75)),
         "lung around a nodule": float(around.mean()) if len(around) else None,
         "trachea": float(np.mean([(mask == TRACHEA).any() for mask in masks])),
         "trachea inside a lung": float(np.mean([TRACHEA_IN_LUNG in one.reasons for one in verdicts])),
         "pairwise IoU": mean_pairwise_iou(spread(masks, PAIRED)),
-        **{f"body area, {percent} %": value for percent, value in areas.items()},
+        **_percentiles(every, "body area", (10, 90)),
+        **_percentiles(every, "lung area", (10, 90)),
     }
 
 
-def _percentiles(values: NDArray[np.float64], percents: tuple[int, ...]) -> dict[int, float | None]:
-    if not len(values):
-        return dict.fromkeys(percents)
-    return {percent: float(np.percentile(values, percent)) for percent in percents}
+def _percentiles(every: Sample, name: str, percents: tuple[int, ...]) -> dict[str, float | None]:
+    """Percentiles of one property, by row."""
+    values = every[name]
+    return {f"{name}, {each} %": float(np.percentile(values, each)) if len(values) else None for each in percents}
 
 
 def _variety(found: Mapping[str, Features], k: int) -> dict[str, tuple[float | None, float | None]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tsgan_jax import runs
 from tsgan_jax.data import windows
 from tsgan_jax.errors import UserError
 from tsgan_jax.evaluate import (
@@ -22,6 +23,7 @@ from tsgan_jax.evaluate.copies import LevelAudit, Pair
 from tsgan_jax.evaluate.features import gather
 from tsgan_jax.evaluate.records import Record
 from tsgan_jax.evaluate.regions import SUBJECTS, View, of_set, of_slices
+from tsgan_jax.evaluate.sources import evenly
 from tsgan_jax.evaluate.subject import Subject
 
 SEGMENTED = 500
@@ -103,26 +105,19 @@ def judge_masks(subject: Subject) -> list[Record]:
 
 
 def judge_mask_sources(subject: Subject) -> list[Record]:
-    """Masks of stage 1, deformed and real ones side by side; none where stage 1 did not draw the set's masks."""
-    config = subject.config
-    if config.generation.masks != "stylegan":
-        return []
-    return mask_baselines.judge_sources(
-        subject.generated,
-        subject.test,
-        subject.training,
-        config.generation,
-        subject.method,
-        subject.made_from,
-        config.evaluation.nearest,
-    )
+    """Masks as stage 1 draws them, deformed and real ones side by side."""
+    return mask_baselines.judge_sources(_comparison(subject))
+
+
+def judge_mask_truncations(subject: Subject) -> list[Record]:
+    """Stage 1's masks at several truncations."""
+    return mask_baselines.judge_truncations(_comparison(subject))
 
 
 def judge_adherence(subject: Subject) -> list[Record]:
     """Generated CT, segmented anew, against its masks; real test pairs are the ceiling."""
     test = subject.test
-    chosen = np.unique(np.linspace(0, len(test) - 1, min(SEGMENTED, len(test))).round().astype(int))
-    real = ((test.mask[i], test.ct[i], float(test.pixel_mm[i])) for i in chosen)
+    real = ((test.mask[i], test.ct[i], float(test.pixel_mm[i])) for i in evenly(len(test), SEGMENTED))
     ours = ((one.mask, one.hu, one.pixel_mm) for one in subject.generated.spread(SEGMENTED))
     bootstraps = subject.config.evaluation.bootstrap
     records, contrasts = adherence.judge(ours, real, subject.method, subject.made_from, bootstraps)
@@ -138,9 +133,24 @@ def judge_copies(subject: Subject) -> list[Record]:
     return copies.records(found, subject.method, subject.made_from, subject.config.evaluation.bootstrap)
 
 
+def _comparison(subject: Subject) -> mask_baselines.Comparison:
+    """Of stage 1's masks with others; the set and stage 2 are not asked for."""
+    generator, parent = subject.stage_1
+    return mask_baselines.Comparison(
+        generator,
+        subject.config.generation,
+        subject.test,
+        subject.training,
+        runs.pixel_mm(subject.run, subject.config),
+        subject.config.evaluation.nearest,
+        subject.method,
+        {"masks": asdict(parent), **subject.real_hashes},
+    )
+
+
 def _keep_triplets(subject: Subject) -> None:
     """A few real masks with their real and their translated CT."""
-    chosen = np.unique(np.linspace(0, len(subject.test) - 1, min(SHOWN, len(subject.test))).round().astype(int))
+    chosen = evenly(len(subject.test), SHOWN)
     shown = {"real": subject.test.ct[chosen], "generated": subject.translated[chosen]}
     views = {name: windows.to_uint8(hu, subject.window) for name, hu in shown.items()}
     subject.keep("translated", mask=subject.test.mask[chosen], **views)

@@ -9,7 +9,17 @@ from typing import Any, Literal
 
 from tsgan_jax.errors import UserError
 
-Kind = Literal["similarity", "distance", "masks", "mask sources", "adherence", "copies", "embedding", "detection"]
+Kind = Literal[
+    "similarity",
+    "distance",
+    "masks",
+    "mask sources",
+    "mask truncation",
+    "adherence",
+    "copies",
+    "embedding",
+    "detection",
+]
 
 
 @dataclass(frozen=True)
@@ -17,11 +27,11 @@ class Record:
     """One figure.
 
     kind: what was judged.  method: the system whose output it is ("dl_pix2pix", "real", ...).  subject: on what
-    ("full", "lungs", "nodules"; for masks the property; for mask sources the source; for detection the training set,
-    such as "real+500").  metric: its name as it is printed ("PSNR", "FD-VGG19 relu3_4", "mAP50").  value: None where
-    it could not be had, with `reason`.  n: images or objects it rests on.  interval: 95 %, where there is one.
-    floor: the same figure of real against real.  fold: the test fold.  made_from: hashes of the sets, weights and
-    runs behind it; details: whatever else a reader needs.
+    ("full", "lungs", "nodules"; for masks the property; for mask sources the source; for mask truncation "psi 0.5" or
+    a real source; for detection the training set, such as "real+500").  metric: its name as it is printed ("PSNR",
+    "FD-VGG19 relu3_4", "mAP50").  value: None where it could not be had, with `reason`.  n: images or objects it rests
+    on.  interval: 95 %, where there is one.  floor: the same figure of real against real.  fold: the test fold.
+    made_from: hashes of the sets, weights and runs behind it; details: whatever else a reader needs.
     """
 
     kind: Kind

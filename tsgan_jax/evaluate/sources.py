@@ -15,6 +15,11 @@ from tsgan_jax.export.atomic import read_json, safe_name
 from tsgan_jax.export.sets import ANNOTATIONS, HU, IMAGES, MANIFEST, MASKS
 
 
+def evenly(length: int, count: int) -> NDArray[np.int64]:
+    """At most `count` places, rising, evenly spread over 0 to length - 1; both ends where count is above 1."""
+    return np.unique(np.linspace(0, length - 1, min(count, length)).round().astype(np.int64))
+
+
 @dataclass(frozen=True)
 class GeneratedSlice:
     """name: its file; mask: uint8 class codes [r, r]; hu: int16 [r, r]; pixel_mm: side of a pixel."""
@@ -55,7 +60,7 @@ class GeneratedSet:
 
     def spread(self, count: int) -> Iterator[GeneratedSlice]:
         """At most `count` slices, evenly spread over the set."""
-        return self._read(np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(int)))
+        return self._read(evenly(len(self), count))
 
     def masks(self) -> Iterator[NDArray[np.uint8]]:
         """Class codes [r, r] of one slice after another."""

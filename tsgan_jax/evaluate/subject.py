@@ -21,6 +21,7 @@ from tsgan_jax.evaluate.regions import View, of_set, of_slices
 from tsgan_jax.evaluate.sources import GeneratedSet
 from tsgan_jax.export.atomic import replacing, write_json
 from tsgan_jax.export.sets import ANNOTATIONS
+from tsgan_jax.masks.sample import MaskGenerator
 from tsgan_jax.provenance import fingerprint
 from tsgan_jax.synthesis import Candidate, generate_run, renderer
 from tsgan_jax.train.keys import stream
@@ -72,6 +73,11 @@ class Subject:
         return load(self._data, training_folds(self.config.data))
 
     @cached_property
+    def stage_1(self) -> tuple[MaskGenerator, runs.Parent]:
+        """The generator of masks, trained to its end or not, and the checkpoint it came from."""
+        return runs.restore_masks(self.run, self.config, self.say)
+
+    @cached_property
     def generated(self) -> GeneratedSet:
         """The set; made, or finished, first where need be."""
         if not (self.set_path / ANNOTATIONS).is_file():
@@ -111,9 +117,13 @@ class Subject:
     @cached_property
     def made_from(self) -> dict[str, Any]:
         """Hashes of the set and of both kinds of real slices."""
+        return {"set": self.generated.sha256, **self.real_hashes}
+
+    @cached_property
+    def real_hashes(self) -> dict[str, str]:
+        """Hashes of both kinds of real slices."""
         real = {"test": self.test, "training": self.training}
-        hashes = {f"{name}_slices": fingerprint((slices.ct, slices.mask)) for name, slices in real.items()}
-        return {"set": self.generated.sha256, **hashes}
+        return {f"{name}_slices": fingerprint((slices.ct, slices.mask)) for name, slices in real.items()}
 
     def keep(self, name: str, **arrays: Any) -> None:
         """Arrays for the report's pictures, in <run>/evaluation/<name>.npz."""

@@ -16,13 +16,16 @@ from scipy import ndimage
 
 from tsgan_jax.components import NEIGHBOURS, SMALLEST_NODULE, components
 from tsgan_jax.labels import BODY, LEFT_LUNG, NAMES, NODULE, RIGHT_LUNG, TRACHEA
-from tsgan_jax.masks.distance import CHANNELS, enlarged, organs
+from tsgan_jax.masks.distance import CHANNELS, SCALE, enlarged, organs
 
 SMALL = (TRACHEA, NODULE)
 LUNGS = [CHANNELS.index(LEFT_LUNG), CHANNELS.index(RIGHT_LUNG)]
 
 APART = 1 / 32
 """Least distance of two peaks, as a share of the slice's side."""
+
+NEAR = 1 / 80
+"""How far outside a lung's outline a nodule's peak may be: the radius of a nodule of 8.5 mm, of 340."""
 
 MOST = 4
 """Objects of a class in a mask."""
@@ -149,11 +152,11 @@ def _decode(one: np.ndarray, calibration: Mapping[int, Calibration]) -> np.ndarr
 def _peaks(one: np.ndarray, label: int) -> Iterator[tuple[float, tuple[int, int]]]:
     """Height and place (row, column) of the local maxima of a class's channel in a map [h, h, 5], the highest first.
 
-    Only where the other channels allow the class: a lung contains its nodules, and the body all that is in no lung.
+    Only where the other channels allow the class: a nodule's in a lung or near one, trachea's in the body elsewhere.
     """
     channel = one[..., CHANNELS.index(label)]
-    in_lung = one[..., LUNGS].max(axis=-1) > 0
-    allowed = in_lung if label == NODULE else (one[..., CHANNELS.index(BODY)] > 0) & ~in_lung
+    at_lung = one[..., LUNGS].max(axis=-1) > np.tanh(-NEAR / SCALE[LEFT_LUNG])
+    allowed = at_lung if label == NODULE else (one[..., CHANNELS.index(BODY)] > 0) & ~at_lung
     apart = max(1, round(APART * len(channel)))
     highest = ndimage.maximum_filter(channel, 2 * apart + 1, mode="nearest")
     rows, columns = np.nonzero((channel == highest) & (channel > channel.min()) & allowed)

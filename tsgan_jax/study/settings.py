@@ -16,7 +16,7 @@ from tsgan_jax.configio import STUDY, TRANSLATION_METHOD, Settings, read_setting
 from tsgan_jax.errors import UserError
 from tsgan_jax.export.atomic import safe_name
 
-Part = Literal["images", "masks", "detection"]
+Part = Literal["images", "masks", "mask_sources", "detection"]
 PREFIX = f"{STUDY}."
 OWN = ("translation", "generation")
 """Sections that a system may state for itself."""

@@ -118,6 +118,25 @@ def gains(series: Mapping[str, Sequence[tuple[int, float, float]]], label: str) 
     return _svg(draw, f"{label} over synthetic images added", WIDE)
 
 
+def sweep(
+    series: Mapping[str, Sequence[tuple[float, float]]], real: Mapping[str, float], label: str, title: str
+) -> Html:
+    """Shares, 0 to 1, over a setting: (setting, share) of each figure; what real masks get is dashed, in its colour."""
+
+    def draw(axes: Any) -> None:
+        for name, points in series.items():
+            (line,) = axes.plot(*zip(*sorted(points), strict=True), marker="o", markersize=4, label=name)
+            if name in real:
+                axes.axhline(real[name], color=line.get_color(), linewidth=1, linestyle="--")
+        axes.plot([], [], color=MUTED, linewidth=1, linestyle="--", label="real training masks")
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_xlabel(label)
+        axes.set_ylabel("share")
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+
+    return _svg(draw, title, WIDE)
+
+
 def _svg(draw: Callable[[Any], None], title: str, size: tuple[float, float] = (4.6, 3.0)) -> Html:
     """The drawing without prologue and metadata; its identifiers are salted, since a page holds many."""
     with rc_context(_LOOK | {"svg.hashsalt": title}):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tsgan_jax.evaluate.mask_statistics import PROPERTIES
-from tsgan_jax.evaluate.mask_table import REAL_TEST, rows_of
+from tsgan_jax.evaluate.mask_table import PSIS, REAL_TEST, REAL_TRAINING, SWEPT, SWEPT_ROWS, psi_name, rows_of
 from tsgan_jax.evaluate.report import plots
 from tsgan_jax.evaluate.report.figures import listed, number, pivoted
 from tsgan_jax.evaluate.report.html import Child, Html, el, figure, join, mask_picture, picture, table
@@ -111,10 +111,16 @@ def images(material: Material) -> Html:
 
 
 def masks(material: Material) -> Html:
-    """Anatomy, diversity, precision and recall, the gate; sources of masks side by side."""
+    """Anatomy, diversity, precision and recall, the gate; sources of masks side by side; truncation."""
+    parts = [_anatomy(material) or _not_yet("masks"), _mask_sources(material), _mask_truncations(material)]
+    return section("masks", "Mask quality", parts)
+
+
+def _anatomy(material: Material) -> list[Child]:
+    """The set's masks against real test masks; nothing where they were not measured."""
     records = [r for r in material.of("masks") if r.metric != "any"]
     if not records:
-        return section("masks", "Mask quality", _not_yet("masks"))
+        return []
     units: dict[str, Child] = {name: f"{name}, {unit}" for name, unit in PROPERTIES.items()}
     distances = [r for r in records if r.subject in PROPERTIES]
     parts: list[Child] = [
@@ -148,8 +154,7 @@ def masks(material: Material) -> Html:
     if gate is not None and gate.details.get("reasons"):
         told = ", ".join(f"{reason} {times}" for reason, times in gate.details["reasons"].items())
         parts.append(el("p", f"Refused for: {told}.", class_="note"))
-    parts += _mask_sources(material)
-    return section("masks", "Mask quality", parts)
+    return parts
 
 
 def _mask_sources(material: Material) -> list[Child]:
@@ -171,13 +176,33 @@ def _mask_sources(material: Material) -> list[Child]:
         *([name, el("span", f"n {counts[name]}", class_="ci")] for name in names),
     ]
     words = (
-        "Deformed masks are training masks, warped, with nodules put elsewhere, by no network: what a trained stage 1 "
-        "has to beat. Real training masks are as near to real test masks as any source can be expected to come. Masks "
-        "of stage 1 and deformed ones are those that the gate accepted; their first row is the share of all that were "
-        "drawn. Real masks are all measured. Precision and recall are of equally many masks of each source, against "
-        f"the {REAL_TEST} masks."
+        "All masks as they were drawn, before the gate; the first row is the share that passes it. Deformed masks are "
+        "training masks, warped, with nodules put elsewhere, by no network: what a trained stage 1 has to beat. Real "
+        "training masks are as near to real test masks as any source can be expected to come. Precision and recall are "
+        f"of equally many masks of each source, against the {REAL_TEST} masks. Where precision is low, recall says "
+        "little: masks that are far from each other count as near to everything between them."
     )
     return [el("h3", "Masks by their source"), el("p", words, class_="note"), table(head, body)]
+
+
+def _mask_truncations(material: Material) -> list[Child]:
+    """Figures of stage 1's masks over the truncation; nothing where they were not measured."""
+    values = {(r.subject, r.metric): r.value for r in material.of("mask truncation") if r.value is not None}
+    points = {
+        name: [(psi, values[psi_name(psi), name]) for psi in PSIS if (psi_name(psi), name) in values]
+        for name in SWEPT_ROWS
+    }
+    series = {name: line for name, line in points.items() if line}
+    if not series:
+        return []
+    real = {name: values[REAL_TRAINING, name] for name in SWEPT_ROWS if (REAL_TRAINING, name) in values}
+    words = (
+        f"{SWEPT} masks of stage 1 at each psi, before the gate, from the same noise; at 1 nothing is truncated. "
+        "Dashed: what real training masks get. A smaller psi makes masks more typical and less diverse; a smaller "
+        "pairwise IoU is more diverse."
+    )
+    title = "Masks of stage 1 by truncation"
+    return [el("h3", title), figure(plots.sweep(series, real, "truncation psi", title), words, "wide")]
 
 
 def adherence(material: Material) -> Html:
