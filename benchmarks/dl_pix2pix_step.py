@@ -12,7 +12,7 @@ from benchmarks.stepping import parameter_count, stepper
 from tsgan_jax.config import DLPix2PixConfig
 from tsgan_jax.labels import NUM_CLASSES
 from tsgan_jax.nn.vgg import BLOCKS
-from tsgan_jax.translators.dl_pix2pix import dl_pix2pix
+from tsgan_jax.translation.dl_pix2pix import dl_pix2pix
 from tsgan_jax.types import PairBatch
 
 

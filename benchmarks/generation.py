@@ -11,7 +11,7 @@ from tsgan_jax.config import DLPix2PixConfig, MasksConfig
 from tsgan_jax.masks.growth import Phase
 from tsgan_jax.masks.learner import stylegan
 from tsgan_jax.masks.sample import generator_of, sample_masks
-from tsgan_jax.translators.dl_pix2pix import dl_pix2pix
+from tsgan_jax.translation.dl_pix2pix import dl_pix2pix
 
 
 def prepare(resolution: int, batch: int) -> tuple[Callable[[], None], int]:

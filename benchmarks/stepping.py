@@ -5,8 +5,8 @@ from typing import Any
 
 import jax
 
+from tsgan_jax.train.devices import data_mesh, place
 from tsgan_jax.train.loop import compile_step
-from tsgan_jax.train.mesh import data_mesh, place
 
 
 def stepper(learner: Any, state: Any, batch: Any, batch_size: int) -> Callable[[], None]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tsgan_jax.config import REAL_MASKS, Config, MasksConfig
-from tsgan_jax.configio import config_hash, load_config
+from tsgan_jax.config.reading import config_hash, load_config
 from tsgan_jax.study.settings import load_study
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -100,7 +100,7 @@ def traced(config: Config) -> None:
     import jax
     import jax.numpy as jnp
 
-    from tsgan_jax.translators.registry import translator
+    from tsgan_jax.translation.registry import translator
 
     chosen = config.translation
     method = translator(chosen)
@@ -128,7 +128,7 @@ def test_networks_of_the_studies_fit_together_at_their_size():
 @pytest.mark.parametrize("path", WHOLE, ids=named)
 def test_every_config_runs_from_data_to_set(path, tmp_path):
     from tsgan_jax.cli._console import PlainConsole
-    from tsgan_jax.experiment import train
+    from tsgan_jax.experiment.train import train
 
     config = load_config(path, [*SHRUNK, "data.root=null", f"data.prepared={tmp_path / 'prepared'}"])
     run = tmp_path / "run"
@@ -144,8 +144,8 @@ def test_every_config_runs_from_data_to_set(path, tmp_path):
 @pytest.mark.long
 def test_table_1_trains_all_six_systems(tmp_path):
     from tsgan_jax.cli._console import PlainConsole
-    from tsgan_jax.evaluate.tables import system_name
-    from tsgan_jax.study.conduct import conduct
+    from tsgan_jax.evaluation.tables import system_name
+    from tsgan_jax.study.run import run_study
 
     own = {
         "cyclegan": ["critic_layers=1", "residual_blocks=1"],
@@ -166,7 +166,7 @@ def test_table_1_trains_all_six_systems(tmp_path):
     ]
     study = load_study(ROOT / "configs" / "tables" / "table1_cpu.yaml", [*shrunk, f"data.prepared={tmp_path / 'p'}"])
     assert study.systems.keys() == own.keys()
-    outcome = conduct(study, tmp_path / "study", PlainConsole())
+    outcome = run_study(study, tmp_path / "study", PlainConsole())
     assert not outcome.left_out
     with (tmp_path / "study" / "tables" / "table1.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if (row["region"], row["figure"]) == ("full", "PSNR")]

@@ -29,7 +29,7 @@ def test_python_blocks_run(monkeypatch):
 
 @pytest.mark.parametrize("command", commands())
 def test_commands_exist_and_their_configs_load(command):
-    from tsgan_jax.configio import is_study, load_config
+    from tsgan_jax.config.reading import is_study, load_config
     from tsgan_jax.study.settings import load_study
 
     launcher, *arguments = shlex.split(command)

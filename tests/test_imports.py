@@ -11,15 +11,14 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "tsgan_jax"
 
 LAYERS = [
-    {"labels", "types", "errors", "config"},
-    {"components", "configio", "provenance"},
-    {"nn", "losses", "export"},
-    {"data", "train"},
-    {"masks", "translators"},
-    {"runs"},
-    {"synthesis"},
-    {"evaluate"},
-    {"detect"},  # hands its figures over as evaluate's records
+    {"labels", "types", "errors"},
+    {"config", "components", "files", "workers"},
+    {"images", "phantom"},
+    {"nn", "losses", "train", "data"},
+    {"masks", "translation"},
+    {"generation"},
+    {"evaluation"},
+    {"detection"},  # its figures are evaluation's records
     {"experiment"},
     {"study"},
     {"cli"},
@@ -29,9 +28,9 @@ LAYERS = [
 HOMES = {
     "tensorflow": {"data/tensorflow_quiet.py"},
     "tensorflow_datasets": {"data/tensorflow_quiet.py"},
-    "SimpleITK": {"data/metaimage.py", "data/phantom/writing.py", "export/images.py"},
-    "ultralytics": {"detect/worker.py"},
-    "torch": {"nn/weight_files.py", "detect/worker.py"},  # the worker's; else only to read weights
+    "SimpleITK": {"data/metaimage.py", "phantom/writing.py", "images.py"},
+    "ultralytics": {"detection/worker.py"},
+    "torch": {"nn/weight_files.py", "detection/worker.py"},  # the worker's; else only to read weights
     "argparse": {"cli/"},
     "rich": {"cli/"},
 }

@@ -6,12 +6,12 @@ import jax
 from jax import Array
 
 from tsgan_jax.config import Config
-from tsgan_jax.configio import dump_config, load_config
-from tsgan_jax.export.atomic import write_json
+from tsgan_jax.config.reading import dump_config, load_config
+from tsgan_jax.files import write_json
 from tsgan_jax.masks.growth import plan
 from tsgan_jax.masks.learner import stylegan
 from tsgan_jax.train.checkpoint import Checkpoints
-from tsgan_jax.translators.registry import translator
+from tsgan_jax.translation.registry import translator
 
 CONFIG = """
 data: {resolution: 16}

@@ -18,17 +18,17 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "Config": "tsgan_jax.config",
-    "load_config": "tsgan_jax.configio",
+    "load_config": "tsgan_jax.config.reading",
     "UserError": "tsgan_jax.errors",
     "Learner": "tsgan_jax.train.learner",
     "plan": "tsgan_jax.masks.growth",
     "stylegan": "tsgan_jax.masks.learner",
     "MaskGenerator": "tsgan_jax.masks.sample",
     "sample_masks": "tsgan_jax.masks.sample",
-    "Translator": "tsgan_jax.translators.api",
-    "translator": "tsgan_jax.translators.registry",
-    "translate": "tsgan_jax.synthesis",
-    "generate": "tsgan_jax.synthesis",
+    "Translator": "tsgan_jax.translation.api",
+    "translator": "tsgan_jax.translation.registry",
+    "translate": "tsgan_jax.generation.generate",
+    "generate": "tsgan_jax.generation.generate",
 }
 
 __all__ = [
@@ -52,15 +52,15 @@ __all__ = [
 if TYPE_CHECKING:
     from tsgan_jax import data, nn
     from tsgan_jax.config import Config
-    from tsgan_jax.configio import load_config
+    from tsgan_jax.config.reading import load_config
     from tsgan_jax.errors import UserError
+    from tsgan_jax.generation.generate import generate, translate
     from tsgan_jax.masks.growth import plan
     from tsgan_jax.masks.learner import stylegan
     from tsgan_jax.masks.sample import MaskGenerator, sample_masks
-    from tsgan_jax.synthesis import generate, translate
     from tsgan_jax.train.learner import Learner
-    from tsgan_jax.translators.api import Translator
-    from tsgan_jax.translators.registry import translator
+    from tsgan_jax.translation.api import Translator
+    from tsgan_jax.translation.registry import translator
 
 
 def __getattr__(name: str) -> object:

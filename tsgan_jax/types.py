@@ -25,7 +25,7 @@ class PairBatch:
     """Stage 2's real data.
 
     mask: uint8 [b, h, w], class codes of `labels`.
-    ct: float32 [b, h, w, 1], HU window mapped to [-1, 1] (`data/windows.py`).
+    ct: float32 [b, h, w, 1], HU window mapped to [-1, 1] (`images.to_unit`).
     """
 
     mask: Array

@@ -6,15 +6,16 @@ import shutil
 import pytest
 from trained_run import CONFIG, config_at, make_run
 
-from tsgan_jax import evaluate as evaluation
 from tsgan_jax.cli.evaluate import main, summary
-from tsgan_jax.configio import dump_config, load_config
+from tsgan_jax.config.reading import dump_config, load_config
 from tsgan_jax.data.luna16 import prepare
 from tsgan_jax.data.pipeline import load
 from tsgan_jax.errors import UserError
-from tsgan_jax.evaluate import attempt, current, mask_baselines
-from tsgan_jax.evaluate.records import Record, append, read
-from tsgan_jax.synthesis import export_fold
+from tsgan_jax.evaluation import evaluate as evaluation
+from tsgan_jax.evaluation import mask_baselines
+from tsgan_jax.evaluation.evaluate import attempt
+from tsgan_jax.evaluation.records import Record, append, current, read
+from tsgan_jax.generation.generate import export_fold
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +169,7 @@ def test_tables_are_rebuilt_from_records_alone(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["--run", "{tmp}/nowhere"], "no run directory"),
-        (["--run", "{run}", "masks.z_dim=3"], "a run is judged as it was trained"),
+        (["--run", "{run}", "masks.z_dim=3"], "a run is evaluated as it was trained"),
         (["--run", "{run}", "evaluation.features=resnet"], "evaluation.features"),
         (["--run", "{run}", "evaluation.colour=3"], "unknown key"),
     ],

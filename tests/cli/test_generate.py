@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from trained_run import make_run
 
-from tsgan_jax import synthesis
 from tsgan_jax.cli import generate
 from tsgan_jax.cli.generate import main
-from tsgan_jax.export import coco
+from tsgan_jax.generation import coco
+from tsgan_jax.generation import generate as generation
 from tsgan_jax.masks.plausibility import Verdict
 
 
@@ -34,7 +34,7 @@ def lenient(monkeypatch):
         odd = bool(int(mask.astype(np.int64).sum()) % 2)
         return Verdict(not odd, ("odd",) if odd else ())
 
-    monkeypatch.setattr(synthesis, "judge", gate)
+    monkeypatch.setattr(generation, "judge", gate)
 
 
 def files(out):
@@ -83,7 +83,7 @@ def test_another_seed_for_the_same_set_is_refused_with_the_difference(run, tmp_p
 
 
 def test_an_empty_set_is_a_failure(run, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(synthesis, "judge", lambda mask, pixel_mm: Verdict(False, ("no body",)))
+    monkeypatch.setattr(generation, "judge", lambda mask, pixel_mm: Verdict(False, ("no body",)))
     assert main(["--run", str(run), "--count", "2", "--out", str(tmp_path / "s")]) == 2
     printed = capsys.readouterr()
     assert "6 refused: no body" in printed.out and "needs more training" in printed.err
@@ -132,7 +132,7 @@ def test_ctrl_c_says_how_to_go_on(run, tmp_path, capsys, monkeypatch):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(synthesis, "generate_run", interrupt)
+    monkeypatch.setattr(generation, "generate_run", interrupt)
     assert main(["--run", str(run), "--out", str(tmp_path / "s")]) == 130
     assert "run the command again" in capsys.readouterr().err
 
@@ -145,10 +145,10 @@ def test_help_needs_nothing_heavy():
 SLOW_SET = """
 import sys, time
 import numpy as np
-from tsgan_jax import synthesis
-from tsgan_jax.export import images
+from tsgan_jax.generation import generate as generation
+from tsgan_jax import images
 from tsgan_jax.masks.plausibility import Verdict
-synthesis.judge = lambda mask, pixel_mm: Verdict(True, ())
+generation.judge = lambda mask, pixel_mm: Verdict(True, ())
 write = images.write_hu
 def slow(path, hu):
     time.sleep(0.3)
@@ -235,8 +235,8 @@ def test_the_pace_is_told_once_it_is_known(monkeypatch):
     clock = iter([0.0, 10.0, 10.0, 20.0, 20.0])
     monkeypatch.setattr(generate.time, "monotonic", lambda: next(clock))
     show = generate._reporter(Screen())
-    show(synthesis.Progress(count=20, accepted=4, rejected=0, before=2))
-    show(synthesis.Progress(count=20, accepted=8, rejected=1, before=2))
+    show(generation.SetProgress(count=20, accepted=4, rejected=0, before=2))
+    show(generation.SetProgress(count=20, accepted=8, rejected=1, before=2))
     assert lines[0] == (0.2, "4/20 images, 0 given up")
     assert lines[1] == (0.45, "9/20 images, 1 given up, 0.5 images/s, 22 s left")
 

@@ -28,7 +28,7 @@ def config(tmp_path, monkeypatch):
 @pytest.fixture
 def calls(monkeypatch):
     """What the experiment is asked for, instead of training."""
-    import tsgan_jax.experiment as experiment
+    import tsgan_jax.experiment.train as experiment
 
     seen = []
     monkeypatch.setattr(experiment, "train", lambda *arguments: seen.append(arguments))
@@ -74,7 +74,7 @@ def test_missing_config_file(calls, capsys, tmp_path):
     ],
 )
 def test_exit_codes(config, monkeypatch, capsys, fault, code, message):
-    import tsgan_jax.experiment as experiment
+    import tsgan_jax.experiment.train as experiment
 
     def stop(*arguments):
         raise fault

@@ -21,7 +21,7 @@ from tsgan_jax import labels
 from tsgan_jax.cli import prepare as command
 from tsgan_jax.config import DataConfig, PhantomConfig
 from tsgan_jax.data import luna16, pipeline, preparation
-from tsgan_jax.data.luna16 import Summary, prepare
+from tsgan_jax.data.luna16 import PreparationSummary, prepare
 from tsgan_jax.data.nodules import Box
 from tsgan_jax.data.preparation import prepare_case, prepare_cases
 from tsgan_jax.data.verify import find_cases
@@ -71,7 +71,7 @@ def test_the_summary_counts(config: DataConfig, tree: Path) -> None:
     )
     prepared = prepare(config, workers=1)
     summary = prepared.summary
-    assert summary == Summary(
+    assert summary == PreparationSummary(
         resolution=32,
         scans=10,
         refused=1,
@@ -191,7 +191,7 @@ def test_another_resolution_or_recipe_is_another_dataset(
     assert prepare(config.model_copy(update={"resolution": 16}), workers=1).fresh
     source = tmp_path / "source" / "data"
     shutil.copytree(luna16._SOURCE, source)
-    for name in ("errors.py", "labels.py"):
+    for name in ("components.py", "errors.py", "labels.py", "workers.py"):
         shutil.copy(luna16._SOURCE.parent / name, source.parent)
     monkeypatch.setattr(luna16, "_SOURCE", source)
     assert prepare(config).directory == first.directory

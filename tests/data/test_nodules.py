@@ -12,7 +12,7 @@ from luna16_trees import write_annotations
 from tsgan_jax.data.nodules import (
     Box,
     Nodule,
-    Section,
+    NoduleSection,
     boxes,
     coverage,
     draw,
@@ -23,8 +23,8 @@ from tsgan_jax.data.nodules import (
 from tsgan_jax.errors import UserError
 
 
-def section(x: float, y: float, radius: float) -> Section:
-    return Section(Nodule("a", (0.0, 0.0, 0.0), 2 * radius), (x, y), radius)
+def section(x: float, y: float, radius: float) -> NoduleSection:
+    return NoduleSection(Nodule("a", (0.0, 0.0, 0.0), 2 * radius), (x, y), radius)
 
 
 @pytest.mark.parametrize(("dz", "radius"), [(0, 5), (3, 4), (-4, 3), (5, 0), (9, 0)])

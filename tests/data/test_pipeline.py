@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tsgan_jax import labels
-from tsgan_jax.data.pipeline import SliceSet, mask_batches, pair_batches, pooled
+from tsgan_jax.data.pipeline import SliceSet, mask_batches, pair_batches, pool_maps
 from tsgan_jax.data.slices import pool_classes
-from tsgan_jax.data.windows import to_unit
+from tsgan_jax.images import to_unit
 
 WINDOW = (-1000.0, 400.0)
 
@@ -43,7 +43,7 @@ def order(slices: SliceSet, count: int, **options: object) -> list[int]:
 
 def shares(slices: SliceSet, resolution: int) -> np.ndarray:
     """Class shares float16 [n, r, r, 6] of the masks."""
-    return pooled(np.eye(labels.NUM_CLASSES, dtype=np.float32)[slices.mask], resolution)
+    return pool_maps(np.eye(labels.NUM_CLASSES, dtype=np.float32)[slices.mask], resolution)
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 64])

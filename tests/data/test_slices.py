@@ -1,23 +1,31 @@
-"""Slices: the right ones are chosen, and resampling moves nothing, loses no nodule and keeps the mean HU."""
+"""Slices: the right ones are chosen, resampling moves nothing and loses no nodule; folds are of whole scans."""
+
+from collections import Counter
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from luna16_trees import chest
+from pydantic import ValidationError
 
 from tsgan_jax import labels
-from tsgan_jax.data.nodules import Nodule, Section
+from tsgan_jax.config import DataConfig
+from tsgan_jax.data.nodules import Nodule, NoduleSection
 from tsgan_jax.data.slices import (
+    NUM_FOLDS,
     LabelledSlice,
     area_weights,
     central_index,
     chosen_indices,
     count_classes,
+    fold_of,
     labelled_slices,
     linear_weights,
+    other_folds,
     pool_classes,
     resample,
+    scan_of,
 )
 from tsgan_jax.data.volume import HU_MIN, Volume
 
@@ -26,12 +34,12 @@ def volume(shape: tuple[int, int, int] = (9, 48, 64), spacing: tuple[float, floa
     return Volume("scan", chest(shape), spacing, (-30.0, -20.0, 100.0), 0, 0, False)
 
 
-def flat(hu: np.ndarray, anatomy: np.ndarray, *sections: Section, pixel: tuple = (1.0, 1.0)) -> LabelledSlice:
+def flat(hu: np.ndarray, anatomy: np.ndarray, *sections: NoduleSection, pixel: tuple = (1.0, 1.0)) -> LabelledSlice:
     return LabelledSlice("scan", 3, 106.0, hu.astype(np.int16), anatomy.astype(np.uint8), pixel, sections)
 
 
-def nodule_at(x: float, y: float, radius: float) -> Section:
-    return Section(Nodule("scan", (0.0, 0.0, 0.0), 2 * radius), (x, y), radius)
+def nodule_at(x: float, y: float, radius: float) -> NoduleSection:
+    return NoduleSection(Nodule("scan", (0.0, 0.0, 0.0), 2 * radius), (x, y), radius)
 
 
 def test_each_central_slice_once_with_every_nodule_that_crosses_it() -> None:
@@ -171,3 +179,47 @@ def test_pooling_needs_a_divisor() -> None:
 
 def test_counts_of_large_blocks_do_not_overflow() -> None:
     assert count_classes(np.full((1, 512, 512), 5, np.uint8), 4)[0, 0, 0, 5] == 128 * 128
+
+
+def test_luna16s_subsets_are_folds_in_pairs() -> None:
+    folds = [fold_of("any", subset, range(10)) for subset in range(10)]
+    assert folds == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+
+
+@pytest.mark.parametrize("count", range(2, 13))
+def test_other_numbers_of_subsets_are_dealt_out_evenly(count: int) -> None:
+    sizes = Counter(fold_of("any", subset, range(count)) for subset in range(count))
+    assert len(sizes) == min(count, NUM_FOLDS)
+    assert max(sizes.values()) - min(sizes.values()) <= 1
+
+
+@pytest.mark.parametrize("subsets", [(), (0,), (7,)])
+def test_without_subsets_the_name_decides(subsets: tuple) -> None:
+    """Any scan stays where it is when others come, and five folds are filled about evenly."""
+    subset = subsets[0] if subsets else None
+    sizes = Counter(fold_of(f"1.3.6.1.{n}", subset, subsets) for n in range(1000))
+    assert set(sizes) == set(range(NUM_FOLDS)) and all(150 < size < 250 for size in sizes.values())
+
+
+@given(st.text("0123456789.", min_size=1), st.integers(0, 9999), st.integers(0, 9999))
+def test_slices_of_a_scan_share_its_fold(uid: str, one: int, other: int) -> None:
+    assert fold_of(f"{uid}.s{one:04d}", None, ()) == fold_of(f"{uid}.s{other:04d}", None, ()) == fold_of(uid, None, ())
+    assert scan_of(f"{uid}.s{one:04d}") == uid
+
+
+@pytest.mark.parametrize("fold", range(NUM_FOLDS))
+def test_training_folds_are_the_other_four(fold: int) -> None:
+    assert sorted((*other_folds(fold), fold)) == list(range(NUM_FOLDS))
+
+
+def test_several_folds_can_be_kept_for_tests() -> None:
+    assert other_folds((1, 3)) == (0, 2, 4)
+    assert DataConfig(test_fold=3).test_folds == (3,)
+    assert DataConfig(test_fold=[3, 1]).test_folds == (1, 3)
+    assert DataConfig(test_fold=[2]) == DataConfig(test_fold=2)
+
+
+@pytest.mark.parametrize("folds", [5, -1, [], [0, 1, 2, 3, 4], [0, 5], "one", True])
+def test_folds_that_do_not_exist_or_leave_none_to_train_on_are_refused(folds: object) -> None:
+    with pytest.raises(ValidationError, match="give one fold, 0 to 4, or a list of up to four"):
+        DataConfig(test_fold=folds)

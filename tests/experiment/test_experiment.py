@@ -7,12 +7,11 @@ import threading
 import jax
 import pytest
 
-from tsgan_jax import runs
 from tsgan_jax.config import Config
-from tsgan_jax.experiment import train
-from tsgan_jax.experiment.stage import evenly
-from tsgan_jax.experiment.work import masks_work, translation_work
-from tsgan_jax.provenance import fingerprint
+from tsgan_jax.experiment.stage import evenly, masks_work, translation_work
+from tsgan_jax.experiment.train import train
+from tsgan_jax.generation import runs
+from tsgan_jax.generation.provenance import fingerprint
 from tsgan_jax.train.loop import Interrupted
 from tsgan_jax.train.progress import Silent
 

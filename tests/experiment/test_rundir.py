@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tsgan_jax.config import Config
-from tsgan_jax.configio import load_config
+from tsgan_jax.config.reading import load_config
 from tsgan_jax.errors import UserError
 from tsgan_jax.experiment import rundir
 

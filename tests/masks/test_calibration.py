@@ -102,7 +102,7 @@ def test_objects_survive_json():
 def test_levels_give_the_shares_asked_for_whatever_the_heights():
     """A second peak counts only where the first does, and its level may then be below the first's."""
     rng = np.random.default_rng(0)
-    heights = -np.sort(-rng.uniform(-1, 1, (4000, 3)) ** 3, axis=1)
+    heights = -np.sort(-(rng.uniform(-1, 1, (4000, 3)) ** 3), axis=1)
     levels, chosen = calibration._levels(heights, (0.6, 0.3, 0.05))
     counts = np.cumprod(heights >= levels, axis=1).sum(1)
     np.testing.assert_allclose([(counts >= k).mean() for k in (1, 2, 3)], (0.6, 0.3, 0.05), atol=0.002)

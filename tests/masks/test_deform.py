@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tests.evaluate.chests import chest
+from tests.evaluation.chests import chest
 from tsgan_jax import labels
 from tsgan_jax.masks import warp
 from tsgan_jax.masks.deform import Deformer

@@ -18,9 +18,8 @@ from tsgan_jax.masks.mapping import mix_styles, num_layers
 from tsgan_jax.masks.representation import representation_of
 from tsgan_jax.masks.state import MaskGanState
 from tsgan_jax.masks.synthesis import layer_noise
-from tsgan_jax.nn.gumbel import EPSILON
-from tsgan_jax.train.keys import step_streams
-from tsgan_jax.train.learner import Params, new_player
+from tsgan_jax.nn.stylegan import EPSILON
+from tsgan_jax.train.learner import Params, new_player, step_streams
 from tsgan_jax.types import Key, MaskBatch
 
 from .tiny import tiny

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.evaluate.chests import chest
+from tests.evaluation.chests import chest
 from tsgan_jax import labels
-from tsgan_jax.data.pipeline import pooled
+from tsgan_jax.data.pipeline import pool_maps
 from tsgan_jax.labels import BACKGROUND, BODY, LEFT_LUNG, NODULE, RIGHT_LUNG, TRACHEA
 from tsgan_jax.masks import distance
 from tsgan_jax.masks.representation import representation_of
@@ -57,7 +57,7 @@ def test_mirroring_maps_is_mirroring_masks(maps, masks):
 @pytest.mark.parametrize("maps", [ONE_HOT, DISTANCE], ids=["one_hot", "distance"])
 @pytest.mark.parametrize("resolution", [32, 16])
 def test_maps_of_a_lower_resolution_give_masks_of_full_size(maps, resolution, masks):
-    decoded = maps.decode(pooled(maps.encode(masks), resolution), SIDE)
+    decoded = maps.decode(pool_maps(maps.encode(masks), resolution), SIDE)
     assert decoded.shape == masks.shape and decoded.dtype == np.uint8
     assert (decoded != masks).mean() < 0.08
     assert all((decoded == code).any(axis=(1, 2)).all() for code in (BACKGROUND, BODY, LEFT_LUNG, RIGHT_LUNG))
@@ -69,7 +69,9 @@ def test_one_hot_masks_come_back_exactly(masks):
 
 def test_of_pooled_shares_the_largest_is_taken():
     mask = np.array([[[BODY, BODY], [NODULE, BODY]]], np.uint8).repeat(2, 1)
-    np.testing.assert_array_equal(ONE_HOT.decode(pooled(ONE_HOT.encode(mask[:, :2]), 1), 2), np.full((1, 2, 2), BODY))
+    np.testing.assert_array_equal(
+        ONE_HOT.decode(pool_maps(ONE_HOT.encode(mask[:, :2]), 1), 2), np.full((1, 2, 2), BODY)
+    )
 
 
 def test_distances_come_back_but_for_a_few_pixels_in_ten_thousand(masks):
@@ -83,7 +85,7 @@ def test_a_nodule_of_two_or_three_pixels_survives_pooling(diameter):
     """Wherever it lies on the grid of the pooled pixels."""
     for x, y in np.ndindex(4, 4):
         mask = disc(40 + x / 2, 60 + y / 2, diameter / 2, NODULE, disc(64, 64, 50, BODY))
-        decoded = DISTANCE.decode(pooled(DISTANCE.encode(mask[None]), SIDE // 2), SIDE)[0]
+        decoded = DISTANCE.decode(pool_maps(DISTANCE.encode(mask[None]), SIDE // 2), SIDE)[0]
         nodule, found = mask == NODULE, decoded == NODULE
         assert (nodule != found).sum() <= 1, (x, y)
 

@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jax import lax
 
 from tsgan_jax.nn.local_importance import (
@@ -12,8 +14,8 @@ from tsgan_jax.nn.local_importance import (
     LocalImportanceAttention,
     importance_map,
     local_importance_attention,
+    soft_pool,
 )
-from tsgan_jax.nn.soft_pool import soft_pool
 
 MAP, ATTEND = jax.jit(importance_map), jax.jit(local_importance_attention)
 
@@ -94,3 +96,72 @@ def test_module_is_the_kernel_lifted_over_the_batch() -> None:
         np.testing.assert_allclose(ATTEND(one, params), expected, rtol=1e-5, atol=1e-6)
     # Kernels near zero: w and g start near one half.
     np.testing.assert_allclose(batch, x * 0.5 * nn.sigmoid(x[..., :1]), rtol=0.05, atol=1e-3)
+
+
+POOL = jax.jit(soft_pool)
+
+
+def naive(x: np.ndarray, window: int, stride: int) -> np.ndarray:
+    """Softmax times value, summed, in float64, one window and channel at a time."""
+    rows, cols = ((n - window) // stride + 1 for n in x.shape[:2])
+    out = np.zeros((rows, cols, x.shape[2]))
+    for i, j, c in np.ndindex(out.shape):
+        values = x[i * stride : i * stride + window, j * stride : j * stride + window, c].astype(np.float64)
+        share = np.exp(values - values.max())
+        out[i, j, c] = (values * share).sum() / share.sum()
+    return out
+
+
+@pytest.mark.parametrize(
+    ("shape", "window", "stride"),
+    [((7, 7, 1), 7, 3), ((16, 11, 3), 7, 3), ((9, 8, 2), 3, 2), ((5, 5, 1), 2, 4), ((4, 6, 2), 1, 1)],
+)
+def test_equals_the_definition(shape: tuple[int, ...], window: int, stride: int) -> None:
+    x = np.random.default_rng(0).normal(0, 3, shape).astype(np.float32)
+    pooled = soft_pool(x, window=window, stride=stride)
+    np.testing.assert_allclose(pooled, naive(x, window, stride), rtol=2e-5, atol=2e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**31), st.sampled_from([1e-3, 1.0, 30.0, 1e4]), st.sampled_from([0.0, -1e4, 1e4]))
+def test_between_mean_and_maximum_at_any_magnitude(seed: int, scale: float, shift: float) -> None:
+    x = (np.random.default_rng(seed).normal(0, scale, (7, 10, 2)) + shift).astype(np.float32)
+    pooled = np.asarray(POOL(x))
+    slack = 1e-6 * np.abs(x).max()
+    for j in range(2):
+        window = x[:, 3 * j : 3 * j + 7].astype(np.float64)
+        assert (pooled[0, j] >= window.mean((0, 1)) - slack).all()
+        assert (pooled[0, j] <= window.max((0, 1)) + slack).all()
+
+
+@pytest.mark.parametrize("value", [0.0, -3.5, 1e4, -1e4, 88.8])
+def test_a_constant_map_stays_that_constant(value: float) -> None:
+    np.testing.assert_array_equal(POOL(jnp.full((13, 13, 2), value)), np.full((3, 3, 2), value, np.float32))
+
+
+def test_gradient_equals_the_definition_and_is_finite_at_1e4() -> None:
+    x = np.random.default_rng(1).normal(0, 2, (10, 7, 1)).astype(np.float32)
+    weight = np.random.default_rng(2).normal(size=(2, 1, 1))
+    grad = jax.jit(jax.grad(lambda x: (soft_pool(x) * weight).sum()))(x)
+    for i, j in [(0, 0), (4, 3), (9, 6), (6, 1)]:
+        step = np.zeros(x.shape)
+        step[i, j] = 1e-4
+        slope = ((naive(x + step, 7, 3) - naive(x - step, 7, 3)) * weight).sum() / 2e-4
+        assert abs(float(grad[i, j, 0]) - slope) < 1e-4
+    assert np.isfinite(jax.jit(jax.grad(lambda x: soft_pool(x).sum()))(x * 1e4)).all()
+
+
+def test_bfloat16_is_pooled_in_float32() -> None:
+    x = jnp.asarray(np.random.default_rng(3).normal(size=(7, 7, 4)), jnp.bfloat16)
+    assert POOL(x).dtype == jnp.bfloat16
+    np.testing.assert_array_equal(POOL(x), POOL(x.astype(jnp.float32)).astype(jnp.bfloat16))
+
+
+@pytest.mark.parametrize(("side", "pooled"), [(256, 84), (128, 41), (64, 20), (32, 9), (16, 4), (8, 1)])
+def test_sizes_of_the_skips(side: int, pooled: int) -> None:
+    assert jax.eval_shape(soft_pool, jnp.zeros((side, side, 1))).shape == (pooled, pooled, 1)
+
+
+def test_a_map_smaller_than_the_window_is_refused() -> None:
+    with pytest.raises(ValueError, match="4x9 is smaller than the 7x7 window"):
+        soft_pool(jnp.zeros((4, 9, 1)))

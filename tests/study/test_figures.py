@@ -6,7 +6,7 @@ from PIL import Image
 
 from tsgan_jax.config import Config
 from tsgan_jax.errors import UserError
-from tsgan_jax.evaluate.records import Record, append
+from tsgan_jax.evaluation.records import Record, append
 from tsgan_jax.labels import PALETTE
 from tsgan_jax.study import figures
 

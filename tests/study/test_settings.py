@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tsgan_jax.configio import is_study, load_config
+from tsgan_jax.config.reading import is_study, load_config
 from tsgan_jax.errors import UserError
 from tsgan_jax.study.page import departures, labels_of
 from tsgan_jax.study.settings import load_study

@@ -6,9 +6,9 @@ import jax
 import pytest
 
 from tests.trained_run import config_at, save_masks
-from tsgan_jax import runs
 from tsgan_jax.experiment import rundir
-from tsgan_jax.export.atomic import read_json, write_json
+from tsgan_jax.files import read_json, write_json
+from tsgan_jax.generation import runs
 from tsgan_jax.study import sharing
 
 

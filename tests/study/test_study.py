@@ -10,7 +10,7 @@ import pytest
 
 from tests.experiment.test_experiment import Screen
 from tsgan_jax.cli import train as command
-from tsgan_jax.study.conduct import conduct
+from tsgan_jax.study.run import run_study
 from tsgan_jax.study.settings import load_study
 
 STUDY = """
@@ -45,7 +45,7 @@ def done(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(root / "cache"))
         screen = Screen()
-        outcome = conduct(study, root / "study", screen)
+        outcome = run_study(study, root / "study", screen)
         yield root / "study", study, screen.lines, outcome
     jax.config.update("jax_compilation_cache_dir", cache)
 
@@ -99,7 +99,7 @@ def test_a_rerun_trains_and_judges_nothing(done):
     directory, study, _, _ = done
     records = directory / "systems" / "first" / "evaluation" / "records.jsonl"
     before, screen = records.read_bytes(), Screen()
-    conduct(study, directory, screen)
+    run_study(study, directory, screen)
     assert sum(line.endswith("judged earlier") for line in screen.lines) == 2
     assert not any("from the start" in line or "resumed" in line for line in screen.lines)
     assert records.read_bytes() == before
@@ -112,7 +112,7 @@ def test_a_damaged_shared_stage_is_taken_over_again(done):
     newest = max(folder.iterdir(), key=lambda path: int(path.name))
     (newest / "manifest.json").unlink()
     screen = Screen()
-    conduct(study, directory, screen)
+    run_study(study, directory, screen)
     assert "stage translation: that of first, trained under the same settings" in screen.lines
     assert not any("from the start" in line for line in screen.lines)
 

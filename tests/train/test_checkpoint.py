@@ -12,7 +12,7 @@ import toy
 from tsgan_jax.errors import UserError
 from tsgan_jax.train import checkpoint
 from tsgan_jax.train.checkpoint import Checkpoints, abstract_like
-from tsgan_jax.train.mesh import data_mesh, replicated
+from tsgan_jax.train.devices import data_mesh, replicated
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ import toy
 
 from tsgan_jax.errors import UserError
 from tsgan_jax.train.checkpoint import Checkpoints
+from tsgan_jax.train.devices import data_mesh, place
 from tsgan_jax.train.hooks import Save
 from tsgan_jax.train.learner import new_player, update_player
 from tsgan_jax.train.loop import SKIPPED, Hook, Interrupted, NonFinite, compile_step, count_skipped, prefetch, run
-from tsgan_jax.train.mesh import data_mesh, place
 from tsgan_jax.train.recovery import DIAGNOSIS, run_recovering
 
 
@@ -25,9 +25,9 @@ class Recorder(Hook):
     def __init__(self, at=None, act=None):
         self.moments, self.at, self.act, self.rewound = [], at, act, []
 
-    def __call__(self, moment):
-        self.moments.append((moment.step, moment.images, moment.metrics, moment.last, moment.healthy))
-        if moment.step == self.at:
+    def __call__(self, info):
+        self.moments.append((info.step, info.images, info.metrics, info.last, info.healthy))
+        if info.step == self.at:
             self.act()
 
     def rewind(self, step, images):
@@ -133,12 +133,12 @@ def test_signal_in_the_last_step_still_interrupts():
 
 def test_second_interrupt_does_not_wait():
     class Impatient(Hook):
-        """Interrupts, and again during what the last moment sets off, such as a long save."""
+        """Interrupts, and again during what the last step sets off, such as a long save."""
 
-        def __call__(self, moment):
-            if moment.step >= 3:
+        def __call__(self, info):
+            if info.step >= 3:
                 signal.raise_signal(signal.SIGINT)
-                for _ in range(20 * moment.last):
+                for _ in range(20 * info.last):
                     time.sleep(0.05)
 
     with pytest.raises(KeyboardInterrupt):
@@ -157,9 +157,9 @@ def recovering(tmp_path, bad_at, saves, until=200, rollbacks=3):
     checkpoints = Checkpoints(tmp_path / "checkpoints", 2, lines.append)
 
     class SaveAt(Save):
-        def __call__(self, moment):
-            if moment.step in saves and moment.healthy or moment.last:
-                self._checkpoints.save(moment.state, {"images_seen": moment.images}, moment.step)
+        def __call__(self, info):
+            if info.step in saves and info.healthy or info.last:
+                self._checkpoints.save(info.state, {"images_seen": info.images}, info.step)
                 self._checkpoints.wait()
 
     def stream(images):

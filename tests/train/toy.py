@@ -15,11 +15,10 @@ import numpy as np
 import optax
 
 from tsgan_jax.train.checkpoint import Checkpoints, abstract_like
+from tsgan_jax.train.devices import data_mesh, replicated
 from tsgan_jax.train.hooks import JsonlLog, Save, truncate_log
-from tsgan_jax.train.keys import step_streams
-from tsgan_jax.train.learner import Learner, Player, new_player, update_player
+from tsgan_jax.train.learner import Learner, Player, new_player, step_streams, update_player
 from tsgan_jax.train.loop import Hook, Interrupted, compile_step, prefetch, run
-from tsgan_jax.train.mesh import data_mesh, replicated
 
 BATCH = 4
 TX = optax.adam(0.05)
@@ -92,7 +91,7 @@ class Slow(Hook):
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
 
-    def __call__(self, moment) -> None:
+    def __call__(self, info) -> None:
         time.sleep(self.seconds)
 
 

@@ -1,4 +1,4 @@
-"""bin/evaluate: judges a trained run and writes its report; every figure is kept in evaluation/records.jsonl."""
+"""bin/evaluate: evaluates a trained run and writes its report; every figure is kept in evaluation/records.jsonl."""
 
 import argparse
 import sys
@@ -11,7 +11,7 @@ from tsgan_jax.errors import UserError
 
 if TYPE_CHECKING:
     from tsgan_jax.config import Config
-    from tsgan_jax.evaluate.records import Record
+    from tsgan_jax.evaluation.records import Record
 
 _EPILOG = """\
 Parts: images (PSNR, SSIM, feature distances, t-SNE), masks (anatomy, CT against mask, copies),
@@ -29,7 +29,7 @@ examples: bin/evaluate --run runs/luna16 evaluation.inception_weights=/data/pt_i
 """
 
 _OPEN = ("evaluation.", "detection.", "data.root=", "data.prepared=", "translation.vgg_weights=")
-"""Settings that change how a run is judged, not what it is."""
+"""Settings that change how a run is evaluated, not what it is."""
 
 _TABLES = {
     "mask sources": "Masks by their source, before the gate",
@@ -50,9 +50,9 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.tables:
         return _tables(run)
     from tsgan_jax.cli._console import console
-    from tsgan_jax.detect import run_detection
-    from tsgan_jax.evaluate import PARTS, evaluate
-    from tsgan_jax.train.compiled import keep_compiled
+    from tsgan_jax.detection import run_detection
+    from tsgan_jax.evaluation.evaluate import PARTS, evaluate
+    from tsgan_jax.train.devices import keep_compiled
 
     keep_compiled()
     screen = console()
@@ -74,7 +74,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def summary(records: Sequence["Record"]) -> list[str]:
     """Each new figure in a line, tables of masks as such, and how many figures could not be had."""
-    from tsgan_jax.evaluate.mask_table import table_lines
+    from tsgan_jax.evaluation.mask_table import table_lines
 
     lines = []
     for record in records:
@@ -102,17 +102,17 @@ def _config(run: Path, settings: Sequence[str]) -> "Config":
     for setting in settings:
         if not setting.startswith(_OPEN):
             raise UserError(
-                f"override '{setting}': a run is judged as it was trained; "
+                f"override '{setting}': a run is evaluated as it was trained; "
                 f"settings that may be given start with {', '.join(key.rstrip('=') for key in _OPEN)}"
             )
-    from tsgan_jax.configio import load_config
+    from tsgan_jax.config.reading import load_config
 
     return load_config(run / "config.yaml", settings)
 
 
 def _tables(run: Path) -> int:
     """Tables 1 to 4 from the records alone, printed and written."""
-    from tsgan_jax.evaluate.report import write_tables
+    from tsgan_jax.evaluation.report import write_tables
 
     for text in write_tables(run):
         print(text)

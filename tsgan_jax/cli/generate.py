@@ -12,7 +12,7 @@ from tsgan_jax.errors import UserError
 
 if TYPE_CHECKING:
     from tsgan_jax.cli._console import LiveConsole, PlainConsole
-    from tsgan_jax.synthesis import Progress, Summary
+    from tsgan_jax.generation.generate import SetProgress, SetSummary
 
 _EPILOG = """\
 The set holds images/ (8-bit PNG in the window), hu/ (16-bit PNG, HU + 1024), masks/ (indexed PNG), annotations.json
@@ -46,8 +46,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
     screen = console()
     screen.say(f"set {out}: loading the networks of {run}")
-    from tsgan_jax.synthesis import generate_run
-    from tsgan_jax.train.compiled import keep_compiled
+    from tsgan_jax.generation.generate import generate_run
+    from tsgan_jax.train.devices import keep_compiled
 
     keep_compiled()
     started = time.monotonic()
@@ -67,7 +67,7 @@ def _run(arguments: argparse.Namespace) -> int:
     for line in report(summary, time.monotonic() - started):
         screen.say(line)
     if summary.count and not summary.accepted:
-        from tsgan_jax.runs import read_config
+        from tsgan_jax.generation.runs import read_config
 
         drawn = "masks" in read_config(run).stages
         mend = f"stage 1 of {run} needs more training" if drawn else "raise generation.attempts"
@@ -77,8 +77,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _export(run: Path, fold: int, out: Path) -> int:
     from tsgan_jax.data.pipeline import load
-    from tsgan_jax.runs import decisive_settings, read_config
-    from tsgan_jax.synthesis import export_fold
+    from tsgan_jax.generation.generate import export_fold
+    from tsgan_jax.generation.provenance import decisive_settings
+    from tsgan_jax.generation.runs import read_config
 
     config = read_config(run)
     source = {"fold": fold, "data": decisive_settings(config)["data"]}
@@ -87,7 +88,7 @@ def _export(run: Path, fold: int, out: Path) -> int:
     return 0
 
 
-def report(summary: "Summary", seconds: float) -> list[str]:
+def report(summary: "SetSummary", seconds: float) -> list[str]:
     """What came out, in lines."""
     rate = f"{summary.accepted / summary.drawn:.0%}" if summary.drawn else "none"
     lines = [
@@ -102,11 +103,11 @@ def report(summary: "Summary", seconds: float) -> list[str]:
     return [*lines, f"time       {seconds:.0f} s", f"directory  {summary.out}"]
 
 
-def _reporter(screen: "PlainConsole | LiveConsole") -> Callable[["Progress"], None]:
+def _reporter(screen: "PlainConsole | LiveConsole") -> Callable[["SetProgress"], None]:
     """Progress with images a second and the time left, counted from the first call on (after compilation)."""
     first: list[tuple[float, int]] = []
 
-    def show(now: "Progress") -> None:
+    def show(now: "SetProgress") -> None:
         done = now.accepted + now.rejected
         first.append((time.monotonic(), done))
         start, at_start = first[0]

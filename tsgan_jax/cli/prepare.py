@@ -11,7 +11,7 @@ from tsgan_jax.cli._ending import ending
 
 if TYPE_CHECKING:
     from tsgan_jax.data.luna16 import Prepared
-    from tsgan_jax.data.verify import Verdict
+    from tsgan_jax.data.verify import ScanVerdict
 
 _EPILOG = """\
 Reads every scan of data.root once (headers, sizes on disk, checksums, HU, annotations), cuts the central slice of
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from tsgan_jax.configio import load_config
+    from tsgan_jax.config.reading import load_config
 
     config = load_config(arguments.config, arguments.settings).data
     from tsgan_jax.data.luna16 import prepare
@@ -62,7 +62,7 @@ def _positive(text: str) -> int:
 
 
 @contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[int, int, "Verdict"], None] | None]:
+def _progress(quiet: bool) -> Iterator[Callable[[int, int, "ScanVerdict"], None] | None]:
     """A bar on a terminal; elsewhere a line now and then."""
     if quiet:
         yield None
@@ -76,7 +76,7 @@ def _progress(quiet: bool) -> Iterator[Callable[[int, int, "Verdict"], None] | N
             yield lambda done, total, verdict: bar.update(task, completed=done, total=total)
     else:
 
-        def line(done: int, total: int, verdict: "Verdict") -> None:
+        def line(done: int, total: int, verdict: "ScanVerdict") -> None:
             if done == total or done % max(1, total // 20) == 0:
                 print(f"scan {done} of {total}", file=sys.stderr, flush=True)
 

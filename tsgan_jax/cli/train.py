@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from tsgan_jax.configio import is_study, load_config
+    from tsgan_jax.config.reading import is_study, load_config
 
     if is_study(arguments.config):
         return _study(arguments)
@@ -44,7 +44,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
         stages = config.stages if arguments.stage == "all" else (arguments.stage,)
         return _show(*describe(config, run, stages))
-    from tsgan_jax.experiment import train
+    from tsgan_jax.experiment.train import train
 
     def work(screen: "Console") -> int:
         train(config, run, screen, arguments.stage, arguments.allow_config_change)
@@ -66,13 +66,13 @@ def _study(arguments: argparse.Namespace) -> int:
     study = load_study(arguments.config, arguments.settings)
     directory = arguments.run or Path("runs") / arguments.config.stem
     if arguments.dry_run:
-        from tsgan_jax.study.plan import describe
+        from tsgan_jax.study.dry_run import describe
 
         return _show(*describe(study, directory))
-    from tsgan_jax.study.conduct import conduct
+    from tsgan_jax.study.run import run_study
 
     def work(screen: "Console") -> int:
-        outcome = conduct(study, directory, screen)
+        outcome = run_study(study, directory, screen)
         left_out = f"; left out: {', '.join(outcome.left_out)}" if outcome.left_out else ""
         screen.say(f"done: {outcome.report}{left_out}")
         return 3 if outcome.left_out else 0

@@ -4,17 +4,15 @@ Its BuilderConfig is named after everything that decides its content (the tree, 
 preparing code), so that neither a changed tree nor a changed recipe is ever answered from a stale cache.
 """
 
-import fcntl
 import glob
 import hashlib
 import io
 import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +20,12 @@ from typing import Any
 import numpy as np
 
 from tsgan_jax.config import DataConfig
-from tsgan_jax.data.folds import NUM_FOLDS, training_folds
-from tsgan_jax.data.preparation import Progress, prepare_cases
-from tsgan_jax.data.slices import StoredSlice
+from tsgan_jax.data.preparation import ScanProgress, prepare_cases
+from tsgan_jax.data.slices import NUM_FOLDS, StoredSlice, other_folds
 from tsgan_jax.data.tensorflow_quiet import import_tensorflow
-from tsgan_jax.data.verify import LUNG_MASKS, Tree, Verdict, find_cases, report, verdict_from
+from tsgan_jax.data.verify import LUNG_MASKS, ScanVerdict, Tree, find_cases, report, verdict_from
 from tsgan_jax.errors import UserError
+from tsgan_jax.files import locked, write_json
 
 tf, tfds = import_tensorflow()
 
@@ -35,14 +33,14 @@ _SOURCE = Path(__file__).resolve().parent
 MAX_TEXT_BYTES = 1 << 24
 
 _RECIPE = (
-    *("folds.py", "luna16.py", "lungs.py", "metaimage.py", "nodules.py", "preparation.py"),
-    *("slices.py", "verify.py", "volume.py", "workers.py", "../errors.py", "../labels.py"),
+    *("luna16.py", "lungs.py", "metaimage.py", "nodules.py", "preparation.py", "slices.py", "verify.py", "volume.py"),
+    *("../components.py", "../errors.py", "../labels.py", "../workers.py"),
 )
 """The source that decides what is stored."""
 
 
 @dataclass(frozen=True)
-class Summary:
+class PreparationSummary:
     """What one preparation came to.
 
     folds: slices in each fold; nodules: drawn in them; subpixel: of these, smaller than one stored pixel.
@@ -69,11 +67,11 @@ class Prepared:
     """Prepared slices.  directory: holds the dataset and verify.json; fresh: whether this call made them."""
 
     directory: Path
-    summary: Summary
+    summary: PreparationSummary
     fresh: bool
 
     @property
-    def verdicts(self) -> tuple[Verdict, ...]:
+    def verdicts(self) -> tuple[ScanVerdict, ...]:
         """The verdict of every scan, as it was when the slices were prepared."""
         scans = json.loads((self.directory / "verify.json").read_text())["scans"]
         return tuple(verdict_from(scan) for scan in scans)
@@ -149,14 +147,15 @@ class Luna16Slices(_Builder):
             yield key, features
 
 
-def prepare(config: DataConfig, *, workers: int | None = None, progress: Progress | None = None) -> Prepared:
+def prepare(config: DataConfig, *, workers: int | None = None, progress: ScanProgress | None = None) -> Prepared:
     """Bring the tree's slices to disk, or find them there.
 
     config.root None: the phantom is written first.  workers: processes, none for one a core.
     Raises UserError when the tree has no usable slice, or none to train on or to test on.
     """
     config.prepared.mkdir(parents=True, exist_ok=True)
-    with _locked(config.prepared / ".lock"):
+    busy = f"{config.prepared}: another process is preparing slices there; waiting for its end"
+    with locked(config.prepared / ".lock", busy, wait=True):
         root = _root(config)
         directory = _directory(config, root)
         record = _record(directory)
@@ -164,7 +163,7 @@ def prepare(config: DataConfig, *, workers: int | None = None, progress: Progres
         if fresh:
             _prepare(config, root, directory, workers, progress)
     fields = json.loads((directory / "verify.json").read_text())["summary"]
-    summary = Summary(**{**fields, "folds": tuple(fields["folds"])})
+    summary = PreparationSummary(**{**fields, "folds": tuple(fields["folds"])})
     _check_split(config, summary)
     return Prepared(directory, summary, fresh)
 
@@ -178,7 +177,9 @@ def open_prepared(config: DataConfig) -> Luna16Slices:
     return Luna16Slices(data_dir=config.prepared, key=directory.name, resolution=config.resolution)
 
 
-def _prepare(config: DataConfig, root: Path, directory: Path, workers: int | None, progress: Progress | None) -> None:
+def _prepare(
+    config: DataConfig, root: Path, directory: Path, workers: int | None, progress: ScanProgress | None
+) -> None:
     """Read the tree, then write verify.json and the dataset; whatever a killed run left is removed first."""
     started = time.monotonic()
     shutil.rmtree(directory, ignore_errors=True)
@@ -192,7 +193,7 @@ def _prepare(config: DataConfig, root: Path, directory: Path, workers: int | Non
             folds.setdefault(verdict.fold, []).extend(stored)
     summary = _summary(config.resolution, tree, verdicts, folds, time.monotonic() - started)
     content = {"summary": asdict(summary), **json.loads(report(tree, verdicts))}
-    _write(directory / "verify.json", json.dumps(content, indent=1))
+    write_json(directory / "verify.json", content, indent=1)
     if not summary.slices:
         raise UserError(_no_slices(root, tree, verdicts, directory))
     builder = Luna16Slices(data_dir=config.prepared, key=directory.name, resolution=config.resolution, slices=folds)
@@ -204,10 +205,10 @@ def _prepare(config: DataConfig, root: Path, directory: Path, workers: int | Non
 
 
 def _summary(
-    resolution: int, tree: Tree, verdicts: tuple[Verdict, ...], folds: dict[int, list[StoredSlice]], seconds: float
-) -> Summary:
+    resolution: int, tree: Tree, verdicts: tuple[ScanVerdict, ...], folds: dict[int, list[StoredSlice]], seconds: float
+) -> PreparationSummary:
     nodules = [nodule for stored in folds.values() for one in stored for nodule in one.nodules]
-    return Summary(
+    return PreparationSummary(
         resolution=resolution,
         scans=len(verdicts),
         refused=sum(v.status == "refused" for v in verdicts),
@@ -224,7 +225,7 @@ def _summary(
     )
 
 
-def _no_slices(root: Path, tree: Tree, verdicts: tuple[Verdict, ...], directory: Path) -> str:
+def _no_slices(root: Path, tree: Tree, verdicts: tuple[ScanVerdict, ...], directory: Path) -> str:
     refused = [v for v in verdicts if v.status == "refused"]
     why = f"{len(refused)} of {len(verdicts)} scans are refused and {sum(v.nodules for v in verdicts)} nodules usable"
     example = f"; the first refusal: {refused[0].reasons[0]}" if refused else ""
@@ -234,14 +235,14 @@ def _no_slices(root: Path, tree: Tree, verdicts: tuple[Verdict, ...], directory:
     )
 
 
-def _check_split(config: DataConfig, summary: Summary) -> None:
+def _check_split(config: DataConfig, summary: PreparationSummary) -> None:
     """Both sides of the split must hold slices."""
     filled = [fold for fold, count in enumerate(summary.folds) if count]
     counts = ", ".join(f"fold {fold}: {count}" for fold, count in enumerate(summary.folds))
     for fold in config.test_folds:
         if fold not in filled:
             raise UserError(f"data.test_fold: {fold} is empty ({counts}); choose one of {filled}")
-    if not set(training_folds(config.test_folds)) & set(filled):
+    if not set(other_folds(config.test_folds)) & set(filled):
         raise UserError(f"data.root: all slices are in the test fold ({counts}); training needs scans in other folds")
 
 
@@ -251,7 +252,7 @@ def _root(config: DataConfig) -> Path:
         return config.root
     root = _phantom(config)
     if not root.is_dir():
-        from tsgan_jax.data.phantom import write_tree
+        from tsgan_jax.phantom import write_tree
 
         assert config.phantom is not None
         partial = root.with_name(root.name + ".partial")
@@ -266,7 +267,7 @@ def _phantom(config: DataConfig) -> Path:
     if config.phantom is None:
         raise UserError("data.root: missing; give the folder that holds subset0 .. subset9, or set data.phantom")
     digest = hashlib.sha256(config.phantom.model_dump_json().encode())
-    for path in sorted((_SOURCE / "phantom").glob("*.py")):
+    for path in sorted((_SOURCE.parent / "phantom").glob("*.py")):
         digest.update(path.read_bytes())
     return config.prepared / f"phantom-{digest.hexdigest()[:12]}"
 
@@ -326,22 +327,3 @@ def _mended(root: Path, directory: Path, record: dict[str, Any]) -> bool:
     places = {(folder, path.stem) for path in refused for folder in (path.parent, root / LUNG_MASKS)}
     files = (file for folder, stem in places for file in folder.glob(f"{glob.escape(stem)}.*"))
     return any(file.lstat().st_ctime > written for file in files)
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One preparation at a time in one folder; the lock dies with its process."""
-    with path.open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"{path.parent}: another process is preparing slices there; waiting for its end", file=sys.stderr)
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        yield

@@ -32,7 +32,7 @@ class Nodule:
 
 
 @dataclass(frozen=True)
-class Section:
+class NoduleSection:
     """A nodule's disc in one slice: centre in pixels (x, y; pixel centres are whole numbers), radius in mm."""
 
     nodule: Nodule
@@ -130,7 +130,7 @@ def coverage(
     return share
 
 
-def draw(shape: tuple[int, int], section: Section, pixel: tuple[float, float]) -> tuple[np.ndarray, float]:
+def draw(shape: tuple[int, int], section: NoduleSection, pixel: tuple[float, float]) -> tuple[np.ndarray, float]:
     """bool [h, w], the nodule's pixels, and its area in pixels.
 
     A nodule that fills a quarter of no pixel keeps the one it covers most (or the one that holds its centre), so

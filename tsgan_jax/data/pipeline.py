@@ -8,10 +8,10 @@ import numpy as np
 
 from tsgan_jax import labels
 from tsgan_jax.config import DataConfig
-from tsgan_jax.data import folds as _folds
 from tsgan_jax.data.nodules import Box
-from tsgan_jax.data.windows import Window, to_unit
+from tsgan_jax.data.slices import other_folds
 from tsgan_jax.errors import UserError
+from tsgan_jax.images import Window, to_unit
 from tsgan_jax.types import MaskBatch, PairBatch
 
 _MIRROR_STREAM = 0x6D6972
@@ -52,7 +52,7 @@ class SliceSet:
 
 def training_folds(config: DataConfig) -> tuple[int, ...]:
     """The folds that may be trained on: all but config.test_folds."""
-    return _folds.training_folds(config.test_folds)
+    return other_folds(config.test_folds)
 
 
 def load(config: DataConfig, folds: Sequence[int]) -> SliceSet:
@@ -100,7 +100,7 @@ def _load(builder: Any, folds: Sequence[int]) -> SliceSet:
     )
 
 
-def pooled(maps: np.ndarray, resolution: int) -> np.ndarray:
+def pool_maps(maps: np.ndarray, resolution: int) -> np.ndarray:
     """Encoded masks [n, R, R, c] averaged over the pixels that make up one of `resolution`, as float16.
 
     Half the memory of float32: 2.5 GB for LUNA16 at 512 px.  An outline moves by less than a hundredth of a pixel.

@@ -12,11 +12,11 @@ from scipy import ndimage
 from tsgan_jax import labels
 from tsgan_jax.data.lungs import body_mask, segment
 from tsgan_jax.data.slices import StoredSlice, chosen_indices, labelled_slices, resample
-from tsgan_jax.data.verify import Case, Checked, Tree, Verdict, check_case
-from tsgan_jax.data.workers import cores, pool
+from tsgan_jax.data.verify import Case, Checked, ScanVerdict, Tree, check_case
 from tsgan_jax.errors import UserError
+from tsgan_jax.workers import cores, pool
 
-Progress = Callable[[int, int, Verdict], None]
+ScanProgress = Callable[[int, int, ScanVerdict], None]
 """Called after each scan with scans done, scans in all, and the verdict."""
 
 ASTRAY_MM = 10.0
@@ -28,7 +28,7 @@ AIRLESS_HU = -400.0
 MAX_WORKERS = 8  # each holds a whole volume and its segmentation
 
 
-def prepare_case(case: Case, root: Path, resolution: int) -> tuple[Verdict, list[StoredSlice]]:
+def prepare_case(case: Case, root: Path, resolution: int) -> tuple[ScanVerdict, list[StoredSlice]]:
     """Read, check, label and resample one scan; whatever is wrong with it ends in its verdict."""
     try:
         checked = check_case(case, root)
@@ -39,7 +39,7 @@ def prepare_case(case: Case, root: Path, resolution: int) -> tuple[Verdict, list
         stored = [resample(one, resolution) for one in slices]
     except Exception as error:  # one scan must never stop the others
         reason = f"{case.path}: {type(error).__name__}: {error}"
-        refused = Verdict(
+        refused = ScanVerdict(
             case.seriesuid, str(case.path.relative_to(root)), case.subset, case.fold, "refused", (reason,)
         )
         return refused, []
@@ -88,8 +88,8 @@ def anatomy(checked: Checked, indices: Sequence[int]) -> np.ndarray:
 
 
 def prepare_cases(
-    tree: Tree, resolution: int, workers: int | None = None, progress: Progress | None = None
-) -> list[tuple[Verdict, list[StoredSlice]]]:
+    tree: Tree, resolution: int, workers: int | None = None, progress: ScanProgress | None = None
+) -> list[tuple[ScanVerdict, list[StoredSlice]]]:
     """Every case of the tree, in the tree's order, by `workers` processes (none: as many as there are cores).
 
     Raises UserError when a worker process dies.
@@ -117,7 +117,7 @@ def prepare_cases(
         return [future.result() for future in futures]
 
 
-def _follow(futures: Sequence[Future], report: Progress) -> None:
+def _follow(futures: Sequence[Future], report: ScanProgress) -> None:
     """Report each result as it comes."""
     pending, done = set(futures), 0
     while pending:

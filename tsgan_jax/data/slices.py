@@ -1,17 +1,46 @@
-"""Volumes to labelled slices, and labelled slices to the training resolution.
+"""Volumes to labelled slices, labelled slices to the training resolution, and their folds.
 
-One slice for every nodule, its central one; a slice that is central to several stands once, with every nodule that
-crosses it drawn (FACTS A26).
+One slice for every nodule, its central one; a slice that is central to several is stored once, with every nodule that
+crosses it drawn (FACTS A26).  Five folds of whole scans (FACTS A26, A27): no scan is on both sides of a split.
 """
 
-from collections.abc import Sequence
+import hashlib
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tsgan_jax import labels
-from tsgan_jax.data.nodules import NODULE_SHARE, Box, Nodule, Section, boxes, coverage, draw, section_radius
+from tsgan_jax.data.nodules import NODULE_SHARE, Box, Nodule, NoduleSection, boxes, coverage, draw, section_radius
 from tsgan_jax.data.volume import HU_MIN, Volume, world_to_voxel
+
+NUM_FOLDS = 5
+
+
+def scan_of(seriesuid: str) -> str:
+    """The scan a volume belongs to: single slices named `<seriesuid>.sNNNN` belong to the scan `<seriesuid>`."""
+    return re.sub(r"\.s\d+$", "", seriesuid)
+
+
+def fold_of(seriesuid: str, subset: int | None, subsets: Collection[int]) -> int:
+    """The fold, 0 to 4, of a scan in the folder `subset<subset>` of a tree that has the folders `subsets`.
+
+    LUNA16's ten subsets are folds in pairs (0 and 1 are fold 0).  Another number of folders, from two on, is dealt
+    out in turn.  With one folder or none the hash of the scan's name decides, so that adding scans moves no other.
+    """
+    ordered = sorted(set(subsets))
+    if subset is None or len(ordered) < 2:
+        return int.from_bytes(hashlib.sha256(scan_of(seriesuid).encode()).digest()[:8], "big") % NUM_FOLDS
+    if ordered == list(range(2 * NUM_FOLDS)):
+        return subset // 2
+    return ordered.index(subset) % NUM_FOLDS
+
+
+def other_folds(test_folds: int | Collection[int]) -> tuple[int, ...]:
+    """The folds that are not tested on."""
+    tested = (test_folds,) if isinstance(test_folds, int) else test_folds
+    return tuple(fold for fold in range(NUM_FOLDS) if fold not in tested)
 
 
 @dataclass(frozen=True)
@@ -28,7 +57,7 @@ class LabelledSlice:
     hu: np.ndarray
     anatomy: np.ndarray
     pixel: tuple[float, float]
-    sections: tuple[Section, ...]
+    sections: tuple[NoduleSection, ...]
 
     @property
     def mask(self) -> np.ndarray:
@@ -89,7 +118,7 @@ def labelled_slices(volume: Volume, nodules: Sequence[Nodule], anatomy: np.ndarr
         sections = []
         for nodule in nodules:
             x, y, _ = world_to_voxel(volume.affine, np.array(nodule.centre))
-            section = Section(nodule, (float(x), float(y)), section_radius(nodule, z))
+            section = NoduleSection(nodule, (float(x), float(y)), section_radius(nodule, z))
             grazes = coverage(classes.shape, section.centre, section.radius, pixel).max() < NODULE_SHARE
             if central_index(volume, nodule) == index or not grazes:
                 sections.append(section)
@@ -114,7 +143,7 @@ def resample(source: LabelledSlice, resolution: int) -> StoredSlice:
     winner = np.round(np.stack([shares[c] for c in order]), 4).argmax(0)
     anatomy = np.array(order, np.uint8)[winner]
 
-    sections = tuple(Section(s.nodule, grid.position(s.centre), s.radius) for s in source.sections)
+    sections = tuple(NoduleSection(s.nodule, grid.position(s.centre), s.radius) for s in source.sections)
     mask, areas = _with_nodules(anatomy, sections, (grid.pixel_mm, grid.pixel_mm))
     stored = _boxes(mask, sections)
     native = _boxes(source.mask, source.sections)
@@ -211,7 +240,7 @@ class _Grid:
 
 
 def _with_nodules(
-    anatomy: np.ndarray, sections: Sequence[Section], pixel: tuple[float, float]
+    anatomy: np.ndarray, sections: Sequence[NoduleSection], pixel: tuple[float, float]
 ) -> tuple[np.ndarray, list[float]]:
     """The mask with nodules drawn over it, and their areas in pixels."""
     mask, areas = anatomy.copy(), []
@@ -222,5 +251,5 @@ def _with_nodules(
     return mask, areas
 
 
-def _boxes(mask: np.ndarray, sections: Sequence[Section]) -> list[Box]:
+def _boxes(mask: np.ndarray, sections: Sequence[NoduleSection]) -> list[Box]:
     return boxes(mask == labels.NODULE, [section.centre for section in sections]) if sections else []

@@ -11,9 +11,9 @@ from typing import Any, Literal, NoReturn
 import numpy as np
 
 from tsgan_jax import labels
-from tsgan_jax.data.folds import fold_of, scan_of
 from tsgan_jax.data.metaimage import VolumeError
 from tsgan_jax.data.nodules import Nodule, find_annotations, read_annotations
+from tsgan_jax.data.slices import fold_of, scan_of
 from tsgan_jax.data.volume import Volume, read_labels, read_volume, world_to_voxel
 from tsgan_jax.errors import UserError
 
@@ -50,7 +50,7 @@ class Tree:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ScanVerdict:
     """What became of one scan.
 
     nodules: usable annotations; dropped: reasons for the others; lungs: where the lung mask comes from (a tree
@@ -83,7 +83,7 @@ class Verdict:
 class Checked:
     """A scan that was read.  volume is None when it was refused; lungs: uint8 [z, y, x], classes 0, 2, 3, 4."""
 
-    verdict: Verdict
+    verdict: ScanVerdict
     volume: Volume | None = None
     lungs: np.ndarray | None = None
     nodules: tuple[Nodule, ...] = field(default=())
@@ -122,15 +122,15 @@ def find_cases(root: Path) -> Tree:
     return Tree(root, tuple(cases), tuple(dropped), unknown)
 
 
-def scan_tree(root: Path) -> tuple[Verdict, ...]:
-    """Read every scan of the tree and judge it, one after another."""
+def scan_tree(root: Path) -> tuple[ScanVerdict, ...]:
+    """Read and check every scan of the tree, one after another."""
     tree = find_cases(root)
     return tuple(check_case(case, root).verdict for case in tree.cases)
 
 
 def check_case(case: Case, root: Path) -> Checked:
     """Read one scan with its lung mask and place its nodules; never raises for what the files hold."""
-    verdict = Verdict(case.seriesuid, str(case.path.relative_to(root)), case.subset, case.fold, "ok")
+    verdict = ScanVerdict(case.seriesuid, str(case.path.relative_to(root)), case.subset, case.fold, "ok")
     if case.fault:
         return Checked(replace(verdict, status="refused", reasons=(case.fault,)))
     warnings: list[str] = []
@@ -201,13 +201,13 @@ def remap_lungs(mask: np.ndarray, path: Path) -> tuple[np.ndarray, str]:
     return table[mask.astype(np.uint8)], warning
 
 
-def verdict_from(fields: dict[str, Any]) -> Verdict:
+def verdict_from(fields: dict[str, Any]) -> ScanVerdict:
     """A verdict as `report` wrote it."""
     values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}
-    return Verdict(**values)
+    return ScanVerdict(**values)
 
 
-def report(tree: Tree, verdicts: tuple[Verdict, ...]) -> str:
+def report(tree: Tree, verdicts: tuple[ScanVerdict, ...]) -> str:
     """The verdicts as JSON, for programs."""
     return json.dumps(
         {
@@ -261,7 +261,7 @@ def _duplicate(root: Path, path: Path, group: set[tuple[Path, int | None]]) -> s
 
 def _strange_name(path: Path) -> str:
     """Why a scan is not used whose name could not name the files of a set made from it."""
-    from tsgan_jax.export.atomic import safe_name  # here, for the workers, which import this module, need none of it
+    from tsgan_jax.files import safe_name  # here, for the workers, which import this module, need none of it
 
     try:
         safe_name(path.stem)

@@ -11,15 +11,15 @@ import jax.numpy as jnp
 from tsgan_jax.config import Config
 from tsgan_jax.errors import UserError
 from tsgan_jax.experiment import rundir
-from tsgan_jax.experiment.work import masks_work, translation_work
+from tsgan_jax.experiment.stage import masks_work, translation_work
 from tsgan_jax.masks.growth import Phase, plan
 from tsgan_jax.masks.learner import stylegan
 from tsgan_jax.masks.representation import representation_of
 from tsgan_jax.train.checkpoint import size
+from tsgan_jax.train.devices import peak_bytes
 from tsgan_jax.train.learner import Learner
 from tsgan_jax.train.loop import count_skipped
-from tsgan_jax.train.memory import peak_bytes
-from tsgan_jax.translators.registry import translator
+from tsgan_jax.translation.registry import translator
 from tsgan_jax.types import MaskBatch, PairBatch
 
 LUNA16_TRAINING_SLICES = 949

@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsgan_jax.config import MasksConfig
-from tsgan_jax.data.pipeline import SliceSet, mask_batches, pooled
+from tsgan_jax.data.pipeline import SliceSet, mask_batches, pool_maps
 from tsgan_jax.errors import UserError
 from tsgan_jax.experiment import stage as stages
-from tsgan_jax.experiment.stage import Part, Stage
-from tsgan_jax.experiment.work import Ahead, masks_work
-from tsgan_jax.export.grids import mask_grid
+from tsgan_jax.experiment.stage import Ahead, Stage, TrainingPhase, masks_work
+from tsgan_jax.generation.grids import mask_grid
 from tsgan_jax.masks import growth
 from tsgan_jax.masks.calibration import Objects, real_objects
 from tsgan_jax.masks.growth import Phase
@@ -23,8 +22,8 @@ from tsgan_jax.masks.representation import representation_of
 from tsgan_jax.masks.sample import generator_of, sample_masks
 from tsgan_jax.masks.state import MaskGanState
 from tsgan_jax.train.checkpoint import Saved
-from tsgan_jax.train.keys import stream
-from tsgan_jax.train.mesh import data_mesh, place
+from tsgan_jax.train.devices import data_mesh, place
+from tsgan_jax.train.learner import stream
 from tsgan_jax.train.progress import Span
 from tsgan_jax.types import MaskBatch
 
@@ -49,7 +48,7 @@ def _encoded(slices: SliceSet, config: MasksConfig) -> RealMasks:
     """Training masks at the networks' last resolution, encoded a few at a time."""
     representation, last = representation_of(config), config.resolutions[-1]
     parts = np.array_split(slices.mask, -(-len(slices) // ENCODED_AT_ONCE))
-    maps = np.concatenate([pooled(representation.encode(part), last) for part in parts])
+    maps = np.concatenate([pool_maps(representation.encode(part), last) for part in parts])
     return RealMasks(maps, representation.mirror, real_objects(slices.mask))
 
 
@@ -63,7 +62,7 @@ def train_masks(stage: Stage, slices: SliceSet, ahead: Ahead) -> None:
     for index in range(first, len(phases)):
         if index > first:
             state = _grown(stage, phases, index, state)
-        state = stages.train_part(stage, _part(stage, phases, index, real, ahead), state)
+        state = stages.train_phase(stage, _training_phase(stage, phases, index, real, ahead), state)
     stages.close(stage, state)
 
 
@@ -87,11 +86,13 @@ def _grown(stage: Stage, phases: tuple[Phase, ...], index: int, state: MaskGanSt
     return place(growth.grow(place(state, mesh), fresh), mesh)
 
 
-def _part(stage: Stage, phases: tuple[Phase, ...], index: int, real: RealMasks, ahead: Ahead) -> Part:
+def _training_phase(
+    stage: Stage, phases: tuple[Phase, ...], index: int, real: RealMasks, ahead: Ahead
+) -> TrainingPhase:
     config, phase = stage.config, phases[index]
 
     def batches(images: int) -> Iterator[MaskBatch]:
-        maps = pooled(real.maps, phase.resolution)
+        maps = pool_maps(real.maps, phase.resolution)
         return mask_batches(maps, phase.batch_size, config.seed, images, real.mirror if config.masks.mirror else None)
 
     def fits(meta: Mapping[str, Any]) -> bool:
@@ -115,7 +116,7 @@ def _part(stage: Stage, phases: tuple[Phase, ...], index: int, real: RealMasks, 
         overall=ahead.overall,
     )
     pictures = max(1, round(config.run.samples * phase.images / stage.images))
-    return Part(
+    return TrainingPhase(
         learner=stylegan(config.masks, phase),
         mesh=data_mesh(phase.batch_size),
         batches=batches,

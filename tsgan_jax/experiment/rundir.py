@@ -11,12 +11,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tsgan_jax import provenance
 from tsgan_jax.config import Config
-from tsgan_jax.configio import config_hash, dump_config, flatten, load_config
+from tsgan_jax.config.reading import config_hash, dump_config, flatten, load_config
 from tsgan_jax.errors import UserError
-from tsgan_jax.export.atomic import read_json, write_bytes, write_json
-from tsgan_jax.runs import decisive_settings
+from tsgan_jax.files import read_json, write_bytes, write_json
+from tsgan_jax.generation import provenance
+from tsgan_jax.generation.provenance import decisive_settings
 
 STAGES = ("masks", "translation")
 CONFIG = "config.yaml"

@@ -9,17 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsgan_jax.data.pipeline import SliceSet, pair_batches
-from tsgan_jax.data.windows import to_unit
 from tsgan_jax.experiment import stage as stages
-from tsgan_jax.experiment.stage import Part, Stage
-from tsgan_jax.experiment.work import Ahead, translation_work
-from tsgan_jax.export.grids import pair_grid
+from tsgan_jax.experiment.stage import Ahead, Stage, TrainingPhase, translation_work
+from tsgan_jax.generation.grids import pair_grid
+from tsgan_jax.images import to_unit
 from tsgan_jax.train.checkpoint import Saved
-from tsgan_jax.train.keys import stream
-from tsgan_jax.train.learner import Learner
-from tsgan_jax.train.mesh import data_mesh
+from tsgan_jax.train.devices import data_mesh
+from tsgan_jax.train.learner import Learner, stream
 from tsgan_jax.train.progress import Span
-from tsgan_jax.translators.api import Translator
+from tsgan_jax.translation.api import Translator
 from tsgan_jax.types import PairBatch
 
 SAMPLES = 4
@@ -33,7 +31,7 @@ def train_translation(stage: Stage, translator: Translator, slices: SliceSet, sh
     """
     saved = stages.begin(stage)
     state = state_at(stage, translator, saved)
-    state = stages.train_part(stage, _part(stage, translator, slices, shown, ahead), state)
+    state = stages.train_phase(stage, _training_phase(stage, translator, slices, shown, ahead), state)
     stages.close(stage, state)
 
 
@@ -45,7 +43,9 @@ def state_at(stage: Stage, translator: Translator, saved: Saved | None) -> Any:
     return stages.restored(stage, saved, learner, mesh)
 
 
-def _part(stage: Stage, translator: Translator, slices: SliceSet, shown: SliceSet, ahead: Ahead) -> Part:
+def _training_phase(
+    stage: Stage, translator: Translator, slices: SliceSet, shown: SliceSet, ahead: Ahead
+) -> TrainingPhase:
     config, window, seed = stage.config.translation, stage.config.data.hu_window, stage.config.seed
     masks, real = shown.mask[:SAMPLES], to_unit(shown.ct[:SAMPLES], window)
     key = stream(stage.key, "samples")
@@ -62,7 +62,7 @@ def _part(stage: Stage, translator: Translator, slices: SliceSet, shown: SliceSe
         return pair_grid(masks, real, np.asarray(translate(state, masks, keys)))
 
     work = translation_work(config)
-    return Part(
+    return TrainingPhase(
         learner=Learner(translator.init, translator.step),
         mesh=data_mesh(config.batch_size),
         batches=batches,

@@ -34,7 +34,7 @@ ROUNDNESS = 0.1
 """By how much heights are lowered at the radius of the disc of an object's area."""
 
 QUANTILES = 33
-NONE = -2.0
+NONE = -9.0
 """Height that stands for a missing peak, below every height of a map."""
 
 

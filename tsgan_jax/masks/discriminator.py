@@ -11,8 +11,8 @@ from tsgan_jax.config import MasksConfig
 from tsgan_jax.masks.growth import Phase
 from tsgan_jax.masks.synthesis import channels
 from tsgan_jax.nn.equalized import EqualizedConv, EqualizedDense, leaky
-from tsgan_jax.nn.minibatch_std import minibatch_std
 from tsgan_jax.nn.resample import blur, downsample, fade
+from tsgan_jax.nn.stylegan import minibatch_std
 from tsgan_jax.types import Array
 
 

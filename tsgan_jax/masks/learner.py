@@ -22,8 +22,16 @@ from tsgan_jax.masks.state import MaskGanState
 from tsgan_jax.masks.synthesis import Synthesis, layer_noise, synthesis_of
 from tsgan_jax.nn.equalized import initialise
 from tsgan_jax.nn.resample import downsample, fade, upsample
-from tsgan_jax.train.keys import step_streams, stream
-from tsgan_jax.train.learner import Learner, Params, mean_over_parts, moving_average, new_player, update_player
+from tsgan_jax.train.learner import (
+    Learner,
+    Params,
+    mean_over_parts,
+    moving_average,
+    new_player,
+    step_streams,
+    stream,
+    update_player,
+)
 from tsgan_jax.types import Array, Key, MaskBatch, Metrics
 
 

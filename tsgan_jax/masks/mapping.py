@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from tsgan_jax.config import MasksConfig
 from tsgan_jax.nn.equalized import EqualizedDense, leaky
-from tsgan_jax.nn.style import pixel_norm
+from tsgan_jax.nn.stylegan import pixel_norm
 from tsgan_jax.types import Array, Key
 
 LR_MUL = 0.01

@@ -17,7 +17,7 @@ import numpy as np
 from tsgan_jax import labels
 from tsgan_jax.config import MasksConfig
 from tsgan_jax.masks import distance
-from tsgan_jax.nn.gumbel import sample_one_hot
+from tsgan_jax.nn.stylegan import sample_one_hot
 from tsgan_jax.types import Array, Key
 
 
@@ -48,7 +48,7 @@ def representation_of(config: MasksConfig) -> Representation:
         return Representation(
             channels=len(distance.CHANNELS),
             encode=distance.encode,
-            activate=jnp.tanh,
+            activate=lambda logits: jnp.tanh(logits) * distance.WEIGHT,
             critic_input=lambda key, maps: maps,
             decode=distance.decode,
             mirror=distance.MIRROR,

@@ -17,8 +17,7 @@ from tsgan_jax.masks.mapping import mapping_of, num_layers, truncate
 from tsgan_jax.masks.representation import Representation, representation_of
 from tsgan_jax.masks.state import MaskGanState
 from tsgan_jax.masks.synthesis import Synthesis, layer_noise, synthesis_of
-from tsgan_jax.train.keys import stream
-from tsgan_jax.train.learner import Params
+from tsgan_jax.train.learner import Params, stream
 from tsgan_jax.types import Array, Key
 
 Indices = Array | np.ndarray | Sequence[int]

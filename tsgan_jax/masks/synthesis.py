@@ -13,7 +13,7 @@ from tsgan_jax.masks.growth import Phase
 from tsgan_jax.masks.representation import representation_of
 from tsgan_jax.nn.equalized import EqualizedConv
 from tsgan_jax.nn.resample import blur, fade, upsample
-from tsgan_jax.nn.style import StyleEpilogue
+from tsgan_jax.nn.stylegan import StyleEpilogue
 from tsgan_jax.types import Array, Key
 
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from tsgan_jax.nn.conv import conv2d, conv2d_downsample, upsample_conv2d
-from tsgan_jax.nn.owners import owners_of
+from tsgan_jax.nn.layers import owners_of
 from tsgan_jax.types import Array, Key
 
 Params = Any

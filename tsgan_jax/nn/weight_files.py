@@ -1,6 +1,5 @@
 """Files of published weights: their hash, and PyTorch's format read without trusting what is in it."""
 
-import hashlib
 import pickle
 import re
 from pathlib import Path
@@ -8,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from tsgan_jax.errors import UserError
+from tsgan_jax.files import file_sha256
 
 
 def sha256(path: Path) -> str:
     """Of the file; one named ...-XXXXXXXX.pth, as torch names its files, must begin with those digits."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = file_sha256(path)
     named = re.fullmatch(r".*-([0-9a-f]{8,64})\.pth", path.name)
     if named and not digest.startswith(named[1]):
         raise UserError(f"{path}: its SHA-256 begins with {digest[:8]}, its name promises {named[1]}; fetch it again")

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from tsgan_jax.config import Config
 from tsgan_jax.errors import UserError
-from tsgan_jax.evaluate.report.material import Material
-from tsgan_jax.evaluate.report.style import GENERATED, MUTED, REAL
-from tsgan_jax.export.atomic import replacing
+from tsgan_jax.evaluation.report.material import Material
+from tsgan_jax.evaluation.report.style import GENERATED, MUTED, REAL
+from tsgan_jax.files import replacing
 from tsgan_jax.labels import PALETTE
 
 Arrays = Mapping[str, NDArray[Any]]

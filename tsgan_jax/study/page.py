@@ -10,15 +10,14 @@ import numpy as np
 from PIL import Image
 
 from tsgan_jax.config import Config, TranslationConfig
-from tsgan_jax.evaluate import current
-from tsgan_jax.evaluate.records import Record, read
-from tsgan_jax.evaluate.report import document, save_tables, shown_tables
-from tsgan_jax.evaluate.report.figures import cell, floor
-from tsgan_jax.evaluate.report.html import Child, Html, el, figure, picture, table
-from tsgan_jax.evaluate.report.material import Material
-from tsgan_jax.evaluate.report.sections import section
-from tsgan_jax.evaluate.tables import Table, system_name, tables
-from tsgan_jax.export.atomic import write_bytes
+from tsgan_jax.evaluation.records import Record, current, read
+from tsgan_jax.evaluation.report import document, save_tables, shown_tables
+from tsgan_jax.evaluation.report.figures import cell, floor
+from tsgan_jax.evaluation.report.html import Child, Html, el, figure, picture, table
+from tsgan_jax.evaluation.report.material import Material
+from tsgan_jax.evaluation.report.sections import section
+from tsgan_jax.evaluation.tables import Table, system_name, tables
+from tsgan_jax.files import write_bytes
 from tsgan_jax.study import figures
 from tsgan_jax.study.settings import Study
 
@@ -157,8 +156,8 @@ def _systems(study: Study, runs: Mapping[str, Path], labels: Mapping[str, str]) 
 
 
 def _with_floor(record: Record | None) -> Child:
-    beside = None if record is None or record.floor is None else el("span", f"real {floor(record)}", class_="ci")
-    return [cell(record), beside]
+    reference = None if record is None or record.floor is None else el("span", f"real {floor(record)}", class_="ci")
+    return [cell(record), reference]
 
 
 def _left_out(left_out: Mapping[str, str], notes: Sequence[str]) -> Child:

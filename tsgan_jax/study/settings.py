@@ -12,11 +12,11 @@ from typing import Any, Literal
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from tsgan_jax.config import Config, Section, TranslatorConfig
-from tsgan_jax.configio import STUDY, TRANSLATION_METHOD, Settings, read_settings
+from tsgan_jax.config.reading import STUDY, TRANSLATION_METHOD, Settings, read_settings
 from tsgan_jax.errors import UserError
-from tsgan_jax.export.atomic import safe_name
+from tsgan_jax.files import safe_name
 
-Part = Literal["images", "masks", "mask_sources", "detection"]
+StudyPart = Literal["images", "masks", "mask_sources", "detection"]
 PREFIX = f"{STUDY}."
 OWN = ("translation", "generation")
 """Sections that a system may state for itself."""
@@ -30,7 +30,7 @@ class StudyConfig(Section):
     budget: dict[str, Any] = {}  # settings of `translation` that every method has
     tables: tuple[Literal[1, 2, 3, 4], ...] = (1, 2, 3, 4)
     figures: tuple[Literal[4, 5], ...] = (4, 5)
-    parts: tuple[Part, ...] = ("images", "masks")  # of bin/evaluate
+    parts: tuple[StudyPart, ...] = ("images", "masks")  # of bin/evaluate
     rows: PositiveInt = Field(default=4, le=8)  # of each kind in Figure 4
 
     @field_validator("systems")

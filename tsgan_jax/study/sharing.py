@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tsgan_jax.config import Config
-from tsgan_jax.detect.training import JOB, RESULT
+from tsgan_jax.detection.training import JOB, RESULT
 from tsgan_jax.experiment import rundir
-from tsgan_jax.export.atomic import UNFINISHED, read_json
+from tsgan_jax.files import UNFINISHED, read_json
 from tsgan_jax.train.checkpoint import unsound
 
 
@@ -37,7 +37,7 @@ def take_over(stage: str, run: Path, donor: Path) -> None:
 def take_over_detectors(run: Path, runs: Iterable[Path]) -> int:
     """Finished trainings that see no synthetic image, from other runs; returns how many.
 
-    Each is known by the hash of all that decides it (detect/training.Job), so one that does not fit is trained anew.
+    Each is known by the hash of all that decides it (detection/training.Job), so one that does not fit is trained anew.
     """
     taken = 0
     for other in runs:

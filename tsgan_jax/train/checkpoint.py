@@ -5,7 +5,6 @@ complaint.  A step therefore counts only once its manifest is there, written aft
 every file still has the hash in it.
 """
 
-import hashlib
 import logging
 import shutil
 import threading
@@ -20,7 +19,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from tsgan_jax.errors import UserError
-from tsgan_jax.export.atomic import read_json, write_json
+from tsgan_jax.files import file_sha256, read_json, write_json
 
 MANIFEST = "manifest.json"
 META = Path("meta") / "metadata"  # where Orbax keeps the JSON item named meta
@@ -216,7 +215,7 @@ def leaves_of(tree: Any) -> dict[str, str]:
 def hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of every file under a folder but the manifest, by relative path."""
     return {
-        path.relative_to(folder).as_posix(): _sha256(path)
+        path.relative_to(folder).as_posix(): file_sha256(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }
@@ -248,11 +247,6 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(before)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _first_line(error: BaseException) -> str:

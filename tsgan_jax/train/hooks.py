@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsgan_jax.export.atomic import write_bytes
-from tsgan_jax.export.images import write_png
+from tsgan_jax.files import write_bytes
+from tsgan_jax.images import write_png
 from tsgan_jax.train.checkpoint import Checkpoints
-from tsgan_jax.train.loop import Hook, Moment
+from tsgan_jax.train.loop import Hook, StepInfo
 
 
 class JsonlLog(Hook):
@@ -25,11 +25,11 @@ class JsonlLog(Hook):
     def __init__(self, path: Path, label: Mapping[str, Any], say: Callable[[str], None] = print) -> None:
         self._path, self._label, self._say = path, dict(label), say
 
-    def __call__(self, moment: Moment) -> None:
-        if moment.metrics is None:
+    def __call__(self, info: StepInfo) -> None:
+        if info.metrics is None:
             return
-        values = {name: value if math.isfinite(value) else None for name, value in moment.metrics.items()}
-        line = {"step": moment.step, "images": moment.images, "time": round(time.time(), 3), **self._label, **values}
+        values = {name: value if math.isfinite(value) else None for name, value in info.metrics.items()}
+        line = {"step": info.step, "images": info.images, "time": round(time.time(), 3), **self._label, **values}
         try:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
@@ -65,11 +65,11 @@ class Tensorboard(Hook):
 
         self._writer = SummaryWriter(str(directory), purge_step=step + 1)
 
-    def __call__(self, moment: Moment) -> None:
-        if moment.metrics is not None:
-            for name, value in moment.metrics.items():
-                self._writer.add_scalar(name, value, moment.step)
-        if moment.last:
+    def __call__(self, info: StepInfo) -> None:
+        if info.metrics is not None:
+            for name, value in info.metrics.items():
+                self._writer.add_scalar(name, value, info.step)
+        if info.last:
             self._writer.close()
 
 
@@ -89,14 +89,14 @@ class Save(Hook):
         self._checkpoints, self._seconds, self._labels, self._clock = checkpoints, 60 * minutes, dict(labels), clock
         self._latest = clock()
 
-    def __call__(self, moment: Moment) -> None:
+    def __call__(self, info: StepInfo) -> None:
         self._checkpoints.poll()
-        due = moment.healthy and self._clock() - self._latest >= self._seconds
-        if not (due or moment.last):
+        due = info.healthy and self._clock() - self._latest >= self._seconds
+        if not (due or info.last):
             return
-        self._checkpoints.save(moment.state, {**self._labels, "images_seen": moment.images}, moment.step)
+        self._checkpoints.save(info.state, {**self._labels, "images_seen": info.images}, info.step)
         self._latest = self._clock()
-        if moment.last:
+        if info.last:
             self._checkpoints.wait()
 
 
@@ -118,15 +118,15 @@ class Samples(Hook):
         self._all = sorted(points)
         self._points = [point for point in self._all if point > images]
 
-    def __call__(self, moment: Moment) -> None:
-        if not self._points or moment.images < self._points[0]:
+    def __call__(self, info: StepInfo) -> None:
+        if not self._points or info.images < self._points[0]:
             return
-        self._points = [point for point in self._points if point > moment.images]
+        self._points = [point for point in self._points if point > info.images]
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
-            write_png(self._directory / f"{moment.images:09d}.png", self._render(moment.state))
+            write_png(self._directory / f"{info.images:09d}.png", self._render(info.state))
         except Exception as error:  # a picture is not worth a run
-            self._say(f"no sample grid at {moment.images} images: {type(error).__name__}: {error}")
+            self._say(f"no sample grid at {info.images} images: {type(error).__name__}: {error}")
 
     def rewind(self, step: int, images: int) -> None:
         self._points = [point for point in self._all if point > images]

@@ -1,5 +1,9 @@
-"""The contract between methods and the training loop: a pair of pure functions over one pytree."""
+"""The contract between methods and the training loop: a pair of pure functions over one pytree.
 
+Random keys are derived from (stage key, step, stream name), never carried: that makes a resume exact.
+"""
+
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -79,3 +83,14 @@ def moving_average(average: Params, params: Params, images: int, half_life: int 
     """`average` moved towards `params` by a step of `images`; half its weight is gone after `half_life` images."""
     beta = 0.5 ** (images / half_life)
     return jax.tree.map(lambda a, p: beta * a + (1.0 - beta) * p, average, params)
+
+
+def stream(key: Key, name: str) -> Key:
+    """The key of a named stream; the name, not the order of calls, decides it."""
+    return jax.random.fold_in(key, zlib.crc32(name.encode()) & 0x7FFFFFFF)
+
+
+def step_streams(key: Key, step: Array, *names: str) -> tuple[Key, ...]:
+    """One key for each named stream of one training step."""
+    step_key = jax.random.fold_in(key, step)
+    return tuple(stream(step_key, name) for name in names)

@@ -13,9 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from tsgan_jax.train.devices import replicated, return_freed_memory, split
 from tsgan_jax.train.learner import Learner
-from tsgan_jax.train.memory import return_freed_memory
-from tsgan_jax.train.mesh import replicated, split
 from tsgan_jax.types import Metrics
 
 S = TypeVar("S")
@@ -29,7 +28,7 @@ RECENT = 20  # steps whose metrics are kept for a diagnosis
 
 
 @dataclass(frozen=True)
-class Moment:
+class StepInfo:
     """What a hook sees between two steps.
 
     state: alive only until the hook returns; the next step reuses its memory.
@@ -49,7 +48,7 @@ class Moment:
 class Hook:
     """Called after every step; does something at its own pace."""
 
-    def __call__(self, moment: Moment) -> None:
+    def __call__(self, info: StepInfo) -> None:
         raise NotImplementedError
 
     def rewind(self, step: int, images: int) -> None:
@@ -189,7 +188,7 @@ def run(
     """Train until `until_images` real images were seen.
 
     Step k's metrics are read after step k+1 was dispatched, so the device never waits for the host.
-    Raises Interrupted after SIGTERM or SIGINT (hooks saw the last moment), NonFinite after `bad_limit` skips in a row.
+    Raises Interrupted after SIGTERM or SIGINT (hooks saw the last step), NonFinite after `bad_limit` skips in a row.
     """
     taken, images = int(state.step), int(state.images_seen)  # type: ignore[attr-defined]
     tally = Tally()
@@ -209,9 +208,9 @@ def run(
             if tally.streak >= bad_limit:
                 raise NonFinite(taken, images, tally.recent)
             means = tally.drain() if last or taken % log_steps == 0 else None
-            moment = Moment(state, taken, images, means, last, healthy=tally.streak == 0)
+            info = StepInfo(state, taken, images, means, last, healthy=tally.streak == 0)
             for hook in hooks:
-                hook(moment)
+                hook(info)
         if interrupt.signum is not None:
             raise Interrupted(interrupt.signum)
     return state

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from tsgan_jax.train.loop import Hook, Moment
+from tsgan_jax.train.loop import Hook, StepInfo
 
 
 class Console(Protocol):
@@ -51,7 +51,7 @@ class Span:
     overall: float
 
 
-class Progress(Hook):
+class ProgressHook(Hook):
     """Shows images/s, the time left for the stage and for the whole command, and the losses (the log has the rest).
 
     The rate is measured since the loop began, its first step (which compiles) left out.
@@ -61,24 +61,24 @@ class Progress(Hook):
         self._console, self._span, self._clock = console, span, clock
         self._began: tuple[float, int] | None = None
 
-    def __call__(self, moment: Moment) -> None:
+    def __call__(self, info: StepInfo) -> None:
         now = self._clock()
         if self._began is None:
-            self._began = (now, moment.images)
-        if moment.metrics is None:
+            self._began = (now, info.images)
+        if info.metrics is None:
             return
         span = self._span
-        seen = min(moment.images, span.end) - span.start  # the last batch may reach beyond the end
+        seen = min(info.images, span.end) - span.start  # the last batch may reach beyond the end
         done = span.before + seen * span.per_image
-        line = f"step {moment.step}, {seen}/{span.end - span.start} images"
-        seconds, images = now - self._began[0], moment.images - self._began[1]
+        line = f"step {info.step}, {seen}/{span.end - span.start} images"
+        seconds, images = now - self._began[0], info.images - self._began[1]
         if seconds > 0 and images > 0:
             rate = images * span.per_image / seconds
             line += f", {_rate(images / seconds)}, stage {spell((span.stage - done) / rate)} left"
             if span.overall > span.stage:
                 line += f", all {spell((span.overall - done) / rate)} left"
-        shown = ", ".join(f"{name} {value:.3g}" for name, value in moment.metrics.items() if "loss" in name)
-        if skipped := moment.metrics.get("skipped"):
+        shown = ", ".join(f"{name} {value:.3g}" for name, value in info.metrics.items() if "loss" in name)
+        if skipped := info.metrics.get("skipped"):
             shown += f", {skipped:.0f} updates skipped"
         self._console.update(span.label, done / span.stage, f"{line} | {shown}")
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import jax
 
 from tsgan_jax.errors import UserError
-from tsgan_jax.export.atomic import write_json
+from tsgan_jax.files import write_json
 from tsgan_jax.train.checkpoint import Checkpoints
 from tsgan_jax.train.loop import SKIPPED, Hook, NonFinite, Step, run
 

@@ -1,0 +1,151 @@
+"""Records of images compared as distributions: names, floors, intervals, cache, and what happens with too few."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.evaluation.networks_of_numpy import means_network, noise
+from tsgan_jax.config import EvaluationConfig
+from tsgan_jax.errors import UserError
+from tsgan_jax.evaluation import features
+from tsgan_jax.evaluation.distances import FeatureStatistics, frechet_distance
+from tsgan_jax.evaluation.features import gather
+from tsgan_jax.evaluation.frechet import measure_distances, measure_region_distances, unavailable
+from tsgan_jax.evaluation.records import Record
+from tsgan_jax.labels import BODY, LEFT_LUNG, NODULE
+
+SETTINGS = EvaluationConfig(bootstrap=40)
+NETWORK = means_network()
+
+
+def by_metric(records: list[Record]) -> dict[str, Record]:
+    return {record.metric: record for record in records}
+
+
+def judged(real: np.ndarray, generated: np.ndarray, **options: object) -> dict[str, Record]:
+    return by_metric(measure_distances(NETWORK, real, iter(generated), method="a", settings=SETTINGS, **options))
+
+
+def test_figures_carry_the_name_of_their_network() -> None:
+    assert list(judged(noise(9), noise(9))) == ["FD-Means", "KD-Means", "Precision-Means", "Recall-Means"]
+    assert list(means_network(is_fid=True).names) == ["FID", "KID", "Precision-Means", "Recall-Means"]
+
+
+def test_equal_sets_and_distant_sets() -> None:
+    same = judged(noise(30), noise(30))
+    assert abs(same["FD-Means"].value) < 1e-6 and same["Precision-Means"].value == same["Recall-Means"].value == 1
+    apart = judged(noise(30), noise(30, seed=1, low=200))
+    assert apart["FD-Means"].value > 5 * apart["FD-Means"].floor
+    assert apart["FD-Means"].interval[0] > apart["FD-Means"].floor
+    # Bright images alone: each looks like a real one, and most real ones look like none of them.
+    assert apart["Precision-Means"].value == 1 and apart["Recall-Means"].value < 0.2 < apart["Recall-Means"].floor
+
+
+def test_values_are_those_of_all_images_and_intervals_hold_them() -> None:
+    real, generated = noise(40), noise(70, seed=1, high=240)
+    found = judged(real, generated)
+    a, b = (FeatureStatistics.of(NETWORK.features(images)) for images in (real, generated))
+    assert found["FD-Means"].value == pytest.approx(frechet_distance(a, b), rel=1e-6)
+    for record in found.values():
+        low, high = record.interval
+        assert low < high and low - 1e-9 <= record.value <= high + 1e-9
+        assert record.n == 70 and record.details["n_real"] == 40
+    assert found["Precision-Means"].details["n_each"] == 40
+
+
+def test_an_interval_covers_what_other_draws_give() -> None:
+    """The figures of 40 other pairs of sets lie in the interval of the first about as often as they should."""
+    low, high = judged(noise(60), noise(60, seed=1, high=200))["FD-Means"].interval
+    others = [judged(noise(60, seed=s), noise(60, seed=s + 1, high=200))["FD-Means"].value for s in range(2, 42, 2)]
+    assert np.mean([low <= value <= high for value in others]) > 0.7
+    assert high - low < 3 * (max(others) - min(others))
+
+
+def test_the_floor_is_of_other_real_images_in_equal_number() -> None:
+    found = judged(noise(30), noise(12, seed=1), other=noise(50, seed=2))
+    assert found["FD-Means"].details["floor_n"] == [30, 12]
+    assert judged(noise(30), noise(12, seed=1))["FD-Means"].details["floor_n"] == [15, 15]
+
+
+def test_halves_are_of_whole_scans() -> None:
+    """Six copies of each image: halves that split copies would find every image again."""
+    real = np.repeat(noise(10), 6, axis=0)
+    scans = [str(i // 6) for i in range(60)]
+    assert judged(real, noise(60, seed=1))["Precision-Means"].floor > 0.9
+    assert judged(real, noise(60, seed=1), scans=scans)["Precision-Means"].floor < 0.5
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_too_few_images_give_reasons_and_leave_the_other_figures(count: int) -> None:
+    found = judged(noise(20), noise(20)[:count])
+    missing = {name: record.reason for name, record in found.items() if record.value is None}
+    assert f"{count} generated image" in missing["Precision-Means"] and "needs 4 or more" in missing["Recall-Means"]
+    assert ("FD-Means" in missing) == ("KD-Means" in missing) == (count < 2)
+    assert "20 real" not in str(missing) and found["FD-Means"].n == count
+    empty = judged(noise(0), noise(20))
+    assert all(record.value is None and "0 real images" in record.reason for record in empty.values())
+
+
+def test_real_features_are_cached_by_content(tmp_path: Path) -> None:
+    calls: list[int] = []
+    network = means_network(calls=calls)
+    first = gather(network, noise(100), tmp_path)
+    assert sum(calls) == 100
+    again = gather(network, noise(100), tmp_path)
+    assert sum(calls) == 100
+    np.testing.assert_array_equal(first.kept, again.kept)
+    np.testing.assert_allclose(first.statistics.scatter, again.statistics.scatter)
+    changed = noise(100)
+    changed[50, 0, 0] ^= 1
+    assert gather(network, changed, tmp_path).images_sha256 != first.images_sha256 and sum(calls) == 200
+    for file in tmp_path.iterdir():
+        file.write_bytes(b"torn")
+    assert gather(network, noise(100), tmp_path).count == 100 and sum(calls) == 300
+
+
+def test_memory_holds_a_fixed_number_of_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "KEPT", 50)
+    images = noise(300)
+    found = gather(NETWORK, images, tmp_path)
+    assert found.count == 300 and found.kept.shape == (50, 6) and not found.whole
+    assert len(set(found.places)) == 50 and 60 < np.median(found.places) < 240
+    np.testing.assert_array_equal(found.kept, NETWORK.features(images[found.places]))
+    np.testing.assert_allclose(found.statistics.mean, NETWORK.features(images).mean(0), rtol=1e-5)
+    again = gather(NETWORK, images, tmp_path)
+    np.testing.assert_array_equal(found.statistics.scatter, again.statistics.scatter)
+    record = judged(noise(40, seed=1), images)["FD-Means"]
+    a, b = (FeatureStatistics.of(NETWORK.features(x)) for x in (noise(40, seed=1), images))
+    assert record.n == 300 and record.value == pytest.approx(frechet_distance(a, b), rel=1e-5)
+
+
+def test_features_that_are_not_finite_are_refused() -> None:
+    broken = means_network()
+    object.__setattr__(broken, "features", lambda images: np.full((len(images), 6), np.nan, np.float32))
+    with pytest.raises(UserError, match=r"none.npz: features are not finite"):
+        gather(broken, noise(3))
+
+
+def test_each_region_has_its_records_and_one_that_is_absent_leaves_the_rest() -> None:
+    mask = np.full((80, 80), BODY, np.uint8)
+    mask[10:70, 10:70] = LEFT_LUNG
+
+    def pairs(seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        return [(image, mask) for image in noise(8, 80, seed)]
+
+    records = measure_region_distances(NETWORK, lambda: pairs(0), lambda: pairs(1), method="a", settings=SETTINGS)
+    assert [record.subject for record in records] == ["full"] * 4 + ["lungs"] * 4 + ["nodules"] * 4
+    assert all((record.value is None) == (record.subject == "nodules") for record in records)
+    assert "0 real images" in records[-1].reason
+    mask[30:33, 30:33] = NODULE
+    scans = [str(i // 2) for i in range(8)]
+    records = measure_region_distances(
+        NETWORK, lambda: pairs(0), lambda: pairs(1), method="a", settings=SETTINGS, scans=scans, fold=2
+    )
+    assert all(record.value is not None and record.fold == 2 for record in records)
+
+
+def test_a_network_that_cannot_be_had_leaves_records_with_the_reason() -> None:
+    records = unavailable(NETWORK.names, "a", "full", "no weights", fold=1)
+    assert [record.metric for record in records] == list(NETWORK.names)
+    assert all(record.value is None and record.reason == "no weights" for record in records)

@@ -1,0 +1,150 @@
+"""PSNR and SSIM against scikit-image (T21), on the whole slice, in the lungs and round nodules."""
+
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import ndimage
+from skimage import metrics
+
+from tsgan_jax.data.pipeline import SliceSet
+from tsgan_jax.evaluation.records import Record
+from tsgan_jax.evaluation.similarity import GAUSSIAN, UNIFORM, measure_similarity, psnr, ssim, unavailable
+from tsgan_jax.images import to_uint8, to_unit
+from tsgan_jax.labels import BODY, LEFT_LUNG, NODULE
+
+WINDOW = (-1000.0, 400.0)
+SIDE = 72
+RNG = np.random.default_rng(2)
+
+
+def ct(n: int = 3) -> np.ndarray:
+    """Smooth HU with noise, int16 [n, r, r]."""
+    smooth = ndimage.gaussian_filter(RNG.normal(0, 4000, (n, SIDE, SIDE)), (0, 4, 4))
+    return (smooth - 300 + RNG.normal(0, 20, smooth.shape)).clip(-1024, 1500).astype(np.int16)
+
+
+def slices(hu: np.ndarray, scans: str = "abc") -> SliceSet:
+    mask = np.full(hu.shape, BODY, np.uint8)
+    mask[:, 12:60, 20:50] = LEFT_LUNG
+    mask[:1, 20:24, 30:34] = mask[1:2, 50:53, 21:23] = mask[1:2, 20:22, 40:43] = NODULE
+    n = len(hu)
+    one = np.ones(n, np.float32)
+    return SliceSet(
+        ct=hu,
+        mask=mask,
+        seriesuid=tuple(scans),
+        fold=np.zeros(n, np.int32),
+        slice_index=np.arange(n),
+        z_mm=one,
+        pixel_mm=one,
+        native_mm=np.ones((n, 2), np.float32),
+        nodules=((),) * n,
+    )
+
+
+def by_name(records: list[Record]) -> dict[tuple[str, str], Record]:
+    return {(record.subject, record.metric): record for record in records}
+
+
+REAL = ct()
+GENERATED = (REAL + RNG.normal(40, 150, REAL.shape)).astype(np.float32)
+TEST = slices(REAL)
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[tuple[str, str], Record]:
+    return by_name(measure_similarity(TEST, iter(GENERATED), "a", WINDOW, fold=1))
+
+
+def twelve_bit(hu: np.ndarray) -> np.ndarray:
+    return (to_unit(hu, WINDOW).astype(np.float64) + 1) / 2 * 4095
+
+
+def skimage_ssim(a: np.ndarray, b: np.ndarray, gaussian: bool) -> tuple[float, np.ndarray]:
+    """Mean and map of 8-bit images; Wang's settings as scikit-image's documentation gives them."""
+    wang = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False} if gaussian else {}
+    return metrics.structural_similarity(a, b, data_range=255, full=True, **wang)
+
+
+def test_whole_slices_as_scikit_image(found: dict) -> None:
+    assert len(found) == 9 and all(record.n == 3 and record.fold == 1 for record in found.values())
+    pairs = list(zip(REAL, GENERATED, strict=True))
+    expected = [metrics.peak_signal_noise_ratio(twelve_bit(a), twelve_bit(b), data_range=4095) for a, b in pairs]
+    assert found["full", "PSNR"].value == pytest.approx(np.mean(expected), abs=1e-4)
+    for name, gaussian in (("SSIM", True), ("SSIM-uniform7", False)):
+        values = [skimage_ssim(to_uint8(a, WINDOW), to_uint8(b, WINDOW), gaussian)[0] for a, b in pairs]
+        assert found["full", name].value == pytest.approx(np.mean(values), abs=1e-5)
+
+
+def test_lungs_are_the_means_over_their_pixels(found: dict) -> None:
+    inside, pairs = np.isin(TEST.mask, (LEFT_LUNG, NODULE)), list(zip(REAL, GENERATED, strict=True))
+    errors = [
+        np.square(twelve_bit(a) - twelve_bit(b))[i].mean() for a, b, i in zip(REAL, GENERATED, inside, strict=True)
+    ]
+    assert found["lungs", "PSNR"].value == pytest.approx(np.mean(10 * np.log10(4095**2 / np.array(errors))), abs=1e-4)
+    for name, gaussian, edge in (("SSIM", True, 5), ("SSIM-uniform7", False, 3)):
+        assert inside[:, edge:-edge, edge:-edge].sum() == inside.sum()
+        maps = [skimage_ssim(to_uint8(a, WINDOW), to_uint8(b, WINDOW), gaussian)[1] for a, b in pairs]
+        values = [m[i].mean() for m, i in zip(maps, inside, strict=True)]
+        assert found["lungs", name].value == pytest.approx(np.mean(values), abs=1e-5)
+
+
+def test_nodules_are_squares_of_64_pixels(found: dict) -> None:
+    corners = [(0, 0, 0), (1, 8, 0), (1, 0, 8)]  # slice, first row, first column; moved inside the image
+    values = []
+    for i, y, x in corners:
+        a, b = (twelve_bit(hu[i, y : y + 64, x : x + 64]) for hu in (REAL, GENERATED))
+        values.append(metrics.peak_signal_noise_ratio(a, b, data_range=4095))
+    assert found["nodules", "PSNR"].value == pytest.approx(np.mean(values), abs=1e-4)
+    assert found["nodules", "PSNR"].n == 3 and found["nodules", "PSNR"].details["scans"] == 2
+
+
+def test_another_chest_is_the_floor_and_intervals_hold_the_value(found: dict) -> None:
+    for record in found.values():
+        assert record.floor < record.value
+        assert record.interval[0] <= record.value <= record.interval[1]
+    alone = by_name(measure_similarity(slices(REAL, "aaa"), GENERATED, "a", WINDOW, subjects=("full",)))
+    assert all(record.floor is None and record.interval is None for record in alone.values())
+
+
+def test_equal_images_have_ssim_1_and_no_psnr() -> None:
+    records = by_name(measure_similarity(TEST, REAL, "copy", WINDOW))
+    psnr_record, ssim_record = records["full", "PSNR"], records["full", "SSIM"]
+    assert psnr_record.value is None and "infinite" in psnr_record.reason and psnr_record.details["equal"] == 3
+    assert ssim_record.value == pytest.approx(1, abs=1e-6) and ssim_record.reason is None
+
+
+def test_scaling_image_and_range_together_changes_nothing() -> None:
+    a, b = (jnp.asarray(to_uint8(hu, WINDOW), jnp.float32) for hu in (REAL, GENERATED))
+    inside = jnp.ones(a.shape, bool)
+    for scale in (1 / 255, 4095 / 255):
+        x, y = a * scale, b * scale
+        np.testing.assert_allclose(psnr(x, y, inside, 255 * scale), psnr(a, b, inside, 255.0), rtol=1e-5)
+        for window, sample in ((GAUSSIAN, False), (UNIFORM, True)):
+            one, other = (ssim(*pair, inside, window, sample, r) for pair, r in (((x, y), 255 * scale), ((a, b), 255)))
+            np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_subjects_that_are_absent_have_reasons_and_leave_the_rest() -> None:
+    bare = replace(TEST, mask=np.full_like(TEST.mask, BODY))
+    records = by_name(measure_similarity(bare, GENERATED, "a", WINDOW))
+    assert records["full", "PSNR"].value is not None
+    for subject in ("lungs", "nodules"):
+        assert records[subject, "SSIM"].value is None
+        assert records[subject, "SSIM"].reason == f"no real slice has {subject} to compare"
+
+
+def test_every_real_slice_needs_its_image() -> None:
+    with pytest.raises(ValueError, match="2 generated images for 3 real ones"):
+        measure_similarity(TEST, GENERATED[:2], "a", WINDOW, subjects=("full",))
+    with pytest.raises(ValueError, match="more generated images"):
+        measure_similarity(TEST, [*GENERATED, GENERATED[0]], "a", WINDOW, subjects=("full",))
+    records = unavailable("a", "no pairs")
+    assert len(records) == 9 and all(r.value is None and r.reason == "no pairs" for r in records)
+
+
+def test_an_empty_fold_has_reasons() -> None:
+    empty = replace(slices(REAL[:0], ""), nodules=())
+    assert all(record.value is None and record.reason for record in measure_similarity(empty, [], "a", WINDOW))

@@ -1,0 +1,235 @@
+"""A set on disk: one form, nothing half-written, finished images kept, other sets refused."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tsgan_jax import images
+from tsgan_jax.errors import UserError
+from tsgan_jax.generation import coco
+from tsgan_jax.generation.sets import SetDirectory, SetImage
+from tsgan_jax.labels import NODULE
+
+SOURCE = {"seed": 1, "window": [-1000.0, 400.0], "weights": {"masks": "a1"}}
+VERSIONS = {"jax": "1"}
+
+
+def labelled(index):
+    rng = np.random.default_rng(index)
+    mask = np.ones((12, 16), np.uint8)
+    mask[2:6, 3 : 5 + index % 4] = NODULE
+    hu = rng.integers(-1000, 400, (12, 16)).astype(np.int16)
+    return SetImage(rng.integers(0, 256, (12, 16), dtype=np.uint8), hu, mask, 1.5)
+
+
+def directory(out, source=SOURCE, versions=VERSIONS, **kwargs):
+    return SetDirectory(out, source, versions, coco.SYNTHETIC, **kwargs)
+
+
+def make(out, indices, source=SOURCE, finish=True, **kwargs):
+    with directory(out, source, **kwargs) as made:
+        todo = [i for i in indices if i not in made.records]
+        for index in todo:
+            if index % 5 == 4:
+                made.reject(index, refused=[["no lung"]])
+            else:
+                made.add(index, f"{index:06d}", labelled(index), attempt=0)
+        if finish:
+            made.finish()
+        return todo
+
+
+def tree(out):
+    return {p.relative_to(out).as_posix(): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+
+
+def test_a_set_holds_what_was_added(tmp_path):
+    make(tmp_path, range(6))
+    kept = [0, 1, 2, 3, 5]
+    for folder in ("images", "hu", "masks"):
+        assert sorted(p.name for p in (tmp_path / folder).iterdir()) == [f"{i:06d}.png" for i in kept]
+    for i in kept:
+        assert np.array_equal(images.read_png(tmp_path / "images" / f"{i:06d}.png"), labelled(i).shown)
+        assert np.array_equal(images.read_hu(tmp_path / "hu" / f"{i:06d}.png"), labelled(i).hu)
+        assert np.array_equal(images.read_mask(tmp_path / "masks" / f"{i:06d}.png"), labelled(i).mask)
+    annotations = coco.read(tmp_path / "annotations.json")
+    assert [image["id"] for image in annotations["images"]] == [i + 1 for i in kept]
+    assert [a["bbox"] for a in annotations["annotations"]] == [[3, 2, 2 + i % 4, 4] for i in kept]
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["complete"] and manifest["made_from"] == SOURCE and manifest["objects"] == 5
+    assert manifest["pixels"]["hu"] == "value - 1024 is HU" and manifest["pixels"]["masks"]["5"] == "nodule"
+    assert [r["index"] for r in manifest["images"]] == list(range(6))
+    assert manifest["images"][4] == {"index": 4, "accepted": False, "refused": [["no lung"]]}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["annotations.json", "hu", "images", "manifest.json", "masks"]
+
+
+def test_an_interrupted_set_is_finished_to_the_same_bytes(tmp_path):
+    make(tmp_path / "whole", range(7))
+    make(tmp_path / "parts", range(3), finish=False)
+    assert not (tmp_path / "parts" / "annotations.json").exists()
+    assert make(tmp_path / "parts", range(7)) == [3, 4, 5, 6]
+    assert tree(tmp_path / "parts") == tree(tmp_path / "whole")
+
+
+def test_a_set_can_be_extended_and_is_the_same_as_one_made_at_once(tmp_path):
+    make(tmp_path / "whole", range(7))
+    make(tmp_path / "parts", range(3))
+    assert make(tmp_path / "parts", range(7)) == [3, 4, 5, 6]
+    assert tree(tmp_path / "parts") == tree(tmp_path / "whole")
+
+
+def test_a_finished_set_is_left_alone(tmp_path):
+    make(tmp_path, range(3))
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.png")}
+    assert make(tmp_path, range(3)) == []
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.png")} == before
+
+
+@pytest.mark.parametrize("folder", ["images", "hu", "masks"])
+@pytest.mark.parametrize("harm", ["removed", "changed"])
+def test_a_harmed_image_is_made_again(tmp_path, folder, harm):
+    make(tmp_path, range(3))
+    whole = tree(tmp_path)
+    path = tmp_path / folder / "000001.png"
+    path.unlink() if harm == "removed" else path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    with directory(tmp_path) as opened:
+        assert opened.damaged == 1 and set(opened.records) == {0, 2}
+    assert not (tmp_path / "annotations.json").exists()
+    assert make(tmp_path, range(3)) == [1]
+    assert tree(tmp_path) == whole
+
+
+@pytest.mark.parametrize("harm", ["cut", "removed"])
+def test_harmed_annotations_are_written_again(tmp_path, harm):
+    make(tmp_path, range(3))
+    whole = tree(tmp_path)
+    path = tmp_path / "annotations.json"
+    path.unlink() if harm == "removed" else path.write_bytes(path.read_bytes()[:-20])
+    assert make(tmp_path, range(3)) == []
+    assert tree(tmp_path) == whole
+
+
+def test_what_a_kill_leaves_behind_is_cleared(tmp_path):
+    make(tmp_path / "whole", range(4))
+    parts = tmp_path / "parts"
+    make(parts, range(2), finish=False)
+    with (parts / "journal.jsonl").open("a") as journal:
+        journal.write('{"index": 2, "accepted": tr')
+    (parts / "images" / ".part-1-1-000002.png").write_bytes(b"half")
+    (parts / ".part-1-1-manifest.json").write_bytes(b"half")
+    assert make(parts, range(4)) == [2, 3]
+    assert tree(parts) == tree(tmp_path / "whole")
+
+
+def test_a_kill_before_the_first_manifest_is_no_obstacle(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "journal.jsonl").write_bytes(b"")
+    (tmp_path / ".part-1-1-manifest.json").write_bytes(b"half")
+    assert make(tmp_path, range(2)) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"seed": 2}, "seed: 1 in the set, 2 asked for"),
+        ({"weights": {"masks": "b2"}}, "weights.masks: a1 in the set, b2 asked for"),
+    ],
+)
+def test_a_set_of_another_source_is_refused_with_the_difference(tmp_path, change, line):
+    make(tmp_path, range(2))
+    before = tree(tmp_path)
+    with pytest.raises(UserError, match=line):
+        make(tmp_path, range(2), {**SOURCE, **change})
+    assert tree(tmp_path) == before
+
+
+def test_other_software_may_finish_a_set_and_is_recorded(tmp_path):
+    make(tmp_path, range(2), versions={"jax": "1"})
+    make(tmp_path, range(4), versions={"jax": "2"})
+    assert json.loads((tmp_path / "manifest.json").read_text())["versions"] == [{"jax": "1"}, {"jax": "2"}]
+
+
+def test_without_resume_a_begun_set_is_refused(tmp_path):
+    make(tmp_path, range(2), finish=False)
+    with pytest.raises(UserError, match="already begun"):
+        make(tmp_path, range(2), resume=False)
+
+
+@pytest.mark.parametrize("stranger", ["thesis.tex", "images/holiday.png"])
+def test_a_directory_with_other_files_is_refused(tmp_path, stranger):
+    (tmp_path / stranger).parent.mkdir(exist_ok=True)
+    (tmp_path / stranger).write_bytes(b"mine")
+    with pytest.raises(UserError, match="is no set"):
+        make(tmp_path, range(2))
+    assert tree(tmp_path) == {stranger: b"mine"}
+
+
+def test_a_file_in_place_of_the_directory_is_refused(tmp_path):
+    (tmp_path / "set").write_bytes(b"mine")
+    with pytest.raises(UserError, match="is a file"):
+        make(tmp_path / "set", range(2))
+
+
+def test_two_writers_at_once_are_refused(tmp_path):
+    with directory(tmp_path), pytest.raises(UserError, match="another process"):
+        make(tmp_path, range(2))
+    assert make(tmp_path, range(2)) == [0, 1]
+
+
+def test_a_manifest_that_leads_elsewhere_is_refused(tmp_path):
+    make(tmp_path / "set", range(2))
+    path = tmp_path / "set" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["images"][0]["file_name"] = "../../evil.png"
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match="evil.png' is refused"):
+        make(tmp_path / "set", range(2))
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "{", '{"made_from": 3}'])
+def test_a_foreign_manifest_is_refused(tmp_path, content):
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(UserError, match="manifest.json"):
+        make(tmp_path, range(2))
+
+
+def test_a_name_that_leads_elsewhere_is_not_written(tmp_path):
+    with directory(tmp_path / "set") as opened, pytest.raises(UserError, match="refused"):
+        opened.add(0, "../evil", labelled(0))
+    assert not [p for p in tree(tmp_path) if p.endswith(".png")]
+
+
+def test_a_full_disk_leaves_whole_images_only(tmp_path, monkeypatch):
+    make(tmp_path / "whole", range(4))
+    parts = tmp_path / "parts"
+
+    def full(path, hu):
+        raise OSError(28, "No space left on device")
+
+    with directory(parts) as opened:
+        opened.add(0, "000000", labelled(0), attempt=0)
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+            patch.setattr(images, "write_hu", full)
+            opened.add(1, "000001", labelled(1), attempt=0)
+        assert set(opened.records) == {0}
+    assert not list(parts.rglob(".part-*"))
+    assert make(parts, range(4)) == [1, 2, 3]
+    assert tree(parts) == tree(tmp_path / "whole")
+
+
+def test_small_specks_have_no_box_and_are_counted(tmp_path):
+    speck = labelled(0)
+    mask = speck.mask.copy()
+    mask[10, 10] = NODULE
+    with directory(tmp_path) as opened:
+        opened.add(0, "000000", replace(speck, mask=mask))
+        manifest = opened.finish()
+    assert (manifest["objects"], manifest["specks_dropped"]) == (1, 1)
+
+
+def test_the_same_networks_from_other_checkpoint_files_finish_a_set(tmp_path):
+    make(tmp_path, range(2), {**SOURCE, "parents": {"masks": {"sha256": "one"}}})
+    make(tmp_path, range(4), {**SOURCE, "parents": {"masks": {"sha256": "two"}}})
+    assert json.loads((tmp_path / "manifest.json").read_text())["complete"]

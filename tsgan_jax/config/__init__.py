@@ -1,0 +1,59 @@
+"""The experiment as data: frozen, validated before JAX is imported, defaults as the paper has them.
+
+Sections and equations are those of arXiv 2602.02171; A-numbers are readings of its ambiguities, listed
+in docs/paper.md.  `load_config` (reading.py) reads YAML files into these models.
+"""
+
+from tsgan_jax.config.data import DataConfig, PhantomConfig
+from tsgan_jax.config.detection import DetectionConfig, Detector
+from tsgan_jax.config.evaluation import EvaluationConfig
+from tsgan_jax.config.experiment import Config, RunConfig
+from tsgan_jax.config.generation import DEFORMED_MASKS, MASKS_OF, REAL_MASKS, GenerationConfig
+from tsgan_jax.config.masks import MasksConfig
+from tsgan_jax.config.section import SEEDS, Decay, Layer, Precision, Resolution, Section, Seed
+from tsgan_jax.config.translation import (
+    CONTROLNET_STYLE,
+    VGG_LAYERS,
+    AdversarialConfig,
+    AttentionGANConfig,
+    ControlNetConfig,
+    CycleGANConfig,
+    DLPix2PixConfig,
+    GauGANConfig,
+    Pix2PixConfig,
+    TranslationConfig,
+    TranslatorConfig,
+)
+
+__all__ = [
+    "CONTROLNET_STYLE",
+    "DEFORMED_MASKS",
+    "MASKS_OF",
+    "REAL_MASKS",
+    "SEEDS",
+    "VGG_LAYERS",
+    "AdversarialConfig",
+    "AttentionGANConfig",
+    "Config",
+    "ControlNetConfig",
+    "CycleGANConfig",
+    "DLPix2PixConfig",
+    "DataConfig",
+    "Decay",
+    "DetectionConfig",
+    "Detector",
+    "EvaluationConfig",
+    "GauGANConfig",
+    "GenerationConfig",
+    "Layer",
+    "MasksConfig",
+    "PhantomConfig",
+    "Pix2PixConfig",
+    "Precision",
+    "Resolution",
+    "RunConfig",
+    "Section",
+    "Seed",
+    "TranslationConfig",
+    "TranslatorConfig",
+]

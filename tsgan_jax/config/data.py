@@ -1,0 +1,60 @@
+"""`data`: a LUNA16 tree, or the phantom in its place, to prepared slices."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import (
+    Field,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
+
+from tsgan_jax.config.section import Resolution, Section, Seed
+
+
+class PhantomConfig(Section):
+    """The procedural chest that stands in for a LUNA16 tree when `data.root` is not given."""
+
+    patients: PositiveInt = 60
+    slices: PositiveInt = 3  # per volume; every one crosses a nodule
+    size: Annotated[int, Field(ge=48)] = 256  # pixels of a slice; spacing follows from the patient's width
+    nodule_mm: tuple[float, float] = (3.0, 30.0)  # least and largest diameter
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _diameters_rise(self) -> "PhantomConfig":
+        if not 3.0 <= self.nodule_mm[0] < self.nodule_mm[1] - 1 <= 29.0:
+            raise ValueError(f"nodule_mm must rise by more than 1 within 3 to 30 mm, got {list(self.nodule_mm)}")
+        return self
+
+
+class DataConfig(Section):
+    """LUNA16 tree to prepared slices (section 3.1)."""
+
+    root: Path | None = None  # LUNA16 tree
+    phantom: PhantomConfig | None = None  # written and used where there is no root
+    prepared: Path = Path("prepared")  # where prepared slices are kept, shared by runs
+    resolution: Resolution = 512
+    hu_window: tuple[float, float] = (-1000.0, 400.0)  # HU shown as [-1, 1]; A30
+    test_fold: int | tuple[int, ...] = 0  # one or several, never seen in training; A27
+
+    @field_validator("test_fold", mode="before")
+    @classmethod
+    def _some_folds_train(cls, value: object) -> object:
+        """One fold is always written as a number, several in rising order, so that equal splits compare equal."""
+        folds: list = list(value) if isinstance(value, list | tuple) else [value]
+        if any(isinstance(fold, bool) or fold not in range(5) for fold in folds) or not 1 <= len(set(folds)) <= 4:
+            raise ValueError("give one fold, 0 to 4, or a list of up to four of them, so that one is left to train on")
+        return folds[0] if len(set(folds)) == 1 else tuple(sorted(set(folds)))
+
+    @property
+    def test_folds(self) -> tuple[int, ...]:
+        """The folds that no generator is trained on."""
+        return (self.test_fold,) if isinstance(self.test_fold, int) else self.test_fold
+
+    @model_validator(mode="after")
+    def _window_rises(self) -> "DataConfig":
+        if self.hu_window[0] >= self.hu_window[1]:
+            raise ValueError(f"hu_window must rise, got {list(self.hu_window)}")
+        return self

@@ -1,7 +1,0 @@
-"""A procedural chest CT that stands in for LUNA16: patients in memory, or written as a LUNA16 tree."""
-
-from tsgan_jax.data.phantom.nodules import Nodule
-from tsgan_jax.data.phantom.patient import Patient, patient
-from tsgan_jax.data.phantom.writing import write_tree
-
-__all__ = ["Nodule", "Patient", "patient", "write_tree"]

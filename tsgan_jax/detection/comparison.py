@@ -1,0 +1,297 @@
+"""The comparison of section 4.5: each detector on each training set, tested on each test fold of whole scans.
+
+    detection/real/fold_<k>/            real folds as sets
+    detection/fold_<k>/images, labels   what YOLO reads; <k> is the test fold
+    detection/fold_<k>/<model>/<training set>/seed_<s>/   job.json, result.json, detector.pt, worker.log
+
+A run's generators have seen none of its test folds; the detectors' real training images are all other folds.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tsgan_jax.config import Config, DetectionConfig
+from tsgan_jax.data.pipeline import load, training_folds
+from tsgan_jax.data.slices import NUM_FOLDS, scan_of
+from tsgan_jax.detection import datasets, leaks, results, training
+from tsgan_jax.detection.datasets import REAL, DatasetPart, LabelledSet, TrainingSet, training_sets
+from tsgan_jax.detection.results import Cell, Trained
+from tsgan_jax.detection.training import interpreter
+from tsgan_jax.errors import UserError
+from tsgan_jax.evaluation.records import Record
+from tsgan_jax.files import locked_run
+from tsgan_jax.generation.generate import export_fold
+from tsgan_jax.generation.provenance import decisive_settings, fingerprint
+
+Say = Callable[[str], None]
+Results = list[dict[str, Any]]
+DetectionProgress = Callable[[str, float, str], None]
+"""As a console's `update`: label, share done, line."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A test fold as YOLO reads it.  train: the real pictures of the other folds."""
+
+    number: int
+    folder: Path
+    test: DatasetPart
+    train: DatasetPart
+    synthetic: DatasetPart | None
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """The synthetic set, or why there is none."""
+
+    made: LabelledSet | None
+    reason: str = ""
+
+
+def run_detection(
+    run: Path,
+    config: Config,
+    say: Say = print,
+    synthetic: Path | None = None,
+    *,
+    progress: DetectionProgress | None = None,
+) -> list[Record]:
+    """Train and test what `config.detection` asks for; finished trainings are kept from call to call.
+
+    run: a trained run directory; its data must be prepared.  synthetic: the set that is added to the real images;
+    none: the run's own, sets/synthetic.  Returns a record for each figure of each detector, training set and test
+    fold (records.py; `details` has the trainings' settings, pycocotools' figures and what to be wary of), and for
+    each training set its difference from `real`.  What could not be trained has a record with the reason.
+    Raises UserError for a leak, whatever else would still work, and where no detector can be run at all.
+    """
+    chosen = config.detection
+    if chosen is None:
+        raise UserError("detection: not in the config, so no detector is trained; add a section `detection`")
+    folder = run / "detection"
+    with locked_run(folder):
+        sets, missing = _real_sets(folder, config, say)
+        made = _open_synthetic(synthetic or run / "sets" / "synthetic", chosen, say)
+        _refuse_leaks(run, config, sets, made)
+        python = interpreter(chosen.python)
+        records: list[Record] = []
+        for number in config.data.test_folds:
+            system = config.system
+            if number in missing:
+                say(f"detection: fold {number}: {missing[number]}")
+                cells = _cells(chosen, system)
+                records += [r for cell in cells for r in results.without(cell, number, missing[number])]
+                continue
+            fold = _lay_out(folder, number, sets, made)
+            train = partial(_train, fold, made=made, config=config, python=python, say=say, progress=progress)
+            records += _compare_fold(fold, config, say, train)
+        return records
+
+
+def _cells(chosen: DetectionConfig, system: str) -> list[Cell]:
+    """One detector on one training set each, in the order of training."""
+    return [
+        Cell(model, one, system if one.synthetic else "real")
+        for model in chosen.models
+        for one in training_sets(chosen)
+    ]
+
+
+def _real_sets(folder: Path, config: Config, say: Say) -> tuple[dict[int, LabelledSet], dict[int, str]]:
+    """Every real fold as a set, and which test folds cannot be tested on, with the reason."""
+    data = {key: value for key, value in decisive_settings(config)["data"].items() if key != "test_fold"}
+    sets: dict[int, LabelledSet] = {}
+    missing: dict[int, str] = {}
+    for number in range(NUM_FOLDS):
+        out = folder / "real" / f"fold_{number}"
+        try:
+            export_fold(load(config.data, [number]), config.data.hu_window, out, {"fold": number, "data": data})
+            sets[number] = datasets.open_set(out)
+        except UserError as error:
+            missing[number] = str(error)
+            continue
+        if not datasets.objects(sets[number].pictures):
+            missing[number] = f"fold {number} holds {len(sets[number])} slices without a nodule: nothing to find"
+    for number in sets.keys() & missing.keys():
+        if number not in config.data.test_folds:
+            say(f"detection: {missing[number]}; its slices train detectors as background")
+    return sets, missing
+
+
+def _open_synthetic(directory: Path, chosen: DetectionConfig, say: Say) -> Synthetic:
+    if not any(chosen.schedule):
+        return Synthetic(None, "the schedule has no synthetic images")
+    try:
+        made = datasets.open_set(directory)
+        if not len(made):
+            raise UserError(f"{directory}: the set is empty; stage masks needs more training")
+    except UserError as error:
+        say(f"detection: no synthetic images: {error}")
+        return Synthetic(None, str(error))
+    return Synthetic(made)
+
+
+def _refuse_leaks(run: Path, config: Config, sets: dict[int, LabelledSet], synthetic: Synthetic) -> None:
+    leaks.refuse_shared_scans(sets)
+    if synthetic.made is None:
+        return
+    data = decisive_settings(config)["data"]
+    trained_on = load(config.data, training_folds(config.data))
+    slices = fingerprint((trained_on.ct, trained_on.mask))
+    for number in config.data.test_folds:
+        leaks.refuse_trained_on(number, run, synthetic.made, data, slices)
+    tests = {number: sets[number] for number in config.data.test_folds if number in sets}
+    leaks.refuse_real_among(synthetic.made, tests)
+
+
+def _lay_out(folder: Path, number: int, sets: dict[int, LabelledSet], synthetic: Synthetic) -> Fold:
+    place = folder / f"fold_{number}"
+    train = [picture for other in sorted(sets) if other != number for picture in sets[other].pictures]
+    return Fold(
+        number,
+        place,
+        datasets.write_part(place, "test", sets[number].pictures),
+        datasets.write_part(place, "real", train),
+        datasets.write_part(place, "synthetic", synthetic.made.pictures) if synthetic.made else None,
+    )
+
+
+def _compare_fold(fold: Fold, config: Config, say: Say, train: Callable[[Cell], Results | str]) -> list[Record]:
+    """train: the workers' results for a cell, one for each seed; or why they cannot be had."""
+    assert config.detection is not None
+    truth = datasets.ground_truth(fold.test.pictures)
+    scans = [scan_of(picture.record["seriesuid"]) for picture in fold.test.pictures]
+    cautions = _cautions(fold, config.detection)
+    for caution in cautions.values():
+        say(f"detection: fold {fold.number}: {caution}")
+    records: list[Record] = []
+    real: dict[str, Trained] = {}
+    for cell in _cells(config.detection, config.system):
+        outcome = train(cell)
+        if isinstance(outcome, str):
+            say(f"detection: {cell.label}, fold {fold.number}: {outcome}")
+            records += results.without(cell, fold.number, outcome)
+            continue
+        about = {**_about(fold, cell, config.detection), **cautions}
+        trained = Trained(cell, fold.number, tuple(outcome), truth, scans, about)
+        records += trained.records()
+        if cell.trained_on.name == REAL:
+            real[cell.model] = trained
+        else:
+            records += trained.differences(real.get(cell.model), config.detection.bootstrap, config.seed)
+        say(f"detection: {trained.line()}")
+    return records
+
+
+def _train(
+    fold: Fold,
+    cell: Cell,
+    *,
+    made: Synthetic,
+    config: Config,
+    python: Path,
+    say: Say,
+    progress: DetectionProgress | None,
+) -> Results | str:
+    assert config.detection is not None
+    chosen = config.detection
+    files = _training_files(fold, cell.trained_on, made)
+    if isinstance(files, str):
+        return files
+    name = cell.trained_on.name.replace(", ", "_").replace("+", "_plus_")
+    data = datasets.write_lists(fold.folder, name, files, fold.test.files)
+    label = f"{cell.label}, fold {fold.number}"
+    found = []
+    for seed in range(config.seed, config.seed + chosen.seeds):
+        job = training.Job(
+            folder=fold.folder / cell.model / name / f"seed_{seed}",
+            model=cell.model,
+            data=data,
+            images=len(files),
+            epochs=chosen.epochs,
+            batch_size=chosen.batch_size,
+            image_size=chosen.image_size,
+            learning_rate=chosen.learning_rate,
+            seed=seed,
+            augmented=cell.trained_on.augmented,
+            weights=chosen.weights.get(cell.model),
+            device=chosen.device,
+            made_from=_made_from(fold, cell.trained_on),
+        )
+        outcome = training.run(
+            job,
+            python,
+            settings=fold.folder.parent / "settings",
+            minutes=chosen.timeout_minutes,
+            say=say,
+            progress=lambda share, line: progress(label, share, line) if progress else None,
+        )
+        if outcome.result is None:
+            return outcome.reason
+        found.append(outcome.result)
+    return found
+
+
+def _training_files(fold: Fold, trained_on: TrainingSet, made: Synthetic) -> list[Path] | str:
+    """The training list; or why there is none."""
+    if not datasets.objects(fold.train.pictures):
+        return "the other folds hold no nodule to train on"
+    files = list(fold.train.files)
+    files += [files[place % len(files)] for place in range(trained_on.repeated)]
+    if not trained_on.synthetic:
+        return files
+    if made.made is None or fold.synthetic is None:
+        return made.reason
+    if len(made.made) < trained_on.synthetic:
+        return (
+            f"{made.made.directory} holds {len(made.made)} of the {trained_on.synthetic} synthetic images asked for; "
+            "extend it with bin/generate --count"
+        )
+    return files + list(fold.synthetic.files[: trained_on.synthetic])
+
+
+def _made_from(fold: Fold, trained_on: TrainingSet) -> dict[str, Any]:
+    """Hashes of the images behind a training, as many of the synthetic ones as it sees."""
+    hashes: dict[str, Any] = {
+        "real": datasets.digest(fold.train.pictures),
+        "test": datasets.digest(fold.test.pictures),
+        "repeated": trained_on.repeated,
+    }
+    if fold.synthetic is not None and trained_on.synthetic:
+        hashes["synthetic"] = datasets.digest(fold.synthetic.pictures[: trained_on.synthetic])
+    return hashes
+
+
+def _about(fold: Fold, cell: Cell, chosen: DetectionConfig) -> dict[str, Any]:
+    """What a reader of a record needs besides its figure."""
+    return {
+        "made_from": _made_from(fold, cell.trained_on),
+        "real_images": len(fold.train.pictures),
+        "synthetic_images": cell.trained_on.synthetic,
+        "test_images": len(fold.test.pictures),
+        "median_object_px": round(datasets.median_object_px(fold.test.pictures, chosen.image_size), 2),
+        "epochs": chosen.epochs,
+        "batch_size": chosen.batch_size,
+        "image_size": chosen.image_size,
+    }
+
+
+def _cautions(fold: Fold, chosen: DetectionConfig) -> dict[str, str]:
+    """Why the figures of a fold may say little: "too_small", "too_few"."""
+    found = {}
+    median = datasets.median_object_px(fold.test.pictures, chosen.image_size)
+    if median < datasets.SMALLEST_PX:
+        found["too_small"] = (
+            f"objects are too small to judge detectors by: half of them are below {median:.1f} px a side "
+            f"({datasets.SMALLEST_PX:g} px is the least that says something); prepare the data at a higher "
+            "data.resolution"
+            + ("" if chosen.image_size >= fold.test.pictures[0].width else " and raise detection.image_size")
+        )
+    if len(fold.train.pictures) <= chosen.batch_size:
+        found["too_few"] = (
+            f"{len(fold.train.pictures)} training images are no more than a batch of {chosen.batch_size}: detectors "
+            "hardly learn from one step an epoch"
+        )
+    return found

@@ -1,0 +1,165 @@
+"""Refusals before anything is trained: what a detector is tested on was seen by nothing that it is trained on.
+
+Three ways in are closed (A26, A27): a scan on both sides of a split, a generator trained on the test fold, a real
+test slice among the synthetic ones.  Each is read off manifests and pixels, none is assumed.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsgan_jax import images
+from tsgan_jax.data.slices import scan_of
+from tsgan_jax.detection.datasets import DetectionImage, LabelledSet
+from tsgan_jax.errors import UserError
+from tsgan_jax.files import read_json
+from tsgan_jax.generation.sets import HU, MASKS
+from tsgan_jax.labels import MIRROR
+
+STAGES = ("masks", "translation")
+OF_SLICES = ("real", "deform")
+"""Kinds of masks that come from training slices and not from stage 1."""
+MANIFEST = "manifest.json"
+
+
+def refuse_shared_scans(folds: Mapping[int, LabelledSet]) -> None:
+    """No scan and no image in two folds.
+
+    folds: real sets by fold.  Raises UserError naming the scan, or the two images with the same pixels.
+    """
+    homes: dict[str, int] = {}
+    for fold, slices in folds.items():
+        for picture in slices.pictures:
+            uid = picture.record.get("seriesuid")
+            if not isinstance(uid, str):
+                raise UserError(f"{slices.directory}: {picture.path.name} does not say which scan it is of")
+            if homes.setdefault(scan_of(uid), fold) != fold:
+                raise UserError(
+                    f"leak: scan {scan_of(uid)} is in fold {homes[scan_of(uid)]} and in fold {fold}; "
+                    "detectors would be tested on a patient they were trained on.  Prepare the data again"
+                )
+    seen: dict[str, tuple[int, str]] = {}
+    for fold, slices in folds.items():
+        for picture in slices.pictures:
+            other, name = seen.setdefault(_digest(_hu(picture)), (fold, picture.path.name))
+            if other != fold:
+                raise UserError(
+                    f"leak: {name} of fold {other} and {picture.path.name} of fold {fold} are the same image under two "
+                    "names; remove one of the two scans from data.root"
+                )
+
+
+def refuse_trained_on(fold: int, run: Path, synthetic: LabelledSet, data: Mapping[str, Any], slices: str) -> None:
+    """The generators behind a synthetic set have not seen the test fold.
+
+    data: the run's data settings (runs.decisive_settings).  slices: fingerprint of the slices that the generators may
+    have been trained on.  Raises UserError where the set's or a stage's manifest says otherwise, or does not say.
+    """
+    made = synthetic.made_from
+    where = f"{synthetic.directory / MANIFEST}"
+    if made.get("kind") != "synthetic" or not isinstance(made.get("config"), dict):
+        raise UserError(f"{where}: does not say which run made the set; make it with bin/generate --run {run}")
+    theirs = dict(made["config"].get("data", {}))
+    _refuse_seen(where, "the set's generators were trained with", theirs.pop("test_fold", None), fold)
+    ours = {key: value for key, value in data.items() if key != "test_fold"}
+    for key in ours.keys() & theirs.keys():
+        if ours[key] != theirs[key]:
+            raise UserError(
+                f"{where}: made from data with {key} {theirs[key]!r}, the run has {ours[key]!r}: whether their folds "
+                f"are the same cannot be told; make the set with bin/generate --run {run}"
+            )
+    masks = made.get("masks", {})
+    if masks.get("kind") in OF_SLICES and masks.get("slices") != slices:
+        raise UserError(
+            f"leak: {where}: its masks come from other slices ({masks.get('slices')}) than the training folds hold "
+            f"now ({slices}), so they may be of fold {fold}; make the set again"
+        )
+    for stage in STAGES if masks.get("kind") not in OF_SLICES else STAGES[1:]:
+        _refuse_stage(run / stage / MANIFEST, stage, fold, slices)
+
+
+def refuse_real_among(synthetic: LabelledSet, tests: Mapping[int, LabelledSet]) -> None:
+    """No synthetic image or mask is a real test slice, pixel for pixel, turned or mirrored.
+
+    tests: real sets by test fold.  A mask without a nodule tells nothing and is passed over.
+    Raises UserError naming both.
+    """
+    real: dict[str, str] = {}
+    for fold, slices in tests.items():
+        for picture in slices.pictures:
+            name = f"{picture.path.name} of test fold {fold}"
+            real |= {digest: name for image in _shown_and_hu(picture) for digest in map(_digest, _turned(image))}
+            if picture.boxes:
+                mask = _mask(picture)
+                real |= {_digest(one): name for one in _turned(mask)}
+                real |= {_digest(one): name for one in _turned(MIRROR[mask])}
+    for picture in synthetic.pictures:
+        shown, hu = _shown_and_hu(picture)
+        parts: dict[str, NDArray[Any]] = {"image": shown, "CT": hu, "mask": _mask(picture)}
+        for kind, image in parts.items():
+            found = real.get(_digest(image))
+            if found is not None:
+                raise UserError(
+                    f"leak: the {kind} of synthetic {picture.path.name} in {synthetic.directory} is that of the real "
+                    f"{found}; detectors would be tested on what they were trained on.  Make the set again"
+                )
+
+
+def _refuse_seen(where: str, what: str, tested: Any, fold: int) -> None:
+    """`tested`: data.test_fold as a manifest has it."""
+    folds = tested if isinstance(tested, list) else [tested]
+    if not folds or any(not isinstance(one, int) for one in folds):
+        raise UserError(f"{where}: does not say which fold was kept for tests (data.test_fold: {tested!r})")
+    if fold not in folds:
+        raise UserError(
+            f"leak: {where}: {what} data.test_fold {tested}, so they have seen fold {fold}, which the detectors are "
+            f"tested on; test on fold {' or '.join(map(str, folds))}, or train generators without fold {fold}"
+        )
+
+
+def _refuse_stage(path: Path, stage: str, fold: int, slices: str) -> None:
+    manifest = read_json(path)
+    settings = manifest.get("settings", {})
+    _refuse_seen(str(path), f"stage {stage} was trained with", settings.get("data.test_fold"), fold)
+    for change in manifest.get("changes", []):
+        if change.get("key") == "data.test_fold":
+            for side in ("from", "to"):
+                _refuse_seen(str(path), f"stage {stage} was for a time trained with", change.get(side), fold)
+    trained = manifest.get("slices_sha256")
+    if trained != slices:
+        raise UserError(
+            f"leak: {path}: stage {stage} was trained on other slices (slices_sha256 {trained}) than the training "
+            f"folds hold now ({slices}), so they may be of fold {fold}; train it again on the data as they are"
+        )
+
+
+def _shown_and_hu(picture: DetectionImage) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:
+    return images.read_png(picture.path), _hu(picture)
+
+
+def _hu(picture: DetectionImage) -> NDArray[np.int16]:
+    return images.read_hu(_file_of(picture, HU))
+
+
+def _mask(picture: DetectionImage) -> NDArray[np.uint8]:
+    return images.read_mask(_file_of(picture, MASKS))
+
+
+def _file_of(picture: DetectionImage, folder: str) -> Path:
+    return picture.path.parent.parent / folder / picture.path.name
+
+
+def _turned(image: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """All eight ways to lay a square down."""
+    for side in (image, image[:, ::-1]):
+        for quarters in range(4):
+            yield np.rot90(side, quarters)
+
+
+def _digest(image: NDArray[Any]) -> str:
+    head = f"{image.dtype} {image.shape};".encode()
+    return hashlib.sha256(head + np.ascontiguousarray(image).tobytes()).hexdigest()

@@ -1,0 +1,245 @@
+"""One training by the worker: the Python that has ultralytics, and its process.
+
+The Python is one that the user names, or .venv-detect, made on first use by the launchers.  It is apart from the one
+that runs this because torch and jax disagree about CUDA libraries, and because ultralytics is AGPL-3.0.  A finished
+training is kept; one that crashes or hangs twice is given up.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tsgan_jax.config.reading import config_hash
+from tsgan_jax.detection import worker
+from tsgan_jax.errors import UserError
+from tsgan_jax.files import file_sha256, read_json, write_json
+
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
+NEEDS = "import sys; from importlib.util import find_spec; sys.exit(find_spec('ultralytics') is None)"
+
+
+def interpreter(named: Path | None) -> Path:
+    """The detector's interpreter; the first call without a name installs it, which is told on standard error.
+
+    named: detection.python.  Raises UserError where it lacks ultralytics, or none can be made.
+    """
+    if named is not None:
+        return _with_ultralytics(named)
+    maker = CHECKOUT / "bin" / "_detector"
+    if not maker.is_file():
+        raise UserError(
+            "detection.python: not given, and this is no checkout whose launchers could make .venv-detect; name the "
+            "Python of an environment that has ultralytics (pip install 'ultralytics>=8.4')"
+        )
+    made = subprocess.run([maker], stdout=subprocess.PIPE, text=True)
+    if made.returncode or not made.stdout.strip():
+        raise UserError(
+            "the detector's environment could not be made (the reason stands above); mend it and run this again, or "
+            "name a Python that has ultralytics as detection.python"
+        )
+    return _with_ultralytics(Path(made.stdout.strip().splitlines()[-1]))
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's variables without those that would lead the other interpreter to this one's packages."""
+    return {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
+
+
+def _with_ultralytics(python: Path) -> Path:
+    try:
+        found = subprocess.run([python, "-P", "-c", NEEDS], capture_output=True, env=clean_environment(), timeout=120)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UserError(f"detection.python: {python} cannot be run: {error}") from None
+    if found.returncode:
+        raise UserError(
+            f"detection.python: {python} has no ultralytics; install it there (pip install 'ultralytics>=8.4'), or "
+            "leave detection.python out and .venv-detect is made"
+        )
+    return python.absolute()
+
+
+ATTEMPTS = 2
+RESULT, JOB, LOG = "result.json", "job.json", "worker.log"
+REFUSED = 3
+"""Exit code of a worker whose job cannot be done however often it is tried."""
+
+POLL_SECONDS = 0.5
+
+Say = Callable[[str], None]
+TrainingProgress = Callable[[float, str], None]
+"""(share done, how far in words)."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training, and where its result is kept.
+
+    data: YOLO's YAML file; images: how many its training list has.  made_from: hashes of the images behind it.
+    threads: of the processor, 0 for as many as the library likes.
+    """
+
+    folder: Path
+    model: str
+    data: Path
+    images: int
+    epochs: int
+    batch_size: int
+    image_size: int
+    learning_rate: float
+    seed: int
+    augmented: bool
+    weights: Path | None
+    device: str
+    made_from: dict[str, Any]
+    threads: int = 0
+
+    @property
+    def sha256(self) -> str:
+        """Of everything that decides the result."""
+        decisive = {key: value for key, value in asdict(self).items() if key not in ("folder", "data", "threads")}
+        return config_hash({**decisive, "weights": self.weights_sha256})
+
+    @property
+    def weights_sha256(self) -> str | None:
+        """Of the file that training starts from; UserError where it is missing."""
+        if self.weights is None:
+            return None
+        try:
+            return file_sha256(self.weights)
+        except OSError as error:
+            raise UserError(f"detection.weights: {self.weights} cannot be read: {error.strerror}") from None
+
+    def told(self, settings: Path) -> dict[str, Any]:
+        """What the worker reads."""
+        paths = {"folder": self.folder, "data": self.data, "weights": self.weights, "settings": settings}
+        absolute = {name: str(path.absolute()) if path is not None else None for name, path in paths.items()}
+        return {**asdict(self), **absolute, "weights_sha256": self.weights_sha256, "sha256": self.sha256}
+
+
+@dataclass(frozen=True)
+class TrainingOutcome:
+    """result: what the worker wrote; none: `reason` says why."""
+
+    result: dict[str, Any] | None
+    reason: str = ""
+    kept: bool = False
+
+
+def finished(job: Job) -> TrainingOutcome | None:
+    """The result of an earlier, equal job."""
+    path = job.folder / RESULT
+    if not path.is_file():
+        return None
+    try:
+        result = read_json(path)
+        if read_json(job.folder / JOB).get("sha256") == job.sha256 and result["images"] == job.images:
+            return TrainingOutcome(result, kept=True)
+    except (UserError, KeyError, TypeError, AttributeError):  # damaged: train again
+        return None
+    return None
+
+
+def run(
+    job: Job, python: Path, settings: Path, minutes: float, say: Say, progress: TrainingProgress
+) -> TrainingOutcome:
+    """Train and test one detector, or take its finished result.
+
+    minutes: after which a worker counts as hung.  A worker that crashes or hangs is started once more.
+    """
+    try:
+        known = finished(job)
+        if known is not None:
+            return known
+        told = job.told(settings)
+    except UserError as error:
+        return TrainingOutcome(None, str(error))
+    reason = ""
+    for attempt in range(1, ATTEMPTS + 1):
+        shutil.rmtree(job.folder, ignore_errors=True)
+        job.folder.mkdir(parents=True)
+        write_json(job.folder / JOB, told)
+        reason = _attempt(job, python, minutes, progress)
+        if not reason:
+            outcome = _checked(job)
+            if outcome.result is not None:
+                return outcome
+            reason = outcome.reason
+        if (job.folder / "refused.txt").is_file():
+            return TrainingOutcome(None, (job.folder / "refused.txt").read_text())
+        if attempt < ATTEMPTS:
+            say(f"detection: {job.folder.name}: {reason}; trying once more")
+    return TrainingOutcome(None, f"{reason} (tried {ATTEMPTS} times)")
+
+
+def _attempt(job: Job, python: Path, minutes: float, progress: TrainingProgress) -> str:
+    """Run the worker to its end; returns why it failed, or nothing."""
+    log = job.folder / LOG
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [python, "-P", worker.__file__, (job.folder / JOB).absolute()],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=job.folder,
+            env=clean_environment(),
+            start_new_session=True,
+        )
+        try:
+            code = _wait(process, job, minutes, progress)
+        finally:
+            _end(process)
+    if code is None:
+        return f"the worker was still busy after {minutes:g} minutes (detection.timeout_minutes); its log is {log}"
+    if code == 0:
+        return ""
+    ended = f"was ended by signal {-code}" if code < 0 else f"failed with exit code {code}"
+    return f"the worker {ended}: {_last_line(log)}; its log is {log}"
+
+
+def _wait(process: subprocess.Popen[bytes], job: Job, minutes: float, progress: TrainingProgress) -> int | None:
+    """The exit code; none when time is up."""
+    deadline = time.monotonic() + 60 * minutes
+    shown = ""
+    while time.monotonic() < deadline:
+        try:
+            return process.wait(POLL_SECONDS)
+        except subprocess.TimeoutExpired:
+            note = job.folder / "epoch.txt"
+            now = note.read_text() if note.is_file() else ""
+            if now != shown and "/" in now:
+                shown = now
+                epoch, epochs = map(int, now.split("/"))
+                progress(epoch / epochs, f"epoch {now}")
+    return None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Whatever is left of the worker and what it started, when we are told to stop as well."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _checked(job: Job) -> TrainingOutcome:
+    """The result, if it is whole and of the images that were asked for."""
+    try:
+        result = json.loads((job.folder / RESULT).read_text())
+    except (OSError, ValueError) as error:
+        return TrainingOutcome(None, f"the worker left no result: {error}")
+    if result["images"] != job.images:
+        return TrainingOutcome(
+            None, f"the worker used {result['images']} of {job.images} training images; {job.folder / LOG} names them"
+        )
+    return TrainingOutcome(result)
+
+
+def _last_line(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1].strip()[:300] if lines else "it said nothing"

@@ -1,0 +1,180 @@
+"""Does the CT show what its mask says?  Our own lung segmentation of the CT against the mask, and nodule contrast.
+
+The segmentation errs on real slices too, so its agreement with real masks is the ceiling that stands beside each
+figure.  Where real masks came from the same segmentation (scans without seg-lungs masks), that ceiling is flattering.
+"""
+
+import math
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+from scipy.stats import wasserstein_distance
+
+from tsgan_jax.components import SMALLEST_NODULE, components
+from tsgan_jax.data import lungs
+from tsgan_jax.data.slices import pool_classes
+from tsgan_jax.errors import UserError
+from tsgan_jax.evaluation.intervals import bootstrap
+from tsgan_jax.evaluation.records import Record
+from tsgan_jax.labels import BACKGROUND, LEFT_LUNG, NODULE, RIGHT_LUNG, TRACHEA
+
+CLASSES = ("body", "left lung", "right lung", "trachea")
+BLIND = 0.05
+"""A ceiling below this says that the segmentation cannot measure a class."""
+FINEST_MM = 2.0
+"""Coarser pixels are split before the CT is segmented."""
+RING_MM = 5.0
+"""Width of the ring of lung round a nodule that its contrast is taken against."""
+RING_PIXELS = 5
+"""Fewest pixels of lung in the ring."""
+
+HuWithMask = tuple[np.ndarray, np.ndarray, float]
+"""(mask uint8 [r, r], HU [r, r], side of a pixel in mm)."""
+
+
+def dice(mask: np.ndarray, hu: np.ndarray, pixel_mm: float) -> dict[str, float]:
+    """Dice of each class that the mask or the segmented CT has, 0 to 1.
+
+    Body is all that is not background.  Nodule pixels are left out: the segmentation calls them lung.
+    """
+    found = _segmented(hu, pixel_mm)
+    rest = mask != NODULE
+    regions = {
+        "body": (mask != BACKGROUND, found != BACKGROUND),
+        "left lung": (mask == LEFT_LUNG, found == LEFT_LUNG),
+        "right lung": (mask == RIGHT_LUNG, found == RIGHT_LUNG),
+        "trachea": (mask == TRACHEA, found == TRACHEA),
+    }
+    out = {}
+    for name, (drawn, segmented) in regions.items():
+        drawn, segmented = drawn & rest, segmented & rest
+        total = int(drawn.sum() + segmented.sum())
+        if total:
+            out[name] = 2 * float((drawn & segmented).sum()) / total
+    return out
+
+
+def _segmented(hu: np.ndarray, pixel_mm: float) -> np.ndarray:
+    """Classes of CT [r, r].  The segmentation looks for walls of 2 mm, so coarse pixels are first made finer."""
+    factor = max(1, math.ceil(pixel_mm / FINEST_MM))
+    mm = pixel_mm / factor
+    fine = ndimage.zoom(hu.astype(np.float32), factor, order=1, mode="nearest", grid_mode=True)
+    found = lungs.segment(fine[None], (mm, mm, mm))[0]
+    return pool_classes(found, len(hu)).argmax(-1) if factor > 1 else found
+
+
+def nodule_contrasts(mask: np.ndarray, hu: np.ndarray, pixel_mm: float) -> list[float]:
+    """HU of each nodule above the lung within 5 mm of it; nodules with hardly any lung round them are left out.
+
+    Speckles are no nodules (A28); the pixel next to the nodule, which is partly both, counts on
+    neither side.
+    """
+    lung = (mask == LEFT_LUNG) | (mask == RIGHT_LUNG)
+    reach = 1 + max(1, round(RING_MM / pixel_mm))
+    out = []
+    for component in components(mask == NODULE):
+        if not SMALLEST_NODULE.admits(component, pixel_mm):
+            continue
+        around, nodule = component.widened(reach, mask.shape)
+        distance = ndimage.distance_transform_edt(~nodule)
+        ring = lung[around] & (distance > 1.5) & (distance <= reach)
+        if ring.sum() >= RING_PIXELS:
+            out.append(float(hu[around][nodule].mean() - hu[around][ring].mean()))
+    return out
+
+
+def measure_adherence(
+    generated: Iterable[HuWithMask],
+    real: Iterable[HuWithMask],
+    method: str,
+    made_from: dict[str, Any],
+    bootstraps: int = 200,
+) -> tuple[list[Record], dict[str, np.ndarray]]:
+    """Dice per class and nodule contrast, the real pairs' own figure as `floor`; and both contrasts for the plots.
+
+    Raises UserError where there is no pair on one of the sides.
+    """
+    ours, theirs = _Tally(generated), _Tally(real)
+    if not ours.pairs or not theirs.pairs:
+        raise UserError(f"mask adherence needs pairs on both sides; {ours.pairs} are generated, {theirs.pairs} real")
+    record = partial(Record, kind="adherence", method=method, made_from=made_from)
+    out = []
+    for name in CLASSES:
+        mine, other = np.array(ours.dice[name]), np.array(theirs.dice[name])
+        reason = None if len(mine) else f"neither masks nor CT show any {name}"
+        if len(other) and other.mean() < BLIND:
+            reason = f"the segmentation does not find the {name} in real slices of this pixel size either"
+        out.append(
+            record(
+                subject=name,
+                metric="Dice",
+                value=None if reason else _mean(mine),
+                floor=_mean(other),
+                n=len(mine),
+                interval=None if reason else bootstrap(_mean_of, mine, times=bootstraps),
+                reason=reason,
+                details={"n_real": len(other)},
+            )
+        )
+    contrasts = {"generated": np.array(ours.contrasts), "real": np.array(theirs.contrasts)}
+    return out + _contrast_records(record, contrasts["generated"], contrasts["real"], bootstraps), contrasts
+
+
+class _Tally:
+    """Dice values a class and nodule contrasts of some pairs."""
+
+    def __init__(self, pairs: Iterable[HuWithMask]) -> None:
+        self.pairs = 0
+        self.dice: dict[str, list[float]] = {name: [] for name in CLASSES}
+        self.contrasts: list[float] = []
+        for mask, hu, pixel_mm in pairs:
+            self.pairs += 1
+            for name, value in dice(mask, hu, pixel_mm).items():
+                self.dice[name].append(value)
+            self.contrasts += nodule_contrasts(mask, hu, pixel_mm)
+
+
+def _contrast_records(record: "partial[Record]", mine: np.ndarray, other: np.ndarray, bootstraps: int) -> list[Record]:
+    reason = None
+    if not len(mine) or not len(other):
+        reason = f"no nodule with lung round it: {len(mine)} generated, {len(other)} real ones"
+    common = partial(record, subject="nodule contrast", n=len(mine), reason=reason, details={"n_real": len(other)})
+    apart = None if reason else float(wasserstein_distance(mine, other))
+    return [
+        common(
+            metric="HU above lung",
+            value=_mean(mine),
+            floor=_mean(other),
+            interval=bootstrap(_mean_of, mine, times=bootstraps),
+        ),
+        common(
+            metric="Wasserstein distance, HU",
+            value=apart,
+            interval=None if reason else bootstrap(_apart, mine, other, times=bootstraps),
+            floor=_halves_apart(other),
+        ),
+    ]
+
+
+def _apart(mine: np.ndarray, other: np.ndarray) -> float:
+    return float(wasserstein_distance(mine, other))
+
+
+def _halves_apart(values: np.ndarray) -> float | None:
+    """Mean Wasserstein distance of random halves."""
+    if len(values) < 4:
+        return None
+    rng = np.random.default_rng(0)
+    shuffled = [rng.permutation(values) for _ in range(20)]
+    return float(np.mean([_apart(v[: len(v) // 2], v[len(v) // 2 :]) for v in shuffled]))
+
+
+def _mean_of(values: np.ndarray) -> float:
+    return float(values.mean())
+
+
+def _mean(values: np.ndarray) -> float | None:
+    return float(values.mean()) if len(values) else None

@@ -1,0 +1,242 @@
+"""Do generated masks come from the distribution of real ones?  Anatomy as numbers, compared by Wasserstein distance.
+
+All masks are measured at one pixel size, the generated set's: the generator draws pixels and knows no millimetres,
+so a real patient's own pixel size would be a difference that no generator could learn.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from scipy.stats import wasserstein_distance
+
+from tsgan_jax.errors import UserError
+from tsgan_jax.evaluation.intervals import bootstrap, wilson
+from tsgan_jax.evaluation.mask_variety import NEAREST, judge_variety, mask_features
+from tsgan_jax.evaluation.records import Record
+from tsgan_jax.evaluation.sources import evenly
+from tsgan_jax.labels import BACKGROUND, LEFT_LUNG, NODULE, RIGHT_LUNG, TRACHEA
+from tsgan_jax.masks.plausibility import judge, nodule_components
+
+PROPERTIES = {
+    "body area": "cm²",
+    "lung area": "cm²",
+    "left / right lung": "ratio",
+    "trachea area": "mm²",
+    "nodules": "per slice",
+    "nodule diameter": "mm",
+    "lung around a nodule": "share of 5 mm",
+    "nodule x": "share of the body's width",
+    "nodule y": "share of the body's height",
+}
+"""What is measured, and its unit.  Nodule figures have one value a nodule, the others one a slice."""
+
+PAIRED = 200
+"""Masks among which the diversity is measured, all pairs of them."""
+FLOOR_DRAWS = 20
+_SEED = 0
+
+Sample = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """accepted of drawn masks; reasons: how often each was given."""
+
+    accepted: int
+    drawn: int
+    reasons: dict[str, int]
+
+
+def measure(masks: Iterable[np.ndarray], pixel_mm: float) -> tuple[Sample, ...]:
+    """The properties of each mask, uint8 [r, r]; pixel_mm: side of a pixel.  A property may have no value.
+
+    Nodules are connected patches of 3 pixels and 3 mm or more (A28); their place is given in the body's bounding box.
+    """
+    return tuple(_measure(mask, pixel_mm) for mask in masks)
+
+
+def pooled(samples: Iterable[Sample]) -> Sample:
+    """One array a property of several masks' values."""
+    samples = list(samples)
+    return {name: np.concatenate([sample[name] for sample in samples] or [np.zeros(0)]) for name in PROPERTIES}
+
+
+def judge_masks(
+    generated: Iterable[np.ndarray],
+    test: np.ndarray,
+    training: np.ndarray,
+    gate: Gate,
+    pixel_mm: float,
+    method: str,
+    made_from: dict[str, Any],
+    bootstraps: int = 200,
+    *,
+    scans: Sequence[str] | None = None,
+    nearest: int = NEAREST,
+) -> tuple[list[Record], dict[str, Sample]]:
+    """Records, and the measured values of "generated" and "real" (test) masks for the plots.
+
+    generated: uint8 [r, r], streamed; test: held-out real masks and training: those the generator saw, [n, r, r].
+    scans: the series of each test mask, none: each is its own; nearest: k of precision and recall (`mask_variety`).
+    A figure's floor is that of random training masks, as many as were generated, against the same test masks.
+    Raises UserError where there is no generated or no test mask.
+    """
+    few = _Reservoir(PAIRED)
+    passed = [(_measure(mask, pixel_mm), mask_features([mask], pixel_mm)) for mask in few.passing(generated)]
+    ours = tuple(sample for sample, _ in passed)
+    if not ours or not len(test):
+        raise UserError(f"mask statistics need masks on both sides; {len(ours)} are generated, {len(test)} real")
+    theirs, seen = measure(test, pixel_mm), measure(training, pixel_mm)
+    record = partial(Record, kind="masks", method=method, made_from=made_from)
+    out = [_distance(record, name, ours, theirs, seen, bootstraps) for name in PROPERTIES]
+    made = np.concatenate([features for _, features in passed])
+    held, known = (mask_features(masks, pixel_mm) for masks in (test, training))
+    out += judge_variety(record, made, held, known, scans, nearest, bootstraps)
+    real_few = list(test[evenly(len(test), PAIRED)])
+    out += [
+        record(
+            subject="diversity",
+            metric="mean pairwise IoU",
+            value=mean_pairwise_iou(few.kept),
+            floor=mean_pairwise_iou(real_few),
+            n=len(few.kept),
+            reason=None if len(few.kept) > 1 else "one mask has no pairs",
+            details={"classes": "body, left lung, right lung", "note": "smaller is more diverse"},
+        ),
+        record(
+            subject="gate",
+            metric="share accepted",
+            value=gate.accepted / gate.drawn if gate.drawn else None,
+            interval=wilson(gate.accepted, gate.drawn),
+            floor=float(np.mean([judge(mask, pixel_mm).accepted for mask in test])),
+            n=gate.drawn,
+            reason=None if gate.drawn else "no mask was drawn",
+            details={"reasons": gate.reasons},
+        ),
+    ]
+    return out, {"generated": pooled(ours), "real": pooled(theirs)}
+
+
+def gate_of(manifest: dict[str, Any]) -> Gate:
+    """What the gate did while a set was made, from the set's manifest."""
+    images = manifest["images"]
+    refusals = [reasons for image in images for reasons in image.get("refused", [])]
+    accepted = sum(bool(image["accepted"]) for image in images)
+    reasons = Counter(reason for refusal in refusals for reason in refusal)
+    return Gate(accepted, accepted + len(refusals), dict(reasons.most_common()))
+
+
+def mean_pairwise_iou(masks: list[np.ndarray]) -> float | None:
+    """Mean over pairs of masks of the mean IoU of body, left and right lung; None for fewer than two masks.
+
+    A class that neither mask of a pair has is left out of the pair.
+    """
+    if len(masks) < 2:
+        return None
+    stack = np.stack(masks)
+    pairs = np.triu_indices(len(stack), 1)
+    with np.errstate(invalid="ignore"):
+        shares = [_ious(stack != BACKGROUND, pairs), *(_ious(stack == lung, pairs) for lung in (LEFT_LUNG, RIGHT_LUNG))]
+    usable = np.isfinite(shares)
+    if not usable.any():
+        return None
+    counts = usable.sum(0)
+    return float((np.nansum(shares, 0)[counts > 0] / counts[counts > 0]).mean())
+
+
+def _ious(regions: np.ndarray, pairs: tuple[np.ndarray, ...]) -> np.ndarray:
+    flat = regions.reshape(len(regions), -1).astype(np.float32)
+    both, area = flat @ flat.T, flat.sum(1)
+    return (both / (area[:, None] + area[None] - both))[pairs]
+
+
+def _distance(
+    record: "partial[Record]",
+    name: str,
+    ours: tuple[Sample, ...],
+    theirs: tuple[Sample, ...],
+    seen: tuple[Sample, ...],
+    times: int,
+) -> Record:
+    """Wasserstein distance of one property; slices, not nodules, are resampled, since they are independent."""
+    make = partial(record, subject=name, metric="Wasserstein distance")
+    mine, other = (_values(sample, name) for sample in (ours, theirs))
+    n = len(np.concatenate(mine))
+    missing = [side for side, values in (("generated", mine), ("real", other)) if not len(np.concatenate(values))]
+    if missing:
+        return make(value=None, n=n, reason=f"no {' and no '.join(missing)} mask has a value")
+    known, rng = _values(seen, name), np.random.default_rng(_SEED)
+    size = min(len(mine), len(known))
+    draws = [_wasserstein(known[rng.permutation(len(known))[:size]], other) for _ in range(FLOOR_DRAWS)] if size else []
+    floor = float(np.mean(draws)) if draws and np.isfinite(draws).all() else None
+    details = {
+        "unit": PROPERTIES[name],
+        "median": float(np.median(np.concatenate(mine))),
+        "median_real": float(np.median(np.concatenate(other))),
+        "n_real": len(np.concatenate(other)),
+        "pixel_mm_of_all": "the generated set's",
+    }
+    interval = bootstrap(_wasserstein, mine, other, times=times)
+    return make(value=_wasserstein(mine, other), n=n, interval=interval, floor=floor, details=details)
+
+
+def _values(samples: tuple[Sample, ...], name: str) -> np.ndarray:
+    """Each mask's values, an object array [masks] of float arrays."""
+    rows = np.empty(len(samples), object)
+    rows[:] = [sample[name] for sample in samples]
+    return rows
+
+
+def _wasserstein(ours: np.ndarray, theirs: np.ndarray) -> float:
+    mine, other = np.concatenate(ours), np.concatenate(theirs)
+    return float(wasserstein_distance(mine, other)) if len(mine) and len(other) else float("nan")
+
+
+def _measure(mask: np.ndarray, pixel_mm: float) -> Sample:
+    area = pixel_mm**2
+    body = mask != BACKGROUND
+    left, right = (int((mask == lung).sum()) for lung in (LEFT_LUNG, RIGHT_LUNG))
+    nodules = [nodule for nodule in nodule_components(mask, pixel_mm) if not nodule.is_speckle]
+    lungs = left + right + int((mask == NODULE).sum())
+    values = {
+        "body area": [body.sum() * area / 100],
+        "lung area": [lungs * area / 100],
+        "left / right lung": [left / right] if left and right else [],
+        "trachea area": [(mask == TRACHEA).sum() * area],
+        "nodules": [len(nodules)],
+        "nodule diameter": [nodule.diameter_mm for nodule in nodules],
+        "lung around a nodule": [nodule.lung_around for nodule in nodules],
+        "nodule x": [],
+        "nodule y": [],
+    }
+    if nodules:
+        for name, axis in (("nodule x", 0), ("nodule y", 1)):
+            occupied = np.flatnonzero(body.any(axis))
+            start, width = occupied[0], occupied[-1] + 1 - occupied[0]
+            centres = [nodule.box[axis] + nodule.box[axis + 2] / 2 for nodule in nodules]
+            values[name] = [(centre - start) / width for centre in centres]
+    return {name: np.array(values[name], float) for name in PROPERTIES}
+
+
+class _Reservoir:
+    """Keeps a fair sample of what passes through, of a fixed size (Vitter's algorithm R)."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._rng = np.random.default_rng(_SEED)
+        self._passed = 0
+        self.kept: list[np.ndarray] = []
+
+    def passing(self, masks: Iterable[np.ndarray]) -> Iterable[np.ndarray]:
+        """The masks, unchanged; a sample of them stays in `kept`."""
+        for mask in masks:
+            self._passed += 1
+            if len(self.kept) < self._size:
+                self.kept.append(mask)
+            elif (place := int(self._rng.integers(self._passed))) < self._size:
+                self.kept[place] = mask
+            yield mask

@@ -1,0 +1,150 @@
+"""The training slice nearest to a slice, whatever its mirroring and its place in the picture.
+
+Two sieves.  Coarse, over every training slice: squared differences at 16 px, over both mirrorings and all shifts
+up to an eighth of the side, by matrix products.  Fine, over the few best: slices of up to 64 px, smoothed against
+noise, with the best shift found in the Fourier domain.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from tsgan_jax.images import Window, to_unit
+from tsgan_jax.labels import MIRROR, NUM_CLASSES
+
+COARSE, FINE = 16, 64
+CANDIDATES = 8
+"""Training slices that the fine sieve looks at."""
+REACH = 1 / 8
+"""Largest shift that is tried, of the side."""
+SMOOTHING = 1.0
+"""Standard deviation, in fine pixels, of the Gaussian that both slices are seen through."""
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Level:
+    """A way to look at slices.
+
+    planes: slices [n, r, r] to float32 [n, c, r, r] whose squared differences, summed over c, are of order 1.
+    mirrored: planes of the same slices mirrored left to right.  rooted: whether the distance is the root of the
+    mean squared difference, or the mean itself.
+    """
+
+    name: str
+    planes: Callable[[np.ndarray], Floats]
+    mirrored: Callable[[Floats], Floats]
+    rooted: bool
+
+
+@dataclass(frozen=True)
+class Match:
+    """The nearest training slice.
+
+    index: in the archive; distance: of the level; mirrored: whether the slice was mirrored to fit; shift: (y, x)
+    shares of the side by which it was then moved.
+    """
+
+    index: int
+    distance: float
+    mirrored: bool
+    shift: tuple[float, float]
+
+
+def mask_level() -> Level:
+    """Masks, uint8 class codes.  Distance: for sharp masks the share of pixels whose class differs (Hamming)."""
+    scale = np.float32(np.sqrt(0.5))
+
+    def planes(masks: np.ndarray) -> Floats:
+        return np.moveaxis(np.eye(NUM_CLASSES, dtype=np.float32)[masks], -1, 1) * scale
+
+    def mirrored(planes: Floats) -> Floats:
+        return planes[:, MIRROR, :, ::-1]
+
+    return Level("mask", planes, mirrored, rooted=False)
+
+
+def ct_level(window: Window) -> Level:
+    """CT, HU.  Distance: root mean squared difference as a share of the window, values outside it clipped."""
+
+    def planes(hu: np.ndarray) -> Floats:
+        return np.asarray((to_unit(hu, window)[:, None] + 1) / 2, np.float32)
+
+    return Level("ct", planes, lambda planes: planes[..., ::-1], rooted=True)
+
+
+class Archive:
+    """Training slices to compare with.  slices: [n, r, r] as the level reads them, r a power of two.
+
+    Memory: the slices at up to 64 px and 16 px; what is looked up passes through one at a time.
+    """
+
+    def __init__(self, level: Level, slices: np.ndarray) -> None:
+        self._level = level
+        self._fine = np.stack([self._pooled(image[None])[0] for image in slices]).astype(np.float16)
+        self._side = self._fine.shape[-1]
+        self._coarse_side = min(COARSE, self._side)
+        self._coarse = np.stack([self._shrunk(planes[None].astype(np.float32)).ravel() for planes in self._fine])
+        self._norms = (self._coarse**2).sum(1)
+        rows, columns = fft.fftfreq(self._side)[:, None], fft.rfftfreq(self._side)[None]
+        self._blur = np.exp(-2 * (np.pi * SMOOTHING) ** 2 * (rows**2 + columns**2)).astype(np.float32)
+
+    def __len__(self) -> int:
+        return len(self._fine)
+
+    def nearest(self, image: np.ndarray) -> Match:
+        """The nearest slice to one image [r, r] of the same kind and size as the archive's."""
+        planes = self._pooled(image[None])
+        both = (planes, self._level.mirrored(planes))
+        coarse = np.stack([self._coarse_distances(side) for side in both])
+        best = np.argsort(coarse, axis=None, kind="stable")[:CANDIDATES]
+        turned, index = np.unravel_index(best, coarse.shape)
+        found = [self._align(both[t][0], int(i), bool(t)) for t, i in zip(turned, index, strict=True)]
+        return min(found, key=lambda match: match.distance)
+
+    def _align(self, planes: Floats, index: int, mirrored: bool) -> Match:
+        """Distance to one archived slice at the best shift, from the circular correlation of the two."""
+        here = fft.rfft2(planes) * self._blur
+        there = fft.rfft2(self._fine[index].astype(np.float32)) * self._blur
+        correlation = fft.irfft2((here.conj() * there).sum(0), s=(self._side, self._side))
+        reach = max(1, int(self._side * REACH))
+        shifts = np.r_[-reach : reach + 1]
+        allowed = correlation[np.ix_(shifts, shifts)]
+        y, x = np.unravel_index(int(allowed.argmax()), allowed.shape)
+        energy = self._energy(here) + self._energy(there)
+        mean = max(0.0, float(energy - 2 * allowed[y, x]) / self._side**2)
+        shift = (float(shifts[y]) / self._side, float(shifts[x]) / self._side)
+        return Match(index, float(np.sqrt(mean)) if self._level.rooted else mean, mirrored, shift)
+
+    def _energy(self, spectrum: np.ndarray) -> float:
+        """Sum of squares of the planes behind a half spectrum (Parseval)."""
+        power = (np.abs(spectrum) ** 2).sum((0, 1), dtype=np.float64)
+        power[1 : -1 if self._side % 2 == 0 else None] *= 2
+        return float(power.sum() / self._side**2)
+
+    def _coarse_distances(self, planes: Floats) -> Floats:
+        """Least squared distance over the shifts to each archived slice, [n]."""
+        small = self._shrunk(planes)[0]
+        reach = max(1, int(self._coarse_side * REACH))
+        shifts = range(-reach, reach + 1)
+        moved = np.stack([np.roll(small, (y, x), (1, 2)).ravel() for y in shifts for x in shifts])
+        return (self._norms[:, None] - 2 * self._coarse @ moved.T).min(1) + (small**2).sum()
+
+    def _pooled(self, slices: np.ndarray) -> Floats:
+        return _pool(self._level.planes(slices), FINE)
+
+    def _shrunk(self, planes: Floats) -> Floats:
+        return _pool(planes, self._coarse_side)
+
+
+def _pool(planes: Floats, side: int) -> Floats:
+    """Means of blocks: [n, c, r, r] to at most [n, c, side, side]."""
+    n, c, r, _ = planes.shape
+    if r <= side:
+        return planes
+    block = r // side
+    return planes.reshape(n, c, side, block, side, block).mean((3, 5))

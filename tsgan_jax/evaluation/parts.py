@@ -1,0 +1,191 @@
+"""Each kind of figure, from a subject: its records for the tables, its arrays for the report's pictures."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from tsgan_jax.errors import UserError
+from tsgan_jax.evaluation import (
+    adherence,
+    copies,
+    embedding,
+    frechet,
+    mask_baselines,
+    mask_statistics,
+    networks,
+    similarity,
+)
+from tsgan_jax.evaluation.copies import LevelAudit, NearestPair
+from tsgan_jax.evaluation.features import gather
+from tsgan_jax.evaluation.records import Record
+from tsgan_jax.evaluation.regions import SUBJECTS, View, of_set, of_slices
+from tsgan_jax.evaluation.sources import evenly
+from tsgan_jax.evaluation.subject import Subject
+from tsgan_jax.generation import runs
+from tsgan_jax.images import to_uint8
+
+SEGMENTED = 500
+"""Pairs of either kind that are segmented anew, evenly spread: each takes a tenth of a second or more."""
+SHOWN = 8
+"""Slices of either kind in the report."""
+
+
+def judge_similarity(subject: Subject) -> list[Record]:
+    """PSNR and SSIM of translated real test masks against their own CT (Eq. 12 and 13)."""
+    _keep_triplets(subject)
+    repeats = subject.config.evaluation.bootstrap
+    return similarity.measure_similarity(
+        subject.test, subject.translated, subject.method, subject.window, fold=subject.fold, repeats=repeats
+    )
+
+
+def judge_distances(subject: Subject) -> list[Record]:
+    """Fréchet and kernel distance, precision and recall on the full slice, the lungs, the nodules (Eq. 11)."""
+    settings, method, fold = subject.config.evaluation, subject.method, subject.fold
+    _keep_generated(subject)
+    try:
+        network = subject.network
+    except UserError as error:
+        names = networks.wanted_names(settings)
+        return [r for s in SUBJECTS for r in frechet.unavailable(names, method, s, str(error), fold)]
+    cache = subject.folder / "cache"
+    real, other = (of_slices(slices, subject.window) for slices in (subject.test, subject.training))
+    reference = frechet.Reference(
+        subject.test_features, subject.test.seriesuid, gather(network, View(other, "full"), cache)
+    )
+    records = frechet.compare(network, reference, subject.generated_features, method, "full", settings, fold)
+    return records + frechet.measure_region_distances(
+        network,
+        real,
+        of_set(subject.generated),
+        method=method,
+        settings=settings,
+        scans=subject.test.seriesuid,
+        other=other,
+        subjects=("lungs", "nodules"),
+        cache=cache,
+        fold=fold,
+    )
+
+
+def judge_embedding(subject: Subject) -> list[Record]:
+    """t-SNE of real test slices and generated ones with its mixing score (Fig. 5)."""
+    picture, records = embedding.draw_embedding(
+        subject.network,
+        subject.test_features.kept,
+        subject.generated_features.kept,
+        subject.method,
+        subject.config.seed,
+        subject.fold,
+    )
+    if picture is not None:
+        subject.keep("embedding", points=picture.points, is_real=picture.is_real)
+    return records
+
+
+def judge_masks(subject: Subject) -> list[Record]:
+    """Anatomy of generated masks against real test masks, diversity, what the gate let through."""
+    ours = subject.generated
+    records, values = mask_statistics.judge_masks(
+        ours.masks(),
+        subject.test.mask,
+        subject.training.mask,
+        mask_statistics.gate_of(ours.manifest),
+        ours.pixel_mm,
+        subject.method,
+        subject.made_from,
+        subject.config.evaluation.bootstrap,
+        scans=subject.test.seriesuid,
+        nearest=subject.config.evaluation.nearest,
+    )
+    subject.keep("masks", **{f"{side}: {name}": array for side, of in values.items() for name, array in of.items()})
+    return records
+
+
+def judge_mask_sources(subject: Subject) -> list[Record]:
+    """Masks as stage 1 draws them, deformed and real ones side by side."""
+    return mask_baselines.judge_sources(_comparison(subject))
+
+
+def judge_mask_truncations(subject: Subject) -> list[Record]:
+    """Stage 1's masks at several truncations."""
+    return mask_baselines.judge_truncations(_comparison(subject))
+
+
+def judge_adherence(subject: Subject) -> list[Record]:
+    """Generated CT, segmented anew, against its masks; real test pairs are the ceiling."""
+    test = subject.test
+    real = ((test.mask[i], test.ct[i], float(test.pixel_mm[i])) for i in evenly(len(test), SEGMENTED))
+    ours = ((one.mask, one.hu, one.pixel_mm) for one in subject.generated.spread(SEGMENTED))
+    bootstraps = subject.config.evaluation.bootstrap
+    records, contrasts = adherence.measure_adherence(ours, real, subject.method, subject.made_from, bootstraps)
+    subject.keep("contrast", **contrasts)
+    return records
+
+
+def judge_copies(subject: Subject) -> list[Record]:
+    """The nearest training slice of each generated and each held-out slice (T25)."""
+    found = copies.audit(subject.generated, subject.training, subject.test, subject.window)
+    for audit in found:
+        _keep_copies(subject, audit)
+    return copies.records(found, subject.method, subject.made_from, subject.config.evaluation.bootstrap)
+
+
+def _comparison(subject: Subject) -> mask_baselines.Comparison:
+    """Of stage 1's masks with others; the set and stage 2 are not asked for."""
+    generator, parent = subject.stage_1
+    return mask_baselines.Comparison(
+        generator,
+        subject.config.generation,
+        subject.test,
+        subject.training,
+        runs.pixel_mm(subject.run, subject.config),
+        subject.config.evaluation.nearest,
+        subject.method,
+        {"masks": asdict(parent), **subject.real_hashes},
+    )
+
+
+def _keep_triplets(subject: Subject) -> None:
+    """A few real masks with their real and their translated CT."""
+    chosen = evenly(len(subject.test), SHOWN)
+    shown = {"real": subject.test.ct[chosen], "generated": subject.translated[chosen]}
+    views = {name: to_uint8(hu, subject.window) for name, hu in shown.items()}
+    subject.keep("translated", mask=subject.test.mask[chosen], **views)
+
+
+def _keep_generated(subject: Subject) -> None:
+    """A few slices of the set."""
+    slices = list(subject.generated.spread(SHOWN))
+    views = np.stack([to_uint8(one.hu, subject.window) for one in slices])
+    subject.keep("generated", mask=np.stack([one.mask for one in slices]), generated=views)
+
+
+def _keep_copies(subject: Subject, audit: LevelAudit) -> None:
+    """Distances of one level, and its nearest pairs as pictures."""
+    indices = [pair.match.index for pair in audit.pairs]
+    subject.keep(
+        f"copies_{audit.level}",
+        distances=audit.distances,
+        held_out=audit.held_out,
+        threshold=audit.threshold,
+        generated=to_uint8(np.stack([pair.generated.hu for pair in audit.pairs]), subject.window),
+        generated_mask=np.stack([pair.generated.mask for pair in audit.pairs]),
+        training=to_uint8(subject.training.ct[indices], subject.window),
+        training_mask=subject.training.mask[indices],
+        about=np.array([json.dumps(_about(subject, pair)) for pair in audit.pairs]),
+    )
+
+
+def _about(subject: Subject, pair: NearestPair) -> dict[str, Any]:
+    """What the caption of a pair says."""
+    place = pair.match.index
+    return {
+        "name": pair.name,
+        "flagged": pair.flagged,
+        "seriesuid": subject.training.seriesuid[place],
+        "slice_index": int(subject.training.slice_index[place]),
+        **asdict(pair.match),
+    }

@@ -1,0 +1,85 @@
+"""What of a slice is looked at: the whole, the lungs with their nodules, or a square round each nodule (A43)."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsgan_jax.components import components
+from tsgan_jax.evaluation.sources import GeneratedSet
+from tsgan_jax.images import Window, to_uint8
+from tsgan_jax.labels import LEFT_LUNG, NODULE, RIGHT_LUNG
+
+if TYPE_CHECKING:
+    from tsgan_jax.data.pipeline import SliceSet
+
+Subject = Literal["full", "lungs", "nodules"]
+SUBJECTS: tuple[Subject, ...] = ("full", "lungs", "nodules")
+CROP = 64
+"""Side of a nodule's square in pixels; that of the image where it is smaller."""
+
+GreyWithMask = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+"""8-bit CT and class codes, both [h, w]."""
+Pairs = Callable[[], Iterable[GreyWithMask]]
+"""A fresh pass over the slices at each call, so that nothing is kept in memory."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One region of every slice, as images that can be gone through again and again."""
+
+    pairs: Pairs
+    subject: Subject
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        for image, mask in self.pairs():
+            yield from region(image, mask, self.subject)
+
+
+def of_slices(slices: "SliceSet", window: Window) -> Pairs:
+    """Real slices, shown in the window."""
+    return lambda: ((to_uint8(ct, window), mask) for ct, mask in zip(slices.ct, slices.mask, strict=True))
+
+
+def of_set(generated: GeneratedSet) -> Pairs:
+    """The accepted slices of a set on disk."""
+    return lambda: zip(generated.shown(), generated.masks(), strict=True)
+
+
+def region(image: NDArray[np.uint8], mask: NDArray[np.uint8], subject: Subject) -> list[NDArray[np.uint8]]:
+    """The images [h, w] that a slice gives for a subject.
+
+    "lungs": one, black outside of lungs and nodules, none where it has neither.  "nodules": one square a nodule.
+    """
+    if subject == "full":
+        return [image]
+    if subject == "lungs":
+        inside = lungs(mask)
+        return [np.where(inside, image, np.uint8(0))] if inside.any() else []
+    return [image[square] for square in nodule_squares(mask)]
+
+
+def owners(pairs: Pairs, subject: Subject, names: Sequence[str]) -> list[str]:
+    """For each image of a `View`, the name of the slice it came from; names: one for each slice."""
+    found = zip(pairs(), names, strict=True)
+    return [name for (image, mask), name in found for _ in region(image, mask, subject)]
+
+
+def lungs(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """[h, w]: left and right lung and the nodules in them."""
+    return np.isin(mask, (LEFT_LUNG, RIGHT_LUNG, NODULE))
+
+
+def nodule_squares(mask: NDArray[np.uint8], side: int = CROP) -> list[tuple[slice, slice]]:
+    """Rows and columns of a square round each nodule (8-connected), moved inside where it would leave the image."""
+    squares = []
+    for component in components(mask == NODULE):
+        spans = []
+        for span, size in zip(component.window, mask.shape, strict=True):
+            length = min(side, size)
+            start = min(max((span.start + span.stop - length) // 2, 0), size - length)
+            spans.append(slice(start, start + length))
+        squares.append((spans[0], spans[1]))
+    return squares

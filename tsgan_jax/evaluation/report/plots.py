@@ -1,0 +1,151 @@
+"""The report's plots as SVG that lives inside the page; real is blue, generated orange, everywhere."""
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from tsgan_jax.evaluation.report.html import Html
+from tsgan_jax.evaluation.report.style import GENERATED, INK, LINE, MUTED, REAL
+
+_LOOK: Any = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "text.color": INK,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.prop_cycle": f"cycler('color', ['{REAL}', '{GENERATED}', '#4d8a57', '#8a5fa8', '#a3842c', '{MUTED}'])",
+    "grid.color": LINE,
+    "grid.linewidth": 0.6,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.4,
+}
+WIDE = (7.6, 3.2)
+_POINTS = 600
+"""Of a curve; longer logs are thinned."""
+
+
+def curves(rows: Sequence[Mapping[str, Any]], names: Sequence[str], title: str, log: bool = False) -> Html:
+    """Logged quantities over images seen; where the resolution changes there is a line."""
+
+    def draw(axes: Any) -> None:
+        kept = rows[:: max(1, len(rows) // _POINTS)]
+        for name in names:
+            points = [(row["images"], row[name]) for row in kept if isinstance(row.get(name), int | float)]
+            axes.plot(*zip(*points, strict=True), label=name.replace("_", " "))
+        changes = [
+            b["images"] for a, b in zip(rows, rows[1:], strict=False) if a.get("resolution") != b.get("resolution")
+        ]
+        for place in changes:
+            axes.axvline(place, color=MUTED, linewidth=0.6, linestyle=":")
+        if log:
+            axes.set_yscale("log")
+        axes.set_xlabel("images seen" + (" (dotted: the resolution doubles)" if changes else ""))
+        axes.legend(loc="best")
+
+    return _svg(draw, title)
+
+
+def histogram(
+    generated: np.ndarray,
+    real: np.ndarray,
+    label: str,
+    threshold: float | None = None,
+    real_name: str = "real",
+    size: tuple[float, float] = (4.6, 3.0),
+) -> Html:
+    """Two distributions on common bins, as shares."""
+
+    def draw(axes: Any) -> None:
+        both = np.concatenate([generated, real])
+        low, high = np.percentile(both, [0.5, 99.5]) if len(both) > 200 else (both.min(), both.max())
+        if threshold is not None:
+            low = min(low, 0.0)
+        if np.array_equal(both, both.round()) and high - low < 20:
+            edges = np.arange(low - 0.5, high + 1.5)
+        else:
+            edges = np.linspace(low, high if high > low else low + 1, 25)
+        for values, name, colour in ((real, real_name, REAL), (generated, "generated", GENERATED)):
+            share = np.full(len(values), 1 / max(1, len(values)))
+            axes.hist(np.clip(values, edges[0], edges[-1]), edges, weights=share, color=colour, alpha=0.5, label=name)
+        if threshold is not None:
+            axes.axvline(threshold, color="#b3261e", linewidth=1, label="threshold of a copy")
+        axes.set_xlabel(label)
+        axes.set_ylabel("share")
+        axes.legend(loc="best")
+
+    return _svg(draw, f"{label}: generated and {real_name}", size)
+
+
+def scatter(points: np.ndarray, is_real: np.ndarray) -> Html:
+    """The t-SNE map."""
+
+    def draw(axes: Any) -> None:
+        for chosen, name, colour in ((is_real, "real", REAL), (~is_real, "generated", GENERATED)):
+            axes.scatter(*points[chosen].T, s=12, alpha=0.65, linewidths=0, color=colour, label=name)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.grid(False)
+        axes.spines[:].set_visible(False)
+        axes.legend(loc="best")
+
+    return _svg(draw, "t-SNE of real and generated slices", (7.6, 4.2))
+
+
+def gains(series: Mapping[str, Sequence[tuple[int, float, float]]], label: str) -> Html:
+    """A detector's figure over synthetic images added: (added, mean, spread) of each model."""
+
+    def draw(axes: Any) -> None:
+        for name, points in series.items():
+            added, mean, spread = (np.array(column, float) for column in zip(*sorted(points), strict=True))
+            axes.errorbar(added, mean, yerr=spread, marker="o", markersize=4, capsize=3, label=name)
+        axes.set_xlabel("synthetic images added to the real ones")
+        axes.set_ylabel(label)
+        axes.legend(loc="best")
+
+    return _svg(draw, f"{label} over synthetic images added", WIDE)
+
+
+def sweep(
+    series: Mapping[str, Sequence[tuple[float, float]]], real: Mapping[str, float], label: str, title: str
+) -> Html:
+    """Shares, 0 to 1, over a setting: (setting, share) of each figure; what real masks get is dashed, in its colour."""
+
+    def draw(axes: Any) -> None:
+        for name, points in series.items():
+            (line,) = axes.plot(*zip(*sorted(points), strict=True), marker="o", markersize=4, label=name)
+            if name in real:
+                axes.axhline(real[name], color=line.get_color(), linewidth=1, linestyle="--")
+        axes.plot([], [], color=MUTED, linewidth=1, linestyle="--", label="real training masks")
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_xlabel(label)
+        axes.set_ylabel("share")
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+
+    return _svg(draw, title, WIDE)
+
+
+def _svg(draw: Callable[[Any], None], title: str, size: tuple[float, float] = (4.6, 3.0)) -> Html:
+    """The drawing without prologue and metadata; its identifiers are salted, since a page holds many."""
+    with rc_context(_LOOK | {"svg.hashsalt": title}):
+        shape = Figure(figsize=size, layout="constrained")
+        draw(shape.subplots())
+        content = io.StringIO()
+        shape.savefig(content, format="svg", transparent=True, metadata={"Date": None})
+    text = content.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r' width="[\d.]+pt" height="[\d.]+pt"', "", text, count=1)
+    name = title.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    return Html(text.replace("<svg", f'<svg role="img" aria-label="{name}"', 1))

@@ -1,0 +1,85 @@
+"""A finished set of labelled slices, read one slice at a time."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsgan_jax import images
+from tsgan_jax.errors import UserError
+from tsgan_jax.files import read_json, safe_name
+from tsgan_jax.generation.sets import ANNOTATIONS, HU, IMAGES, MANIFEST, MASKS
+
+
+def evenly(length: int, count: int) -> NDArray[np.int64]:
+    """At most `count` places, rising, evenly spread over 0 to length - 1; both ends where count is above 1."""
+    return np.unique(np.linspace(0, length - 1, min(count, length)).round().astype(np.int64))
+
+
+@dataclass(frozen=True)
+class GeneratedSlice:
+    """name: its file; mask: uint8 class codes [r, r]; hu: int16 [r, r]; pixel_mm: side of a pixel."""
+
+    name: str
+    mask: NDArray[np.uint8]
+    hu: NDArray[np.int16]
+    pixel_mm: float
+
+
+class GeneratedSet:
+    """A synthetic set on disk; iterating reads its accepted slices in order, from the disk every time.
+
+    count: how many of them are used, none for all.  Raises UserError for a set that is unfinished or empty.
+    """
+
+    def __init__(self, path: Path, count: int | None = None) -> None:
+        if not (path / MANIFEST).is_file():
+            raise UserError(f"{path}: no generated set (it has no {MANIFEST}); bin/generate makes one")
+        self.manifest: dict[str, Any] = read_json(path / MANIFEST)
+        if not self.manifest.get("complete") or not (path / ANNOTATIONS).is_file():
+            raise UserError(f"{path}: the set is not finished; run bin/generate again to finish it")
+        accepted = [record for record in self.manifest["images"] if record["accepted"]]
+        if not accepted:
+            of_slices = "masks" in self.manifest.get("made_from", {})
+            mend = "raise generation.attempts" if of_slices else "stage 1 needs more training"
+            raise UserError(f"{path}: the set is empty (every mask was refused); {mend}")
+        self.path = path
+        self.records = accepted[:count]
+        self.sha256 = hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()[:32]
+        """Of the manifest, which has the hash of every file of the set."""
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[GeneratedSlice]:
+        return self._read(range(len(self)))
+
+    def spread(self, count: int) -> Iterator[GeneratedSlice]:
+        """At most `count` slices, evenly spread over the set."""
+        return self._read(evenly(len(self), count))
+
+    def masks(self) -> Iterator[NDArray[np.uint8]]:
+        """Class codes [r, r] of one slice after another."""
+        for record in self.records:
+            yield images.read_mask(self.path / MASKS / safe_name(record["file_name"]))
+
+    def shown(self) -> Iterator[NDArray[np.uint8]]:
+        """8-bit CT in the window, [r, r], of one slice after another."""
+        for record in self.records:
+            yield images.read_png(self.path / IMAGES / safe_name(record["file_name"]))
+
+    @property
+    def pixel_mm(self) -> float:
+        """Side of a pixel of its masks."""
+        return float(self.manifest["made_from"]["pixel_mm"])
+
+    def _read(self, places: Iterable[int]) -> Iterator[GeneratedSlice]:
+        for place in places:
+            record = self.records[place]
+            name = safe_name(record["file_name"], f"{self.path / MANIFEST}: file_name")
+            mask, hu = images.read_mask(self.path / MASKS / name), images.read_hu(self.path / HU / name)
+            yield GeneratedSlice(name, mask, hu, float(record["pixel_mm"]))

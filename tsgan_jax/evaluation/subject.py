@@ -1,0 +1,142 @@
+"""What is evaluated, loaded when it is first asked for: a run's networks, its set, the real slices on both sides."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from tsgan_jax.config import Config, DataConfig
+from tsgan_jax.data.luna16 import prepare
+from tsgan_jax.data.pipeline import SliceSet, load, training_folds
+from tsgan_jax.evaluation import networks
+from tsgan_jax.evaluation.features import Features, gather
+from tsgan_jax.evaluation.regions import View, of_set, of_slices
+from tsgan_jax.evaluation.sources import GeneratedSet
+from tsgan_jax.files import replacing, write_json
+from tsgan_jax.generation import runs
+from tsgan_jax.generation.generate import generate_run, renderer
+from tsgan_jax.generation.provenance import fingerprint
+from tsgan_jax.generation.sets import ANNOTATIONS
+from tsgan_jax.generation.writing import Candidate
+from tsgan_jax.images import Window, to_hu
+from tsgan_jax.masks.sample import MaskGenerator
+from tsgan_jax.train.learner import stream
+
+Say = Callable[[str], None]
+
+FOLDER = "evaluation"
+RECORDS = "records.jsonl"
+DATA = "data.json"
+BATCH = 8
+
+
+class Subject:
+    """A run being evaluated.
+
+    run: its directory; config: the run's, with `evaluation.*` and paths as the user has them now; set_name: the
+    set under sets/ that stands for its output.  Every property raises UserError where what it needs is missing.
+    """
+
+    def __init__(self, run: Path, config: Config, set_name: str = "synthetic", say: Say = print) -> None:
+        self.run, self.config, self.say = run, config, say
+        self.set_path = run / "sets" / set_name
+        self.folder = run / FOLDER
+
+    @property
+    def method(self) -> str:
+        """The name that its records carry."""
+        return self.config.system
+
+    @property
+    def fold(self) -> int | None:
+        """The test fold where there is one alone."""
+        folds = self.config.data.test_folds
+        return folds[0] if len(folds) == 1 else None
+
+    @property
+    def window(self) -> Window:
+        """HU shown as [-1, 1]."""
+        return self.config.data.hu_window
+
+    @cached_property
+    def test(self) -> SliceSet:
+        """Real slices that no network of the run has seen."""
+        return load(self._data, self.config.data.test_folds)
+
+    @cached_property
+    def training(self) -> SliceSet:
+        """Real slices that its networks were trained on."""
+        return load(self._data, training_folds(self.config.data))
+
+    @cached_property
+    def stage_1(self) -> tuple[MaskGenerator, runs.Parent]:
+        """The generator of masks, trained to its end or not, and the checkpoint it came from."""
+        return runs.restore_masks(self.run, self.config, self.say)
+
+    @cached_property
+    def generated(self) -> GeneratedSet:
+        """The set; made, or finished, first where need be."""
+        if not (self.set_path / ANNOTATIONS).is_file():
+            self.say(f"set {self.set_path.name}: not there or not finished, so it is generated first")
+            generate_run(self.run, None, self.set_path, say=self.say)
+        return GeneratedSet(self.set_path, self.config.evaluation.count)
+
+    @cached_property
+    def translated(self) -> NDArray[np.int16]:
+        """CT that the run's translator makes of the real test masks, HU [n, r, r]."""
+        translator, state, _ = runs.restore_translation(self.run, self.config, self.say)
+        masks = self.test.mask
+        key = stream(jax.random.key(self.config.generation.seed), "ct of test masks")
+        render = renderer(translator, state, key, min(BATCH, len(masks)))
+        out = np.empty(masks.shape, np.int16)
+        for start in range(0, len(masks), BATCH):
+            batch = [Candidate(index, masks[index]) for index in range(start, min(start + BATCH, len(masks)))]
+            hu = to_hu(np.asarray(render(batch))[: len(batch)], self.window)
+            out[start : start + len(batch)] = np.rint(hu).astype(np.int16)
+        return out
+
+    @cached_property
+    def network(self) -> networks.FeatureNetwork:
+        """The feature network that `evaluation.features` names."""
+        return networks.load(self.config.evaluation, self.config.vgg_weights, self.say)
+
+    @cached_property
+    def test_features(self) -> Features:
+        """Of real test slices, full image."""
+        return gather(self.network, View(of_slices(self.test, self.window), "full"), self.folder / "cache")
+
+    @cached_property
+    def generated_features(self) -> Features:
+        """Of generated slices, full image."""
+        return gather(self.network, View(of_set(self.generated), "full"))
+
+    @cached_property
+    def made_from(self) -> dict[str, Any]:
+        """Hashes of the set and of both kinds of real slices."""
+        return {"set": self.generated.sha256, **self.real_hashes}
+
+    @cached_property
+    def real_hashes(self) -> dict[str, str]:
+        """Hashes of both kinds of real slices."""
+        real = {"test": self.test, "training": self.training}
+        return {f"{name}_slices": fingerprint((slices.ct, slices.mask)) for name, slices in real.items()}
+
+    def keep(self, name: str, **arrays: Any) -> None:
+        """Arrays for the report's pictures, in <run>/evaluation/<name>.npz."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with replacing(self.folder / f"{name}.npz") as temporary:
+            np.savez_compressed(temporary, **arrays)
+
+    @cached_property
+    def _data(self) -> DataConfig:
+        """The config of slices that are prepared, now if need be; what they are is kept for the data card."""
+        made = prepare(self.config.data)
+        facts = asdict(made.summary) | {"phantom": self.config.data.root is None, "prepared": made.directory.name}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / DATA, facts, indent=1)
+        return self.config.data

@@ -1,0 +1,377 @@
+"""Tables 1 to 4 of the paper's section 4, from records alone, with the paper's own figures beside ours.
+
+The paper's figures are those that docs/paper.md and the notes on A33 to A38 quote; a dash stands for every other
+one.  They were had on other images, splits and networks: they show what the paper reports, they are no target (A37).
+"""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from math import sqrt
+from statistics import mean, stdev
+from typing import TypeVar
+
+from tsgan_jax.config import CONTROLNET_STYLE, DEFORMED_MASKS, MASKS_OF, REAL_MASKS
+from tsgan_jax.evaluation.records import Record
+
+K = TypeVar("K")
+
+NONE = "–"
+
+SYSTEMS = {
+    "real": "real images alone",
+    "cyclegan": "CycleGAN",
+    "gaugan": "GauGAN",
+    "attentiongan": "AttentionGAN",
+    "controlnet": "ControlNet",  # the paper's; no system of ours is it
+    "controlnet_style": CONTROLNET_STYLE,
+    "pix2pix": "Pix2Pix",
+    "pix2pix+lia": "Pix2Pix + LIA",
+    "pix2pix+dwmh": "Pix2Pix + DWMH",
+    "dl_pix2pix": "DL-Pix2Pix",
+}
+"""In the order of the rows, then the same on deformed and on real masks; another name is shown as it is, after them."""
+
+PARTS = ("pix2pix", "pix2pix+lia", "pix2pix+dwmh", "dl_pix2pix")
+ABLATION = tuple(system + masks for masks in (REAL_MASKS, DEFORMED_MASKS, "") for system in PARTS)
+REGIONS = ("full", "lungs", "nodules")
+FIGURES = ("precision", "recall", "mAP50", "mAP50-95")
+MINUS_REAL = " - real"
+_DEFORMED = (
+    "Deformed masks: those of the training slices, warped, with nodules of real sizes at other places; a baseline of "
+    "ours for StyleGAN's masks, not the paper's."
+)
+
+PAPER_1 = {
+    ("dl_pix2pix", "full"): {"FID": "58.077", "PSNR": "20.692", "SSIM": "0.636"},
+    ("dl_pix2pix", "lungs"): {"FID": "25.148", "PSNR": "21.364", "SSIM": "0.827"},
+    ("controlnet", "full"): {"FID": "about 40"},
+    ("controlnet", "lungs"): {"FID": "about 105"},
+}
+PAPER_2 = {
+    "real": {"precision": "0.791", "recall": "0.720"},
+    "gaugan": {"recall": "0.788", "mAP": "0.785"},
+    "attentiongan": {"mAP": "0.790"},
+    "controlnet": {"precision": "0.845", "recall": "0.700", "mAP": "0.789"},
+    "dl_pix2pix": {"precision": "0.837", "recall": "0.761", "mAP": "0.792"},
+}
+PAPER_4 = {
+    "pix2pix": {"mAP": "0.793"},
+    "pix2pix+lia": {"FID": "30.264"},
+    "pix2pix+dwmh": {"mAP": "0.800"},
+    "dl_pix2pix": {"FID": "32.187", "PSNR": "15.571", "SSIM": "0.669", "mAP": "0.792"},
+}
+
+DASH = f"{NONE} in a column of the paper's: the figure is not known to us; {NONE} elsewhere: not had here."
+PAPER_MAP = "The paper's mAP is probably mAP50 (A33); its detector's version, size and image size are not given (A44)."
+MEANS = "Values over several folds are means ± standard deviation of the folds."
+DIFFERENCES = (
+    "Differences are from the same detector trained on the same real images alone, by pycocotools' arithmetic, on the "
+    "same test images; in brackets 95 % over scans drawn again. With one seed the luck of a training is not in it."
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table.  name: "table1"; rows: as many texts as there are columns; notes: below it."""
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    notes: list[str] = field(default_factory=list)
+
+    def markdown(self) -> str:
+        """With the title as a heading and the notes as a list."""
+        lines = [self.columns, tuple("---" for _ in self.columns), *self.rows]
+        body = "\n".join("| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in lines)
+        return "\n".join([f"### {self.title}", "", body, "", *(f"- {note}" for note in self.notes)]) + "\n"
+
+    def csv(self) -> str:
+        """Header and rows; no notes."""
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([self.columns, *self.rows])
+        return text.getvalue()
+
+    def latex(self) -> str:
+        """A `table` that needs no package."""
+        lines = [" & ".join(map(_tex, line)) + r" \\" for line in (self.columns, *self.rows)]
+        notes = [rf"\par\footnotesize {_tex(note)}" for note in self.notes]
+        begin = [
+            r"\begin{table}",
+            rf"\caption{{{_tex(self.title)}}}",
+            rf"\begin{{tabular}}{{{'l' * len(self.columns)}}}",
+        ]
+        body = [r"\hline", lines[0], r"\hline", *lines[1:], r"\hline"]
+        return "\n".join([*begin, *body, r"\end{tabular}", *notes, r"\end{table}"]) + "\n"
+
+
+def tables(records: Iterable[Record]) -> list[Table]:
+    """Tables 1 to 4.  records: the newest of each figure, of one run or of several (other folds, other systems)."""
+    known = list(records)
+    return [_table1(known), _table2(known), _table3(known), _table4(known)]
+
+
+def _table1(records: Sequence[Record]) -> Table:
+    """Image quality: a row a system, region and figure."""
+    judged = [record for record in records if record.kind in ("similarity", "distance")]
+    groups = _grouped(judged, lambda r: (r.method, r.subject, r.metric))
+    for (system, region), figures in PAPER_1.items():
+        for figure in figures:
+            groups.setdefault((system, region, figure), [])
+    rows = []
+    for system, region, figure in sorted(groups, key=lambda k: (_rank(k[0]), _place(k[1], REGIONS))):
+        found = groups[system, region, figure]
+        floors = [record.floor for record in found if record.floor is not None]
+        paper = PAPER_1.get((system, region), {}).get(figure, NONE)
+        shown = (_value(found), _interval(found), _spread(floors), _count(found))
+        rows.append((system_name(system), region, figure, *shown, paper))
+    columns = ("system", "region", "figure", "ours", "95 %", "real against real", "n", "paper")
+    notes = [
+        MEANS,
+        "PSNR and SSIM are of real test masks only (A39); SSIM is the Gaussian 11x11 one unless it says otherwise.",
+        "A distance is called FID on pytorch-fid's Inception alone, else after its network (FD-...): only FID may be "
+        "put beside the paper's.",
+        "The paper does not define its masked region; ours are the lungs with their nodules (A43).",
+        DASH,
+        *_reasons(judged),
+    ]
+    return Table("table1", "Table 1. Image quality", columns, rows, notes)
+
+
+def _table2(records: Sequence[Record]) -> Table:
+    """Detection by system, each at the most synthetic images it was tried with."""
+    judged = _detection(records)
+    groups = _grouped(judged, lambda r: (r.method, _system(r), r.subject))
+    rows = []
+    for detector in sorted({key[0] for key in groups}):
+        mine = [key for key in groups if key[0] == detector]
+        for system in sorted({key[1] for key in mine}, key=_rank):
+            subjects = [key[2] for key in mine if key[1] == system]
+            chosen = subjects if system == "real" else [max(subjects, key=_added)]
+            for subject in chosen:
+                found = groups[detector, system, subject]
+                rows.append((detector, system_name(system), subject, *_scores(found), *_paper2(system, subject)))
+    for system in PAPER_2.keys() - {key[1] for key in groups}:
+        absent = (NONE,) * (len(FIGURES) + 3)
+        rows.append((NONE, system_name(system), NONE, *absent, *_paper2(system, "real" if system == "real" else "+")))
+    columns = ("detector", "system", "trained on", *FIGURES, f"mAP50{MINUS_REAL}", "folds", "objects")
+    paper = ("paper: precision", "paper: recall", "paper: mAP")
+    notes = [MEANS, DIFFERENCES, PAPER_MAP, *_detector_notes(judged), DASH, *_reasons(judged)]
+    return Table("table2", "Table 2. Detection by system", (*columns, *paper), rows, notes)
+
+
+def _table3(records: Sequence[Record]) -> Table:
+    """Detection by how many synthetic images are added, with the controls."""
+    judged = _detection(records)
+    groups = _grouped(judged, lambda r: (r.method, _system(r), r.subject))
+    rows = []
+    for detector, system, subject in sorted(groups, key=lambda k: (k[0], _added(k[2]), _rank(k[1]), k[2])):
+        found = groups[detector, system, subject]
+        values = [_value(_of(found, figure)) for figure in FIGURES]
+        gains = [_difference(_of(found, figure + MINUS_REAL)) for figure in FIGURES]
+        pycocotools = [_spread(_pycocotools(_of(found, figure))) for figure in ("mAP50", "mAP50-95")]
+        more = (_start(found), _folds(found), _count(_of(found, "mAP50")), NONE)
+        rows.append((detector, system_name(system), subject, _ratio(found), *values, *gains, *pycocotools, *more))
+    columns = (
+        *("detector", "system", "trained on", "synthetic : real", *FIGURES),
+        *(f"{figure}{MINUS_REAL}" for figure in FIGURES),
+        *("mAP50, pycocotools", "mAP50-95, pycocotools", "starts from", "folds", "objects", "paper"),
+    )
+    notes = [
+        MEANS,
+        DIFFERENCES,
+        "real, augmented: flips, shifts, scales, brightness and mosaics; the other sets are shown as they are. real, "
+        "repeated: real images again, until an epoch is as long as with the most synthetic ones.",
+        "The paper's spread over folds is 0.007 to 0.035; its single cells are not known to us.",
+        *_detector_notes(judged),
+        DASH,
+        *_reasons(judged),
+    ]
+    return Table("table3", "Table 3. Detection by synthetic images added", columns, rows, notes)
+
+
+def _table4(records: Sequence[Record]) -> Table:
+    """The ablation: a row a system and figure."""
+    judged = [r for r in records if r.kind in ("similarity", "distance") and r.subject == "full"]
+    groups = _grouped(judged, lambda r: (r.method, r.metric))
+    detected = _grouped(_detection(records), lambda r: (_system(r), r.method, r.subject))
+    for system, figures in PAPER_4.items():
+        for figure in figures.keys() - {"mAP"}:
+            groups.setdefault((system, figure), [])
+    rows = []
+    for system in ABLATION:
+        paper = PAPER_4.get(system, {})
+        for _, figure in sorted(key for key in groups if key[0] == system):
+            found = groups[system, figure]
+            rows.append(
+                (system_name(system), figure, _value(found), _interval(found), _count(found), paper.get(figure, NONE))
+            )
+        cells = [key for key in detected if key[0] == system]
+        for detector in sorted({key[1] for key in cells}):
+            subject = max((key[2] for key in cells if key[1] == detector), key=_added)
+            found = _of(detected[system, detector, subject], "mAP50")
+            figure = f"mAP50, {detector} on {subject}"
+            rows.append((system_name(system), figure, _value(found), NONE, _count(found), paper.get("mAP", NONE)))
+        if not cells and "mAP" in paper:
+            rows.append((system_name(system), "mAP50", NONE, NONE, NONE, paper["mAP"]))
+    notes = [
+        MEANS,
+        "The paper's Tables 1 and 4 differ for the same system (FID 58.077 and 32.187, PSNR 20.692 and 15.571): other "
+        "protocols or runs (A37). Its full model is best in none of the columns of Table 4 that are known to us (A38).",
+        "Real masks: those of the training slices in the place of StyleGAN's, so that only the CT is new. To which of "
+        "the two kinds the paper's cells of a method belong is not known to us; they stand beside StyleGAN's masks.",
+        *([_DEFORMED] if any(system.endswith(DEFORMED_MASKS) for system, *_ in [*groups, *detected]) else []),
+        PAPER_MAP,
+        DASH,
+        *_reasons(judged),
+    ]
+    return Table("table4", "Table 4. Ablation", ("system", "figure", "ours", "95 %", "n", "paper"), rows, notes)
+
+
+def _detection(records: Sequence[Record]) -> list[Record]:
+    return [record for record in records if record.kind == "detection" and "system" in record.details]
+
+
+def _grouped(records: Iterable[Record], key: Callable[[Record], K]) -> dict[K, list[Record]]:
+    groups: dict[K, list[Record]] = {}
+    for record in records:
+        groups.setdefault(key(record), []).append(record)
+    return groups
+
+
+def _of(records: Iterable[Record], metric: str) -> list[Record]:
+    return [record for record in records if record.metric == metric]
+
+
+def _scores(found: Sequence[Record]) -> tuple[str, ...]:
+    values = [_value(_of(found, figure)) for figure in FIGURES]
+    return (*values, _difference(_of(found, "mAP50" + MINUS_REAL)), _folds(found), _count(_of(found, "mAP50")))
+
+
+def _paper2(system: str, subject: str) -> tuple[str, ...]:
+    """The paper's row belongs to plain real images and to the systems' sets, not to our controls."""
+    known = PAPER_2.get(system, {}) if subject == "real" or "+" in subject else {}
+    return tuple(known.get(figure, NONE) for figure in ("precision", "recall", "mAP"))
+
+
+def _value(records: Sequence[Record]) -> str:
+    """One fold's value, or the mean over folds."""
+    values = [record.value for record in records if record.value is not None]
+    return _spread(values) if values or not records else "none"
+
+
+def _spread(values: Sequence[float]) -> str:
+    if not values:
+        return NONE
+    return _number(mean(values)) + (f" ± {_number(stdev(values))}" if len(values) > 1 else "")
+
+
+def _interval(records: Sequence[Record]) -> str:
+    """Only one record's own: intervals of several folds do not add up to one."""
+    found = [record.interval for record in records if record.interval is not None]
+    return f"{_number(found[0][0])} to {_number(found[0][1])}" if len(found) == len(records) == 1 else NONE
+
+
+def _difference(records: Sequence[Record]) -> str:
+    """Mean over folds, which are independent, so that their errors add up as squares."""
+    found = [record for record in records if record.value is not None]
+    if not found:
+        return NONE
+    value = mean(record.value for record in found if record.value is not None)
+    if len(found) == 1 and found[0].interval is not None:
+        low, high = found[0].interval
+    else:
+        half = 1.96 * sqrt(sum(record.details.get("error", 0.0) ** 2 for record in found)) / len(found)
+        low, high = value - half, value + half
+    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def _pycocotools(records: Iterable[Record]) -> list[float]:
+    return [record.details["pycocotools"] for record in records if "pycocotools" in record.details]
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def _count(records: Sequence[Record]) -> str:
+    return str(sum(record.n for record in records)) if records else NONE
+
+
+def _folds(records: Iterable[Record]) -> str:
+    return ", ".join(map(str, sorted({r.fold for r in records if r.fold is not None and r.value is not None}))) or NONE
+
+
+def _start(records: Iterable[Record]) -> str:
+    return "; ".join(sorted({str(r.details["start"]) for r in records if "start" in r.details})) or NONE
+
+
+def _ratio(records: Iterable[Record]) -> str:
+    """Synthetic images for each real one; said because the paper's numbers alone mislead (A40)."""
+    shares = [r.details["synthetic_images"] / r.details["real_images"] for r in records if r.details.get("real_images")]
+    return f"{mean(shares):.2f}" if shares else NONE
+
+
+def _added(subject: str) -> int:
+    """Synthetic images in a training set; the controls come after all of them."""
+    number = subject.removeprefix("real+")
+    return int(number) if number.isdecimal() else 0 if subject == "real" else 10**9
+
+
+def _system(record: Record) -> str:
+    return str(record.details["system"])
+
+
+def system_name(system: str) -> str:
+    """A system's id as a reader knows it: TSGAN is DL-Pix2Pix on masks of stage 1."""
+    if system == "dl_pix2pix":
+        return f"TSGAN ({SYSTEMS[system]})"
+    method, masks = _parted(system)
+    return SYSTEMS.get(method, method) + (f", {masks.strip(' ()')}" if masks else "")
+
+
+def _rank(system: str) -> tuple[int, tuple[int, str]]:
+    method, masks = _parted(system)
+    return list(MASKS_OF.values()).index(masks), _place(method, SYSTEMS)
+
+
+def _parted(system: str) -> tuple[str, str]:
+    """(method, ending of `MASKS_OF`)"""
+    masks = next((ending for ending in MASKS_OF.values() if ending and system.endswith(ending)), "")
+    return system.removesuffix(masks), masks
+
+
+def _place(name: str, order: Iterable[str]) -> tuple[int, str]:
+    known = list(order)
+    return (known.index(name) if name in known else len(known), name)
+
+
+def _detector_notes(records: Iterable[Record]) -> list[str]:
+    found = {
+        str(r.details[key]) for r in records for key in ("detector_note", "too_small", "too_few") if key in r.details
+    }
+    return sorted(found)
+
+
+def _reasons(records: Iterable[Record]) -> list[str]:
+    """Why figures are missing; figures with the same reason together."""
+    groups = _grouped((r for r in records if r.value is None), lambda r: (r.method, r.subject, r.fold, r.reason))
+    return [
+        f"none: {method}, {subject}{'' if fold is None else f', fold {fold}'}: "
+        f"{', '.join(dict.fromkeys(record.metric for record in found))}: {' '.join(str(reason).split())}"
+        for (method, subject, fold, reason), found in groups.items()
+    ]
+
+
+def _tex(text: str) -> str:
+    special = {
+        "\\": r"\textbackslash{}",
+        "±": r"$\pm$",
+        "–": "--",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+    }
+    special |= {one: f"\\{one}" for one in "&%$#_{}"}
+    return "".join(special.get(one, one) for one in text)

@@ -1,0 +1,121 @@
+"""One experiment in the method's order: data, stage 1 (masks), stage 2 (translation), a generated set, its evaluation.
+
+Running it again resumes what is unfinished and skips what is done.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from tsgan_jax.config import Config
+from tsgan_jax.data.luna16 import prepare
+from tsgan_jax.data.pipeline import SliceSet, load, training_folds
+from tsgan_jax.data.verify import ScanVerdict
+from tsgan_jax.detection import run_detection
+from tsgan_jax.evaluation.evaluate import evaluate
+from tsgan_jax.experiment import rundir
+from tsgan_jax.experiment.masks import train_masks
+from tsgan_jax.experiment.stage import Ahead, Stage, is_finished, masks_work, open_stage, translation_work
+from tsgan_jax.experiment.translation import train_translation
+from tsgan_jax.files import locked_run
+from tsgan_jax.generation.generate import SetProgress, generate_run
+from tsgan_jax.generation.provenance import fingerprint
+from tsgan_jax.masks import calibration, growth
+from tsgan_jax.train.devices import keep_compiled
+from tsgan_jax.train.progress import Console
+from tsgan_jax.translation.api import Translator
+from tsgan_jax.translation.registry import translator as translator_of
+
+Chosen = Literal["masks", "translation", "all"]
+
+
+def train(
+    config: Config, run: Path, console: Console, chosen: Chosen = "all", allow_changes: Sequence[str] = ()
+) -> None:
+    """Train what is missing in a run directory; with both stages chosen, generate its set as well.
+
+    Where `run.evaluate` is on, the run is then evaluated and its report written.
+    allow_changes: config keys or sections that may differ from what a stage was trained with so far.
+    Raises UserError for the user's mistakes, train.loop.Interrupted after SIGTERM or SIGINT with all saved.
+    """
+    keep_compiled()
+    with locked_run(run):
+        rundir.check_config(run, config, allow_changes)
+        slices, shown = _slices(config, console)
+        wanted = config.stages if chosen == "all" else (chosen,)
+        # Made before stage 1 is trained for hours: it refuses configs that do not fit and missing weight files.
+        translator = translator_of(config.translation, len(slices)) if "translation" in wanted else None
+        phases = growth.plan(config.masks)
+        work = {
+            "masks": sum(phase.images * masks_work(config.masks, phase.resolution) for phase in phases),
+            "translation": config.translation.epochs * len(slices) * translation_work(config.translation),
+        }
+        facts = {
+            "slices": len(slices),
+            "slices_sha256": fingerprint((slices.ct, slices.mask)),
+            "pixel_mm": float(np.median(slices.pixel_mm)),
+        }
+        for place, name in enumerate(wanted):
+            stage = open_stage(name, _images(config, name, len(slices)), run, config, console)
+            about: dict[str, Any] = dict(translator.about) if translator and name == "translation" else {}
+            if name == "masks" and config.masks.calibrate:
+                about["small_objects"] = calibration.to_json(calibration.real_objects(slices.mask))
+            rundir.begin_stage(run, config, name, stage.images, {**facts, **about}, allow_changes)
+            if is_finished(stage):
+                continue
+            ahead = Ahead(work[name], sum(work[later] for later in wanted[place:]))
+            _train(stage, translator, slices, shown, ahead)
+        if chosen == "all" and config.generation.count:
+            _generate(run, console)
+            if config.run.evaluate:
+                evaluate(run, config, say=console.say, detect=run_detection)
+
+
+def _slices(config: Config, console: Console) -> tuple[SliceSet, SliceSet]:
+    """(training slices, test slices), prepared first if need be."""
+
+    def progress(done: int, total: int, verdict: ScanVerdict) -> None:
+        console.update("data", done / total, f"{done}/{total} scans read")
+
+    if config.data.root is None and config.data.phantom is not None:
+        console.say("data: no data.root given, so the chest phantom stands in for LUNA16")
+    prepared = prepare(config.data, progress=progress)
+    console.finish()
+    made = prepared.summary
+    console.say(
+        f"data: {made.slices} slices of {made.resolution} px with {made.nodules} nodules from "
+        f"{made.scans - made.refused} scans, {made.refused} scans refused"
+        f"{'' if prepared.fresh else ' (prepared earlier)'}; {prepared.directory}"
+    )
+    return load(config.data, training_folds(config.data)), load(config.data, config.data.test_folds)
+
+
+def _images(config: Config, stage: str, slices: int) -> int:
+    """Real images a stage sees from beginning to end."""
+    return growth.plan(config.masks)[-1].end if stage == "masks" else config.translation.epochs * slices
+
+
+def _train(stage: Stage, translator: Translator | None, slices: SliceSet, shown: SliceSet, ahead: Ahead) -> None:
+    if stage.name == "masks":
+        train_masks(stage, slices, ahead)
+    elif translator is not None:
+        train_translation(stage, translator, slices, shown, ahead)
+
+
+def _generate(run: Path, console: Console) -> None:
+    """The set that the config's section `generation` asks for; nothing is made twice."""
+
+    def progress(now: SetProgress) -> None:
+        done = now.accepted + now.rejected
+        console.update("generated set", done / now.count, f"{done}/{now.count} images, {now.rejected} given up")
+
+    summary = generate_run(run, None, run / "sets" / "synthetic", progress=progress, say=console.say)
+    console.finish()
+    console.say(
+        f"set: {summary.accepted} of {summary.count} images accepted from {summary.drawn} masks drawn, "
+        f"{summary.objects} nodule boxes; {summary.out}"
+    )
+    if not summary.accepted:
+        console.say("set: every mask was refused, so the set is empty; stage masks needs more training")

@@ -1,1 +1,0 @@
-"""Images, masks and boxes on disk, in forms that other tools read."""

@@ -1,0 +1,122 @@
+"""Files that appear whole or not at all (written under a temporary name, synced, renamed), and locks on folders."""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import get_ident
+from typing import Any
+
+from tsgan_jax.errors import UserError
+
+UNFINISHED = ".part-"
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+
+
+def safe_name(name: object, source: str = "file name") -> str:
+    """`name` if it is a bare file name of letters, digits, dot, dash and underscore.
+
+    source: what the refusal calls the place that the name came from.
+    Raises UserError otherwise: a name from a file must never lead out of the folder it belongs to.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise UserError(f"{source}: {name!r} is refused; use a bare name of letters, digits, '.', '-' and '_'")
+    return name
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends without an exception.
+
+    The suffix is kept, since some writers choose the format by it.
+    """
+    temporary = path.with_name(f"{UNFINISHED}{os.getpid()}-{get_ident()}-{path.name}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write or replace one file."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_json(path: Path, value: Any, indent: int | None = None) -> None:
+    """Write or replace a JSON file; NaN and infinity are refused, since JSON has neither."""
+    write_bytes(path, (json.dumps(value, indent=indent, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file; UserError names a file that is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as JSON: {error}") from None
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's content, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether `path` is a temporary file of `replacing`."""
+    return path.name.startswith(UNFINISHED)
+
+
+def sweep(folder: Path) -> int:
+    """Remove what a killed process left unfinished; returns how many files that was.
+
+    Only for a folder that no other process is writing to.
+    """
+    leftovers = list(folder.glob(f"{UNFINISHED}*"))
+    for leftover in leftovers:
+        leftover.unlink()
+    return len(leftovers)
+
+
+@contextmanager
+def locked(path: Path, busy: str, wait: bool = False) -> Iterator[None]:
+    """Hold a folder or a file, which is made where it is missing, against every other process.
+
+    busy: the message where another process holds it: of the UserError or, with `wait`, on standard error before this
+    one waits.  The lock goes with the process, however it ends.
+    """
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not wait:
+                raise UserError(busy) from None
+            print(busy, file=sys.stderr)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked_run(run: Path) -> Iterator[None]:
+    """Hold a run directory, which is made where it is missing; a second trainer is refused."""
+    lock = run / ".lock"
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        lock.touch()
+    except OSError as error:
+        raise UserError(f"{run}: cannot be used as a run directory: {error}") from None
+    with locked(lock, f"{run}: another process is training here; wait for it or choose another --run"):
+        yield

@@ -1,0 +1,149 @@
+"""COCO detection files whose boxes come from masks: every nodule component is one object.
+
+Segmentation is a run-length mask, boxes are [x, y, width, height] in pixels with width = xmax - xmin + 1.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsgan_jax.components import SMALLEST_NODULE, Component, Smallest, components
+from tsgan_jax.errors import UserError
+from tsgan_jax.files import read_json, safe_name
+from tsgan_jax.labels import NODULE
+
+CATEGORY = {"id": 1, "name": "nodule", "supercategory": "lesion"}
+
+SYNTHETIC = SMALLEST_NODULE
+"""Generated masks carry specks that are no nodules (A28)."""
+
+REAL = Smallest(pixels=1, diameter_mm=0.0)
+"""Real masks are drawn from annotations; all of them count."""
+
+
+@dataclass(frozen=True)
+class CocoImage:
+    """One image of a set.
+
+    id: unique in the file.  mask: uint8 class codes [h, w].  pixel_mm: side of a pixel.
+    """
+
+    id: int
+    file_name: str
+    mask: NDArray[np.uint8]
+    pixel_mm: float
+
+
+def objects(picture: CocoImage, smallest: Smallest) -> tuple[list[dict[str, Any]], int]:
+    """COCO annotations of one image, still without ids, and how many specks were dropped."""
+    found = list(components(picture.mask == NODULE))
+    kept = [component for component in found if smallest.admits(component, picture.pixel_mm)]
+    annotations = [
+        {
+            "image_id": picture.id,
+            "category_id": CATEGORY["id"],
+            "bbox": list(component.box),
+            "area": component.pixels,
+            "segmentation": _run_lengths(component, picture.mask.shape),
+            "iscrowd": 0,
+        }
+        for component in kept
+    ]
+    return annotations, len(found) - len(kept)
+
+
+def dataset(pictures: Iterable[CocoImage], smallest: Smallest, info: dict[str, Any]) -> dict[str, Any]:
+    """The COCO file of a set; pictures are consumed one at a time.
+
+    info: provenance; `specks_dropped` is added to it.
+    """
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    specks = 0
+    for picture in pictures:
+        height, width = picture.mask.shape
+        images.append(
+            {
+                "id": picture.id,
+                "file_name": safe_name(picture.file_name),
+                "width": width,
+                "height": height,
+                "pixel_mm": picture.pixel_mm,
+            }
+        )
+        found, dropped = objects(picture, smallest)
+        specks += dropped
+        for annotation in found:
+            # Ids start at 1: pycocotools' evaluation takes an annotation id of 0 for "no match".
+            annotations.append({"id": len(annotations) + 1, **annotation})
+    info = {**info, "specks_dropped": specks}
+    return {"info": info, "licenses": [], "images": images, "annotations": annotations, "categories": [CATEGORY]}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A COCO file, checked before anything of it is used.
+
+    Raises UserError for a file name that is not bare or not unique, a duplicate id, an object of an unknown image or
+    category, or a box outside its image.
+    """
+    tree = read_json(path)
+    parts = ("images", "annotations", "categories")
+    if not isinstance(tree, dict) or any(not _records(tree.get(part)) for part in parts):
+        raise UserError(f"{path}: not a COCO file; it needs the lists 'images', 'annotations' and 'categories'")
+    images = _by_id(path, "images", tree["images"])
+    categories = _by_id(path, "categories", tree["categories"])
+    _by_id(path, "annotations", tree["annotations"])
+    names: set[str] = set()
+    for image in images.values():
+        name = safe_name(image.get("file_name"), f"{path}: file_name")
+        if name in names:
+            raise UserError(f"{path}: two images have the file_name {name!r}")
+        names.add(name)
+        if not all(isinstance(image.get(side), int) and image[side] > 0 for side in ("width", "height")):
+            raise UserError(f"{path}: image {image['id']} has no whole, positive width and height")
+    for annotation in tree["annotations"]:
+        where = f"{path}: annotation {annotation['id']}"
+        if annotation.get("image_id") not in images or annotation.get("category_id") not in categories:
+            raise UserError(f"{where} belongs to an image or a category that the file does not have")
+        _check_box(where, annotation.get("bbox"), images[annotation["image_id"]])
+    return tree
+
+
+def _records(part: object) -> bool:
+    return isinstance(part, list) and all(isinstance(record, dict) for record in part)
+
+
+def _by_id(path: Path, part: str, records: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    found: dict[int, dict[str, Any]] = {}
+    for record in records:
+        number = record.get("id")
+        if not isinstance(number, int) or number in found:
+            raise UserError(f"{path}: {part} has the id {number!r} twice, or it is not a whole number")
+        found[number] = record
+    return found
+
+
+def _check_box(where: str, bbox: object, image: dict[str, Any]) -> None:
+    if (
+        not isinstance(bbox, list)
+        or len(bbox) != 4
+        or not all(isinstance(v, int | float) and isfinite(v) for v in bbox)
+    ):
+        raise UserError(f"{where} has the bbox {bbox!r}; expected [x, y, width, height]")
+    x, y, width, height = (float(v) for v in bbox)
+    inside = x >= 0 and y >= 0 and x + width <= image["width"] and y + height <= image["height"]
+    if not inside or width <= 0 or height <= 0:
+        raise UserError(f"{where} has the bbox {bbox}, outside its {image['width']}x{image['height']} image")
+
+
+def _run_lengths(component: Component, shape: tuple[int, ...]) -> dict[str, Any]:
+    """COCO's compressed run lengths (column-major), as text so that they can stand in JSON."""
+    from pycocotools import mask as coco_mask
+
+    encoded = coco_mask.encode(np.asfortranarray(component.drawn(shape), dtype=np.uint8))
+    return {"size": list(shape), "counts": encoded["counts"].decode("ascii")}

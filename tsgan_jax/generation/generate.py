@@ -1,0 +1,347 @@
+"""Stage 1 and stage 2 composed: noise (or real slices) to masks, a gate on the masks, masks to CT, a set on disk.
+
+Image i of a set depends on the two networks, the seed and i, on nothing else: attempt a at its mask draws
+image i under the key `fold_in(mask key, a)`, its CT uses `fold_in(CT key, i)`, and the compiled batch computes
+each CT alone.  So batch size, device count and interruptions change no pixel.
+"""
+
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import PartitionSpec
+from numpy.typing import NDArray
+
+from tsgan_jax.errors import UserError
+from tsgan_jax.generation import coco, runs
+from tsgan_jax.generation.provenance import fingerprint, versions
+from tsgan_jax.generation.sets import Record, SetDirectory, SetImage
+from tsgan_jax.generation.sources import Draw, MaskSource, deformed_masks, real_masks, stylegan_masks
+from tsgan_jax.generation.writing import Candidate, Writer
+from tsgan_jax.images import Window, to_hu, to_uint8
+from tsgan_jax.masks import plausibility
+from tsgan_jax.masks.plausibility import judge
+from tsgan_jax.masks.sample import MaskGenerator
+from tsgan_jax.train.devices import data_mesh, replicated
+from tsgan_jax.train.learner import stream
+from tsgan_jax.translation.api import Translator
+from tsgan_jax.types import Array, Key
+
+if TYPE_CHECKING:
+    from tsgan_jax.data.pipeline import SliceSet
+
+PNG_THREADS = min(8, (os.cpu_count() or 1) + 2)
+
+
+@dataclass(frozen=True)
+class SetProgress:
+    """How far a set is: images wanted, accepted and given up so far, and how many an earlier call had settled."""
+
+    count: int
+    accepted: int
+    rejected: int
+    before: int
+
+
+@dataclass(frozen=True)
+class SetSummary:
+    """A finished set.
+
+    count: images asked for; accepted: images in it; drawn: masks drawn for them; reasons: how often the gate
+    gave each; objects: nodule boxes; specks: nodule components too small for a box (A28); made: images settled
+    by this call; damaged: finished ones that had to be made again.
+    """
+
+    out: Path
+    count: int
+    accepted: int
+    drawn: int
+    reasons: dict[str, int]
+    objects: int
+    specks: int
+    made: int
+    damaged: int
+
+
+def translate(
+    translator: Translator, state: Any, masks: Array | NDArray[np.uint8], key: Key, window: Window = (-1000.0, 400.0)
+) -> NDArray[np.float32]:
+    """CT of masks: uint8 [n, h, w] to float32 HU [n, h, w].
+
+    key: image i's noise comes from `fold_in(key, i)`.  window: the HU range that the network was trained in.
+    """
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(len(masks)))
+    return to_hu(np.asarray(translator.translate(state, jnp.asarray(masks), keys)), window)
+
+
+def generate(
+    generator: MaskGenerator | MaskSource,
+    translator: Translator,
+    translator_state: Any,
+    *,
+    window: Window,
+    pixel_mm: float,
+    count: int,
+    seed: int,
+    out: Path,
+    truncation: float = 1.0,
+    attempts: int = 50,
+    batch_size: int = 16,
+    source: dict[str, Any] | None = None,
+    resume: bool = True,
+    progress: Callable[[SetProgress], None] | None = None,
+) -> SetSummary:
+    """Make a synthetic set, or finish one that was interrupted.
+
+    generator: of stage 1, or another source of masks (sources.py), which `truncation` does not concern.
+    window: HU shown as [-1, 1] in training.  pixel_mm: side of a pixel of the masks.  attempts: masks drawn for
+    an image before it is recorded as rejected.  source: provenance; with the settings and the networks' hashes
+    it states what the set is made from, and a directory made from something else is refused.
+    Raises UserError for such a directory, for a full disk (the set can be finished later) and for a network
+    whose CT is not finite.
+    """
+    root = jax.random.key(seed)
+    weights = {}
+    if isinstance(generator, MaskSource):
+        masks = generator
+    else:
+        masks = stylegan_masks(generator, stream(root, "masks"), truncation, pixel_mm)
+        weights["masks"] = fingerprint((generator.params, generator.w_avg, generator.alpha))
+    weights["translation"] = fingerprint(translator_state)
+    made_from = {
+        "kind": "synthetic",
+        "seed": seed,
+        **masks.made_from,
+        "attempts": attempts,
+        "window": [float(hu) for hu in window],
+        "pixel_mm": float(pixel_mm),
+        "gate": {name: getattr(plausibility, name.upper()) for name in ("nodule_mm", "lung_share", "body_in_one")},
+        "weights": weights,
+        **(source or {}),
+    }
+    batch_size = max(1, min(batch_size, count))
+    render = renderer(translator, translator_state, stream(root, "ct"), batch_size)
+    draw_size = max(batch_size, masks.at_once)
+    with _storage_faults(out), SetDirectory(out, made_from, versions(), coco.SYNTHETIC, resume) as directory:
+        _refuse_larger(directory, count)
+        before = len(directory.records)
+        todo = [index for index in range(count) if index not in directory.records]
+        with ThreadPoolExecutor(PNG_THREADS) as pool, Writer(directory, pool, window, masks, seed) as writer:
+            candidates = _candidates(masks.draw, todo, masks.pixel_mm, attempts, draw_size, pool)
+            for batch in _batches(candidates, batch_size, directory, seed):
+                writer.put(batch, render(batch))
+                if progress:
+                    progress(_progress(directory, count, before))
+        if progress:
+            progress(_progress(directory, count, before))
+        return _summary(directory, count, len(todo))
+
+
+def generate_run(
+    run: Path,
+    count: int | None,
+    out: Path,
+    *,
+    seed: int | None = None,
+    truncation: float | None = None,
+    attempts: int | None = None,
+    batch_size: int | None = None,
+    progress: Callable[[SetProgress], None] | None = None,
+    say: Callable[[str], None] = print,
+) -> SetSummary:
+    """`generate` with the networks of a run directory; what is not given is the run's `generation.*`.
+
+    Raises UserError for a truncation where the run's masks come from real slices.
+    """
+    trained = runs.restore(run, say)
+    for stage in trained.unfinished:
+        say(f"stage {stage} of {run} is not trained to its end; the set is of its newest checkpoint")
+    defaults = trained.config.generation
+    seed = defaults.seed if seed is None else seed
+    return generate(
+        _masks_of(trained, seed, truncation),
+        trained.translator,
+        trained.translator_state,
+        window=trained.config.data.hu_window,
+        pixel_mm=trained.pixel_mm,
+        count=defaults.count if count is None else count,
+        seed=seed,
+        out=out,
+        truncation=defaults.truncation if truncation is None else truncation,
+        attempts=attempts or defaults.attempts,
+        batch_size=batch_size or defaults.batch_size,
+        source=trained.source,
+        progress=progress,
+    )
+
+
+def _masks_of(trained: runs.TrainedRun, seed: int, truncation: float | None) -> MaskGenerator | MaskSource:
+    """Stage 1, or the masks of training slices that `generation.masks` asks for."""
+    if trained.generator is not None:
+        return trained.generator
+    kind = trained.config.generation.masks
+    if truncation is not None:
+        raise UserError(f"truncation is of masks that stage 1 draws; this run's generation.masks is {kind}")
+    from tsgan_jax.data.pipeline import load, training_folds
+
+    source = {"deform": deformed_masks, "real": real_masks}[kind]
+    return source(load(trained.config.data, training_folds(trained.config.data)), seed)
+
+
+def export_fold(slices: "SliceSet", window: Window, out: Path, source: dict[str, Any] | None = None) -> SetSummary:
+    """Real slices in the form of a generated set; every nodule of theirs is an object.
+
+    slices: CT int16 HU and masks uint8 [n, r, r] with their series and pixel spacing (mm).
+    source: provenance, such as which fold and which preparation they are.
+    """
+    made_from = {
+        "kind": "real",
+        "window": [float(hu) for hu in window],
+        "slices": fingerprint((slices.ct, slices.mask)),
+        **(source or {}),
+    }
+
+    def write(index: int) -> None:
+        hu = slices.ct[index]
+        labelled = SetImage(to_uint8(hu, window), hu, slices.mask[index], float(slices.pixel_mm[index]))
+        place = {"seriesuid": slices.seriesuid[index], "slice_index": int(slices.slice_index[index])}
+        directory.add(index, f"{place['seriesuid']}_{place['slice_index']:04d}", labelled, **place)
+
+    count = len(slices.ct)
+    with _storage_faults(out), SetDirectory(out, made_from, versions(), coco.REAL) as directory:
+        _refuse_larger(directory, count)
+        todo = [index for index in range(count) if index not in directory.records]
+        with ThreadPoolExecutor(PNG_THREADS) as pool:
+            list(pool.map(write, todo))
+        return _summary(directory, count, len(todo))
+
+
+def renderer(translator: Translator, state: Any, key: Key, size: int) -> Callable[[list[Candidate]], Array]:
+    """CT [size, h, w] in [-1, 1] of up to `size` masks, compiled once; rows past the masks given are padding.
+
+    The devices share a batch; on each of them `lax.map` computes one image at a time, so that neither its
+    neighbours nor the batch size can change the order in which its sums are taken.
+    """
+    mesh = data_mesh(size)
+    state = jax.device_put(state, replicated(mesh))
+
+    def some(state: Any, masks: Array, indices: Array) -> Array:
+        def one(image: tuple[Array, Array]) -> Array:
+            mask, index = image
+            return translator.translate(state, mask[None], jax.random.fold_in(key, index)[None])[0]
+
+        return lax.map(one, (masks, indices))
+
+    whole, split = PartitionSpec(), PartitionSpec("data")
+    shared = jax.jit(jax.shard_map(some, mesh=mesh, in_specs=(whole, split, split), out_specs=split, check_vma=False))
+
+    def render(batch: list[Candidate]) -> Array:
+        filled = batch + batch[-1:] * (size - len(batch))
+        masks = np.stack([candidate.mask for candidate in filled if candidate.mask is not None])
+        return shared(state, masks, np.array([candidate.index for candidate in filled], np.uint32))
+
+    return render
+
+
+def _candidates(
+    draw: Draw,
+    todo: list[int],
+    pixel_mm: Callable[[int], float],
+    attempts: int,
+    size: int,
+    pool: ThreadPoolExecutor,
+) -> Iterator[Candidate]:
+    """Every image of `todo`, with its first accepted mask, or without one after `attempts` refusals.
+
+    Images wait by the attempt they are at, so that each draw is a full one: the latest attempt that has
+    `size` images waiting goes first, which also bounds how many wait.
+    """
+    waiting = [deque[Candidate]() for _ in range(attempts)]
+    waiting[0].extend(Candidate(index) for index in todo)
+    while any(waiting):
+        full = [attempt for attempt, queue in enumerate(waiting) if len(queue) >= size]
+        attempt = full[-1] if full else next(attempt for attempt, queue in enumerate(waiting) if queue)
+        queue = waiting[attempt]
+        batch = [queue.popleft() for _ in range(min(size, len(queue)))]
+        masks = draw(attempt, [candidate.index for candidate in batch])
+        verdicts = pool.map(judge, masks, [pixel_mm(candidate.index) for candidate in batch])
+        for candidate, mask, verdict in zip(batch, masks, verdicts, strict=True):
+            if verdict.accepted:
+                candidate.mask = mask
+                yield candidate
+                continue
+            candidate.refused.append(list(verdict.reasons))
+            if attempt + 1 < attempts:
+                waiting[attempt + 1].append(candidate)
+            else:
+                yield candidate
+
+
+def _batches(
+    candidates: Iterable[Candidate], size: int, directory: SetDirectory, seed: int
+) -> Iterator[list[Candidate]]:
+    """Accepted candidates in batches of `size`, the last one as it comes; the others are recorded."""
+
+    def accepted() -> Iterator[Candidate]:
+        for candidate in candidates:
+            if candidate.mask is None:
+                directory.reject(candidate.index, seed=seed, refused=candidate.refused)
+            else:
+                yield candidate
+
+    left = accepted()
+    while batch := list(islice(left, size)):
+        yield batch
+
+
+@contextmanager
+def _storage_faults(out: Path) -> Iterator[None]:
+    """A full or failing disk is the user's to mend, and nothing finished is lost by it."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{out}: {error}; images finished so far are kept, run the same command again to finish the set"
+        ) from error
+
+
+def _refuse_larger(directory: SetDirectory, count: int) -> None:
+    held = max(directory.records, default=-1) + 1
+    if held > count:
+        raise UserError(
+            f"{directory.out}: holds {held} images, more than the {count} asked for; choose another directory"
+        )
+
+
+def _progress(directory: SetDirectory, count: int, before: int) -> SetProgress:
+    settled = list(directory.records.values())
+    accepted = sum(record["accepted"] for record in settled)
+    return SetProgress(count, accepted, len(settled) - accepted, before)
+
+
+def _summary(directory: SetDirectory, count: int, made: int) -> SetSummary:
+    manifest = directory.finish()
+    records: list[Record] = manifest["images"]
+    refusals = [reasons for record in records for reasons in record.get("refused", [])]
+    accepted = sum(record["accepted"] for record in records)
+    return SetSummary(
+        out=directory.out,
+        count=count,
+        accepted=accepted,
+        drawn=accepted + len(refusals),
+        reasons=dict(Counter(reason for reasons in refusals for reason in reasons).most_common()),
+        objects=manifest["objects"],
+        specks=manifest["specks_dropped"],
+        made=made,
+        damaged=directory.damaged,
+    )

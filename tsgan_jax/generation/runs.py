@@ -1,0 +1,157 @@
+"""Trained networks, read from a run directory that may still be training.
+
+Reading changes nothing: checkpoints that are being written are passed over, damaged ones are named and left
+where they are for the trainer to set aside.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from tsgan_jax.config import Config
+from tsgan_jax.config.reading import config_hash, load_config
+from tsgan_jax.errors import UserError
+from tsgan_jax.files import read_json
+from tsgan_jax.generation.provenance import decisive_settings
+from tsgan_jax.masks import calibration
+from tsgan_jax.masks.growth import plan
+from tsgan_jax.masks.learner import stylegan
+from tsgan_jax.masks.sample import MaskGenerator, generator_of
+from tsgan_jax.train.checkpoint import MANIFEST, META, abstract_like, unsound
+from tsgan_jax.train.devices import data_mesh, replicated
+from tsgan_jax.translation.api import Translator
+from tsgan_jax.translation.registry import translator
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The checkpoint that a network came from.
+
+    sha256: of the checkpoint's manifest, which has the hash of each of its files.
+    """
+
+    step: int
+    images_seen: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """The networks of a run, and what is needed to use them.
+
+    generator: of stage 1, none where the run's sets are on masks of real slices.  pixel_mm: side of a pixel of the
+    masks.  unfinished: stages whose training has not come to its end.
+    """
+
+    config: Config
+    generator: MaskGenerator | None
+    translator: Translator
+    translator_state: Any
+    pixel_mm: float
+    source: dict[str, Any]
+    unfinished: tuple[str, ...]
+
+
+def read_config(run: Path) -> Config:
+    """The config of a run; UserError where `run` is no run directory."""
+    if not (run / "config.yaml").is_file():
+        raise UserError(f"{run}: no run directory (it has no config.yaml); bin/train makes one")
+    return load_config(run / "config.yaml")
+
+
+def restore(run: Path, say: Say = print) -> TrainedRun:
+    """The networks that the run's sets are made with, from their newest sound checkpoints.
+
+    Raises UserError for a stage that has none, or whose masks are not yet at the translator's resolution.
+    """
+    config = read_config(run)
+    generator, parents = None, {}
+    if "masks" in config.stages:
+        generator, parents["masks"] = restore_masks(run, config, say)
+        grown, last = generator.synthesis.resolution, config.masks.resolutions[-1]
+        if grown != last:
+            raise UserError(f"{run}: stage masks has grown to {grown} of {last} px; finish it with bin/train first")
+    method, state, parents["translation"] = restore_translation(run, config, say)
+    decisive = decisive_settings(config)
+    if generator is None:  # stage 1 draws none of its masks, so a set does not depend on how it would be trained
+        decisive.pop("masks")
+    source = {
+        "config": decisive,
+        "config_sha256": config_hash(decisive),
+        "parents": {stage: asdict(parent) for stage, parent in parents.items()},
+    }
+    unfinished = tuple(stage for stage in config.stages if not _manifest(run, stage).get("finished"))
+    return TrainedRun(config, generator, method, state, pixel_mm(run, config), source, unfinished)
+
+
+def restore_masks(run: Path, config: Config, say: Say = print) -> tuple[MaskGenerator, Parent]:
+    """Stage 1's generator: its running mean, at the resolution that training has come to."""
+    folder, parent, meta = _newest(run, "masks", say)
+    phase = plan(config.masks)[meta["phase"]]
+    state = _read(folder, stylegan(config.masks, phase).init)
+    objects = calibration.from_json(_manifest(run, "masks")["small_objects"]) if config.masks.calibrate else None
+    return generator_of(state, config.masks, phase, objects), parent
+
+
+def restore_translation(run: Path, config: Config, say: Say = print) -> tuple[Translator, Any, Parent]:
+    """Stage 2's translator and its state.  Making CT needs no perceptual loss, so no VGG-19 file either."""
+    folder, parent, _ = _newest(run, "translation", say)
+    without_vgg = {"perceptual": False} if config.translation.perceptual_on else {}
+    method = translator(config.translation.model_copy(update=without_vgg))
+    return method, _read(folder, method.init), parent
+
+
+def pixel_mm(run: Path, config: Config) -> float:
+    """Side of a pixel of the run's masks: the median of its training slices."""
+    return float(_manifest(run, config.stages[0])["pixel_mm"])
+
+
+def _manifest(run: Path, stage: str) -> dict[str, Any]:
+    return read_json(run / stage / MANIFEST)
+
+
+def _newest(run: Path, stage: str, say: Say) -> tuple[Path, Parent, dict[str, Any]]:
+    """(folder, parent, meta) of the newest sound checkpoint."""
+    for folder in _finished_checkpoints(run / stage / "checkpoints"):
+        reason = unsound(folder)
+        if reason is not None:
+            say(f"{folder}: not usable ({reason}); looking for the one before it")
+            continue
+        meta = read_json(folder / META)
+        digest = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
+        return folder, Parent(int(folder.name), int(meta["images_seen"]), digest), meta
+    raise UserError(f"{run}: stage {stage} has no usable checkpoint; train it with bin/train first")
+
+
+def _finished_checkpoints(folder: Path) -> Iterator[Path]:
+    """Newest first; writing one ends with its manifest."""
+    found = [path.parent for path in folder.glob(f"*/{MANIFEST}") if path.parent.name.isdecimal()]
+    yield from sorted(found, key=lambda path: -int(path.name))
+
+
+def _read(folder: Path, init: Callable[[jax.Array], Any]) -> Any:
+    """The state in a checkpoint, on one device; parts that `init`'s tree lacks are not read."""
+    shapes = abstract_like(jax.eval_shape(init, jax.random.key(0)), replicated(data_mesh(1)))
+    arguments = ocp.args.PyTreeRestore(
+        item=shapes, restore_args=ocp.checkpoint_utils.construct_restore_args(shapes), partial_restore=True
+    )
+    try:
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+            state = reader.restore(folder.resolve() / "state", args=arguments)
+    except (ValueError, KeyError, TypeError) as error:
+        raise _foreign(folder, str(error).strip().splitlines()[0][:300]) from error
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        if isinstance(leaf, jax.ShapeDtypeStruct):  # what Orbax leaves in place of an array that it did not find
+            raise _foreign(folder, f"it lacks {jax.tree_util.keystr(path)}")
+    return state
+
+
+def _foreign(folder: Path, reason: str) -> UserError:
+    return UserError(f"{folder}: holds a network other than the run's config.yaml describes\n({reason})")

@@ -1,0 +1,228 @@
+"""The directory of a set of labelled slices, synthetic or real, in one form:
+
+    images/          8-bit PNG in the HU window, what a detector reads
+    hu/              16-bit PNG of HU + 1024
+    masks/           indexed PNG of class codes
+    manifest.json    what the set was made from, and one record per image
+    annotations.json COCO; written last, so a set that has it is finished
+
+While a set is being made its records stand in `journal.jsonl`, one line per image.  A rerun keeps what is
+finished and unharmed; a directory made from something else is refused.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsgan_jax import images
+from tsgan_jax.config.reading import flatten
+from tsgan_jax.errors import UserError
+from tsgan_jax.files import file_sha256, is_unfinished, locked, read_json, safe_name, sweep, write_bytes, write_json
+from tsgan_jax.generation import coco
+from tsgan_jax.labels import NAMES
+
+IMAGES, HU, MASKS = "images", "hu", "masks"
+MANIFEST, ANNOTATIONS, JOURNAL = "manifest.json", "annotations.json", "journal.jsonl"
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SetImage:
+    """One slice to export.
+
+    shown: uint8 [h, w], HU in the window.  hu: int16 [h, w].  mask: uint8 class codes [h, w].
+    pixel_mm: side of a pixel.
+    """
+
+    shown: NDArray[np.uint8]
+    hu: NDArray[np.int16]
+    mask: NDArray[np.uint8]
+    pixel_mm: float
+
+
+class SetDirectory:
+    """A set being made or read; a context manager that keeps every other process from writing to it.
+
+    out: the directory, made where it is missing.  source: JSON values that decide every byte of the set
+    (weights, seed, window, ...).  versions: of the software, recorded and not compared.
+    smallest: which nodule components become objects.
+    Raises UserError where `out` holds something else, a set from another source, or is in use.
+    """
+
+    def __init__(
+        self, out: Path, source: dict[str, Any], versions: dict[str, str], smallest: coco.Smallest, resume: bool = True
+    ) -> None:
+        self.out = out
+        self.source = json.loads(json.dumps(source))
+        self.versions = [versions]
+        self.smallest = smallest
+        self.records: dict[int, Record] = {}
+        self.damaged = 0
+        """Images that were recorded as finished and whose files are missing or changed; they are made again."""
+        self._resume = resume
+        self._journal_lock = Lock()
+        self._held = ExitStack()
+
+    def __enter__(self) -> Self:
+        if self.out.exists() and not self.out.is_dir():
+            raise UserError(f"{self.out}: is a file; a set needs a directory")
+        self.out.mkdir(parents=True, exist_ok=True)
+        self._held.enter_context(locked(self.out, f"{self.out}: another process is writing to this set"))
+        try:
+            self._refuse_foreign()
+            for folder in (IMAGES, HU, MASKS):
+                (self.out / folder).mkdir(exist_ok=True)
+                sweep(self.out / folder)
+            sweep(self.out)
+            self._load()
+        except BaseException:
+            self._held.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._held.close()
+
+    def add(self, index: int, name: str, labelled: SetImage, **facts: Any) -> None:
+        """Write one slice and its record.  Safe to call from several threads."""
+        file_name = f"{safe_name(name)}.png"
+        paths = {folder: self.out / folder / file_name for folder in (IMAGES, HU, MASKS)}
+        images.write_png(paths[IMAGES], labelled.shown)
+        images.write_hu(paths[HU], labelled.hu)
+        images.write_mask(paths[MASKS], labelled.mask)
+        sums = {folder: file_sha256(path) for folder, path in paths.items()}
+        record = {"index": index, "accepted": True, "file_name": file_name, "pixel_mm": float(labelled.pixel_mm)}
+        self._note({**record, **facts, "sha256": sums})
+
+    def reject(self, index: int, **facts: Any) -> None:
+        """Record that no slice was made for an index, and why."""
+        self._note({"index": index, "accepted": False, **facts})
+
+    def finish(self) -> dict[str, Any]:
+        """Write the manifest and, last, the COCO file with boxes read off the masks on disk; returns the manifest."""
+        records = [self.records[index] for index in sorted(self.records)]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            info = {"description": "labelled lung-nodule CT slices", "made_from": self.source}
+            tree = coco.dataset(pool.map(self._picture, _accepted(records)), self.smallest, info)
+        content = (json.dumps(tree, allow_nan=False) + "\n").encode()
+        manifest = self._manifest(complete=True) | {
+            "objects": len(tree["annotations"]),
+            "specks_dropped": tree["info"]["specks_dropped"],
+            "annotations_sha256": hashlib.sha256(content).hexdigest(),
+            "images": records,
+        }
+        write_json(self.out / MANIFEST, manifest, indent=1)
+        write_bytes(self.out / ANNOTATIONS, content)
+        (self.out / JOURNAL).unlink(missing_ok=True)
+        return manifest
+
+    def _picture(self, record: Record) -> coco.CocoImage:
+        mask = images.read_mask(self.out / MASKS / record["file_name"])
+        return coco.CocoImage(record["index"] + 1, record["file_name"], mask, record["pixel_mm"])
+
+    def _manifest(self, complete: bool) -> dict[str, Any]:
+        pixels = {HU: f"value - {images.HU_OFFSET} is HU", MASKS: dict(enumerate(NAMES))}
+        return {"complete": complete, "pixels": pixels, "made_from": self.source, "versions": self.versions}
+
+    def _note(self, record: Record) -> None:
+        with self._journal_lock:
+            self.records[record["index"]] = record
+            with (self.out / JOURNAL).open("a", encoding="utf-8") as journal:
+                journal.write(json.dumps(record, allow_nan=False) + "\n")
+
+    def _refuse_foreign(self) -> None:
+        """A directory that holds anything before it has a manifest is not ours to write into."""
+        if (self.out / MANIFEST).is_file():
+            return
+        begun = {IMAGES, HU, MASKS, JOURNAL}
+        strangers = [path.name for path in self.out.iterdir() if path.name not in begun and not is_unfinished(path)]
+        strangers += [f"{folder}/" for folder in (IMAGES, HU, MASKS) if any((self.out / folder).glob("*"))]
+        if strangers:
+            raise UserError(
+                f"{self.out}: holds {sorted(strangers)[0]} and no {MANIFEST}, so it is no set;"
+                " choose an empty or a new directory"
+            )
+
+    def _load(self) -> None:
+        """Take over the records of an earlier, finished or interrupted, making of the same set."""
+        if (self.out / MANIFEST).is_file():
+            manifest = read_json(self.out / MANIFEST)
+            if not self._resume:
+                raise UserError(f"{self.out}: the set is already begun; choose another directory")
+            self._compare(manifest)
+            before = manifest.get("versions", [])
+            self.versions = before if self.versions[0] in before else [*before, *self.versions]
+            self._keep_whole([*manifest.get("images", []), *_journal(self.out / JOURNAL)])
+            if manifest.get("complete") and not self.damaged and self._annotations_are(manifest):
+                return
+        (self.out / ANNOTATIONS).unlink(missing_ok=True)
+        lines = [json.dumps(record) + "\n" for record in self.records.values()]
+        write_bytes(self.out / JOURNAL, "".join(lines).encode())
+        write_json(self.out / MANIFEST, self._manifest(complete=False), indent=1)
+
+    def _compare(self, manifest: Any) -> None:
+        if not isinstance(manifest, dict) or not isinstance(manifest.get("made_from"), dict):
+            raise UserError(f"{self.out / MANIFEST}: is not the manifest of a set; choose another directory")
+        # The networks' own hashes decide; which checkpoint files held them (`parents`) is told, not compared: a
+        # checkpoint that was damaged and made again has the same networks in other files.
+        there, here = (
+            {key: value for key, value in flatten(made).items() if not key.startswith("parents.")}
+            for made in (manifest["made_from"], self.source)
+        )
+        differences = [
+            f"  {key}: {there.get(key, 'absent')} in the set, {here.get(key, 'absent')} asked for"
+            for key in sorted({*there, *here})
+            if there.get(key) != here.get(key)
+        ]
+        if differences:
+            raise UserError(
+                "\n".join([f"{self.out}: the set was made from something else; choose another directory", *differences])
+            )
+
+    def _annotations_are(self, manifest: dict[str, Any]) -> bool:
+        path = self.out / ANNOTATIONS
+        return path.is_file() and file_sha256(path) == manifest.get("annotations_sha256")
+
+    def _keep_whole(self, records: list[Record]) -> None:
+        latest = {record["index"]: record for record in records}
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            whole = list(pool.map(self._is_whole, latest.values()))
+        self.records = {index: record for (index, record), ok in zip(latest.items(), whole, strict=True) if ok}
+        self.damaged = whole.count(False)
+
+    def _is_whole(self, record: Record) -> bool:
+        if not record["accepted"]:
+            return True
+        name = safe_name(record["file_name"], f"{self.out / MANIFEST}: file_name")
+        paths = {folder: self.out / folder / name for folder in (IMAGES, HU, MASKS)}
+        return all(path.is_file() and file_sha256(path) == record["sha256"][folder] for folder, path in paths.items())
+
+
+def _accepted(records: list[Record]) -> list[Record]:
+    return [record for record in records if record["accepted"]]
+
+
+def _journal(path: Path) -> Iterator[Record]:
+    """The journal's records; a line that a killed process left half written ends it."""
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            try:
+                yield json.loads(line)
+            except ValueError:
+                return

@@ -1,0 +1,160 @@
+"""Where the masks of a set come from: stage 1, or real slices that the translator was trained on (A39, A40)."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from tsgan_jax.errors import UserError
+from tsgan_jax.generation.provenance import fingerprint
+from tsgan_jax.labels import MIRROR
+from tsgan_jax.masks.deform import Deformer
+from tsgan_jax.masks.plausibility import judge
+from tsgan_jax.masks.sample import MaskGenerator, chunk_size, sample_masks
+from tsgan_jax.types import Key
+
+if TYPE_CHECKING:
+    from tsgan_jax.data.pipeline import SliceSet
+
+THREADS = min(16, os.cpu_count() or 1)
+"""How many masks are deformed at a time."""
+
+Draw = Callable[[int, list[int]], NDArray[np.uint8]]
+"""(attempt, indices [n]) to masks [n, h, w]."""
+
+
+@dataclass(frozen=True)
+class MaskSource:
+    """Masks by index.
+
+    draw: attempt, indices to masks; at_once: how many a call draws best; pixel_mm: index to the side of a pixel;
+    facts: index to what the image's record says of its mask; made_from: what decides the masks.
+    """
+
+    draw: Draw
+    at_once: int
+    pixel_mm: Callable[[int], float]
+    facts: Callable[[int], dict[str, Any]]
+    made_from: dict[str, Any]
+
+
+def mask_drawer(generator: MaskGenerator, key: Key, truncation: float) -> Draw:
+    """Masks by (attempt, index)."""
+
+    def draw(attempt: int, indices: list[int]) -> NDArray[np.uint8]:
+        return sample_masks(generator, jax.random.fold_in(key, attempt), jnp.array(indices, jnp.uint32), truncation)
+
+    return draw
+
+
+def stylegan_masks(generator: MaskGenerator, key: Key, truncation: float, pixel_mm: float) -> MaskSource:
+    """Masks that stage 1 draws; attempt a at image i is drawn under `fold_in(key, a)`."""
+    return MaskSource(
+        draw=mask_drawer(generator, key, truncation),
+        at_once=chunk_size(generator.synthesis.resolution),
+        pixel_mm=lambda index: pixel_mm,
+        facts=lambda index: {},
+        made_from={"truncation": truncation},
+    )
+
+
+def real_masks(slices: "SliceSet", seed: int) -> MaskSource:
+    """Masks of real slices that pass the gate, in an order given by the seed: all once, then all mirrored, and so on.
+
+    Image i has the mask at place i mod n of the order, mirrored (left and right lung swapped) in every second round,
+    so from 2 n images on masks come again, with other noise.  Raises UserError where no slice passes the gate.
+    """
+    usable = [i for i in range(len(slices)) if judge(slices.mask[i], float(slices.pixel_mm[i])).accepted]
+    if not usable:
+        raise UserError(
+            f"generation.masks is real, but none of the {len(slices)} training masks passes the plausibility gate; "
+            "prepare the data at a higher data.resolution, or set generation.masks=stylegan"
+        )
+    order = np.random.default_rng(seed).permutation(usable)
+
+    def place(index: int) -> tuple[int, int]:
+        """(slice, round)"""
+        turn, rest = divmod(index, len(order))
+        return int(order[rest]), turn
+
+    def draw(attempt: int, indices: list[int]) -> NDArray[np.uint8]:
+        del attempt  # they have passed the gate
+        places = (place(index) for index in indices)
+        return np.stack([MIRROR[slices.mask[i][:, ::-1]] if turn % 2 else slices.mask[i] for i, turn in places])
+
+    def facts(index: int) -> dict[str, Any]:
+        i, turn = place(index)
+        return {"mask_of": {**_named(slices, i), "mirrored": bool(turn % 2), "round": turn}}
+
+    return MaskSource(
+        draw=draw,
+        at_once=1,
+        pixel_mm=lambda index: float(slices.pixel_mm[place(index)[0]]),
+        facts=facts,
+        made_from={
+            "masks": {
+                "kind": "real",
+                "slices": fingerprint((slices.ct, slices.mask)),
+                "usable": len(usable),
+                "refused": len(slices) - len(usable),
+            }
+        },
+    )
+
+
+def deformed_masks(slices: "SliceSet", seed: int) -> MaskSource:
+    """Masks of real slices, deformed, with nodules of all slices at other places (masks/deform.py).
+
+    Image i is made from slice i mod n of an order given by the seed, whatever the attempt, so from n images on the
+    same anatomy comes again, under another warp and with other nodules.  A pixel keeps its slice's side: a chest that
+    is larger in the frame is a larger chest.  Raises UserError where no slice's anatomy passes the gate, or none has a
+    nodule.
+    """
+    deformer = Deformer.of_masks(slices.mask, slices.pixel_mm)
+    count = len(deformer.masks)
+    if not count or not deformer.nodules:
+        lacking = "has a nodule of 3 to 30 mm at a lung" if count else "passes the plausibility gate, nodules aside"
+        raise UserError(
+            f"generation.masks is deform, but none of the {len(slices)} training masks {lacking}; "
+            "prepare the data at a higher data.resolution, or set generation.masks=stylegan"
+        )
+
+    def slice_of(index: int) -> int:
+        return int(deformer.slices[deformer.source(seed, index)])
+
+    def draw(attempt: int, indices: list[int]) -> NDArray[np.uint8]:
+        with ThreadPoolExecutor(THREADS) as pool:
+            return np.stack(list(pool.map(lambda index: deformer.draw(seed, attempt, index), indices)))
+
+    def facts(index: int) -> dict[str, Any]:
+        return {"mask_of": {**_named(slices, slice_of(index)), "deformed": True, "round": index // count}}
+
+    return MaskSource(
+        draw=draw,
+        at_once=THREADS,
+        pixel_mm=lambda index: float(slices.pixel_mm[slice_of(index)]),
+        facts=facts,
+        made_from={
+            "masks": {
+                "kind": "deform",
+                "slices": fingerprint((slices.ct, slices.mask)),
+                "refused": len(slices) - count,
+                **deformer.facts,
+            }
+        },
+    )
+
+
+def _named(slices: "SliceSet", i: int) -> dict[str, Any]:
+    """What slice `i` is."""
+    return {
+        "seriesuid": slices.seriesuid[i],
+        "slice_index": int(slices.slice_index[i]),
+        "fold": int(slices.fold[i]),
+    }

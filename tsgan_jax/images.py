@@ -1,0 +1,126 @@
+"""HU as images: windows, CT slices and masks as PNG, volumes as MetaImage or NIfTI.
+
+A window takes HU to the networks' [-1, 1] and back, and to 8-bit grey (FACTS A30).  Three PNGs show one slice: 8 bits
+in the HU window (what a detector reads), 16 bits that keep the HU values, and the mask as an indexed image whose
+palette is `labels.PALETTE`.  All writers are atomic.
+"""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tsgan_jax.errors import UserError
+from tsgan_jax.files import replacing, write_bytes
+from tsgan_jax.labels import NUM_CLASSES, PALETTE
+
+Window = tuple[float, float]
+
+
+def to_unit(hu: np.ndarray, window: Window) -> np.ndarray:
+    """float32 in [-1, 1]: the window's lower edge is -1, its upper edge 1, values outside it are clipped."""
+    low, high = window
+    return np.clip((np.asarray(hu, np.float32) - low) * (2.0 / (high - low)) - 1.0, -1.0, 1.0).astype(np.float32)
+
+
+def to_hu(unit: np.ndarray, window: Window) -> np.ndarray:
+    """float32 HU: the inverse of `to_unit` inside the window."""
+    low, high = window
+    return ((np.asarray(unit, np.float32) + 1.0) * ((high - low) / 2.0) + low).astype(np.float32)
+
+
+def to_uint8(hu: np.ndarray, window: Window) -> np.ndarray:
+    """uint8: the window's lower edge is 0, its upper edge 255, values outside it are clipped."""
+    return np.rint((to_unit(hu, window) + 1.0) * 127.5).astype(np.uint8)
+
+
+HU_OFFSET = 1024
+"""Added to HU in 16-bit PNG, so that air is near 0 and no value is negative."""
+
+HU_MIN, HU_MAX = -1024, 3071
+"""The 12 bits of CT (A30, A31); values outside are clipped on export."""
+
+MAX_SIDE = 8192
+_COMPRESSION = 3  # zlib level: a third of the time of Pillow's default on noise-like CT, 2 % larger
+
+
+def write_png(path: Path, image: NDArray[np.uint8]) -> None:
+    """8-bit PNG of grey [h, w] or RGB [h, w, 3]."""
+    if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
+        raise ValueError(f"expected uint8 [h, w] or [h, w, 3], got {image.dtype} {image.shape}")
+    write_bytes(path, _encode(Image.fromarray(image)))
+
+
+def read_png(path: Path) -> NDArray[np.uint8]:
+    """Grey [h, w] or RGB [h, w, 3], uint8."""
+    return _read(path, {"L", "RGB"}).astype(np.uint8)
+
+
+def write_hu(path: Path, hu: NDArray[np.integer]) -> None:
+    """16-bit PNG of HU [h, w], stored as HU + 1024, clipped to 0..4095."""
+    if not np.issubdtype(hu.dtype, np.integer) or hu.ndim != 2:
+        raise ValueError(f"expected whole HU [h, w], got {hu.dtype} {hu.shape}")
+    stored = np.clip(hu.astype(np.int32), HU_MIN, HU_MAX) + HU_OFFSET
+    write_bytes(path, _encode(Image.fromarray(stored.astype(np.uint16))))
+
+
+def read_hu(path: Path) -> NDArray[np.int16]:
+    """HU [h, w] of a PNG that `write_hu` made."""
+    stored = _read(path, {"I;16", "I"}).astype(np.int32)
+    if stored.max() > HU_MAX + HU_OFFSET:
+        raise UserError(f"{path}: value {stored.max()} is above 4095; expected a 16-bit PNG of HU + 1024")
+    return (stored - HU_OFFSET).astype(np.int16)
+
+
+def write_mask(path: Path, mask: NDArray[np.uint8]) -> None:
+    """Indexed PNG of class codes [h, w]; any viewer shows it in the label colours."""
+    if mask.dtype != np.uint8 or mask.ndim != 2 or mask.max() >= NUM_CLASSES:
+        raise ValueError(f"expected uint8 class codes [h, w] below {NUM_CLASSES}, got {mask.dtype} {mask.shape}")
+    image = Image.fromarray(mask)
+    image.putpalette(PALETTE.tobytes())
+    write_bytes(path, _encode(image))
+
+
+def read_mask(path: Path) -> NDArray[np.uint8]:
+    """Class codes [h, w] of an indexed PNG; a code that is not one of the six is refused."""
+    mask = _read(path, {"P"}).astype(np.uint8)
+    if mask.max() >= NUM_CLASSES:
+        raise UserError(f"{path}: class code {mask.max()} is unknown; codes are 0 to {NUM_CLASSES - 1}")
+    return mask
+
+
+def write_volume(path: Path, hu: NDArray[np.int16], spacing: tuple[float, float, float]) -> None:
+    """MetaImage (.mha) or NIfTI (.nii.gz, .nii) of HU [z, y, x] (a slice: z = 1).
+
+    spacing: mm along z, y, x.  The grid is axis-aligned (LPS: x rises to the patient's left, y to the back).
+    """
+    if not path.name.endswith((".mha", ".nii", ".nii.gz")):
+        raise UserError(f"{path}: volumes are written as .mha, .nii or .nii.gz")
+    if hu.dtype != np.int16 or hu.ndim != 3:
+        raise ValueError(f"expected int16 HU [z, y, x], got {hu.dtype} {hu.shape}")
+    import SimpleITK as sitk  # slow to load, and only volumes need it
+
+    image = sitk.GetImageFromArray(hu)
+    image.SetSpacing([float(mm) for mm in reversed(spacing)])
+    with replacing(path) as temporary:
+        sitk.WriteImage(image, str(temporary), useCompression=True)
+
+
+def _encode(image: Image.Image) -> bytes:
+    content = io.BytesIO()
+    image.save(content, "PNG", compress_level=_COMPRESSION)
+    return content.getvalue()
+
+
+def _read(path: Path, modes: set[str]) -> np.ndarray:
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            if max(image.size) > MAX_SIDE:
+                raise UserError(f"{path}: {image.size[0]}x{image.size[1]} pixels; {MAX_SIDE} a side is the limit")
+            if image.mode not in modes:
+                raise UserError(f"{path}: a PNG of mode {image.mode}, expected {' or '.join(sorted(modes))}")
+            return np.asarray(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: cannot be read as PNG: {error}") from None

@@ -1,0 +1,105 @@
+"""Inside the lungs: aerated tissue, fissures, vessel trees and the bronchi beside them."""
+
+import numpy as np
+from scipy import ndimage
+
+from tsgan_jax.phantom import texture, vessels
+from tsgan_jax.phantom.shapes import Field, cover, paint
+
+LABEL_LEFT, LABEL_RIGHT, LABEL_TRACHEA = 3, 4, 5
+"""Codes of LUNA16's seg-lungs-LUNA16 masks."""
+
+TREE_DEPTH_MM = 28.0
+"""Vessel trees fill the lungs this far above and below the slices' middle."""
+
+
+def side_labels(inside: Field, x: Field) -> np.ndarray:
+    """LUNA16's codes of the lungs, uint8 [z, y, x].
+
+    A connected region is one lung, though it may reach over the midline; only where both have grown together
+    does the midline part them.
+    """
+    labels = np.zeros(inside.shape, np.uint8)
+    for plane, out, across in zip(inside, labels, x, strict=True):
+        parts, _ = ndimage.label(plane < 0)
+        left = np.bincount(parts.ravel(), weights=(across > 0).ravel()) / np.maximum(np.bincount(parts.ravel()), 1)
+        share = left[parts]
+        is_left = np.where(np.abs(share - 0.5) < 0.3, across > 0, share > 0.5)
+        out[parts > 0] = np.where(is_left, LABEL_LEFT, LABEL_RIGHT)[parts > 0]
+    return labels
+
+
+def paint_tissue(rng: np.random.Generator, hu: Field, lung: Field, y: Field, half_depth: float, px: float) -> None:
+    """Aerated lung: gravity gradient, texture; in some patients emphysema or dependent density."""
+    depth = y / np.float32(half_depth)
+    tissue = np.float32(rng.uniform(-890, -835)) + np.float32(rng.uniform(12, 40)) * depth
+    tissue += np.float32(rng.uniform(9, 17)) * texture.parenchyma(rng, hu.shape, px)
+    if rng.random() < 0.3:
+        holes = texture.slow_field(rng, hu.shape[1:], hu.shape[1] * px, rng.uniform(7, 12))
+        tissue -= np.float32(rng.uniform(40, 90)) * np.clip(holes - np.float32(0.9), 0, 1)
+    if rng.random() < 0.45:
+        patchy = texture.slow_field(rng, hu.shape[1:], hu.shape[1] * px, 12) * np.float32(0.5) + 1
+        band = np.exp(-((lung / np.float32(rng.uniform(4, 9))) ** 2)) * np.clip((depth - np.float32(0.45)) * 3, 0, 1)
+        tissue += np.float32(rng.uniform(80, 240)) * band * np.clip(patchy, 0, 2)
+    paint(hu, cover(lung, max(px, 1.2)), tissue)
+
+
+def paint_fissures(
+    rng: np.random.Generator, hu: Field, lung: Field, xyz: tuple[Field, Field, Field], half: tuple[float, float]
+) -> None:
+    """The oblique fissure of each lung: a faint, thin, curved line that moves forward on the way down."""
+    x, y, z = xyz
+    half_width, half_depth = half
+    inside = cover(lung + 1, 2.0)
+    for side in (-1, 1):
+        out = side * x - np.float32(0.55 * half_width)
+        middle = rng.uniform(-0.25, 0.45) * half_depth
+        bend = rng.normal(0, 0.004)
+        line = y - np.float32(middle) - np.float32(rng.normal(-0.25, 0.22)) * out - np.float32(bend) * out * out + z
+        width = rng.uniform(0.7, 1.3)
+        hu += inside * (side * x > 12) * np.float32(rng.uniform(30, 110)) * np.exp(-((line / np.float32(width)) ** 2))
+
+
+def _targets(rng: np.random.Generator, where: np.ndarray, count: int, axes: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Random places (x, y, z mm) in the region [h, w]: float32 [count, 3]."""
+    rows, cols = np.nonzero(where)
+    pick = rng.integers(0, len(rows), count)
+    zs, ys, xs = axes
+    step = xs[1] - xs[0]
+    jitter = rng.uniform(-0.5, 0.5, (2, count)) * step
+    depth = zs.mean() + rng.uniform(-TREE_DEPTH_MM, TREE_DEPTH_MM, count)
+    return np.stack([xs[cols[pick]] + jitter[0], ys[rows[pick]] + jitter[1], depth], 1).astype(np.float32)
+
+
+def paint_trees(
+    rng: np.random.Generator,
+    hu: Field,
+    lung: Field,
+    labels: np.ndarray,
+    hila: tuple[np.ndarray, np.ndarray],
+    axes: tuple[np.ndarray, np.ndarray, np.ndarray],
+    blood: float,
+) -> None:
+    """Arteries with bronchi beside them, and veins, from each hilum (x, y, z mm; right, left) into its lung."""
+    px = float(axes[2][1] - axes[2][0])
+    middle = len(labels) // 2
+    vessel, wall, lumen = (np.zeros_like(hu) for _ in range(3))
+    for label, hilum in zip((LABEL_RIGHT, LABEL_LEFT), hila, strict=True):
+        region = (labels[middle] == label) & (lung[middle] < -3)
+        if region.sum() < 20:
+            continue
+        area = float(region.sum()) * px * px
+        for system in ("artery", "vein"):
+            root = hilum + np.array([0, 0, 0 if system == "artery" else -6], np.float32)
+            count = int(rng.uniform(0.015, 0.021) * area * min(1.0, 2.5 / px))  # coarse pixels hide twigs
+            tree = vessels.grow(rng, root, _targets(rng, region, count, axes), rng.uniform(0.40, 0.50))
+            vessels.draw(vessel, tree.segments(), axes, px)
+            if system == "artery":
+                start, end, radius = vessels.bronchi(rng, tree, 1.25)
+                vessels.draw(wall, (start, end, radius), axes, px)
+                vessels.draw(lumen, (start, end, radius * np.float32(0.68)), axes, px)
+    inside = cover(lung - 4, 6.0)
+    airy = cover(lung + 1, 3.0)
+    paint(hu, wall * airy, -150)
+    paint(hu, lumen * airy, -960)
+    paint(hu, vessel * inside, blood)

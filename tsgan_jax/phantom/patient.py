@@ -1,0 +1,165 @@
+"""One patient: a plan drawn from a seed, painted slice by slice in Hounsfield units."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tsgan_jax.config import PhantomConfig
+from tsgan_jax.phantom import lung, mediastinum, nodules, scanner, texture, wall
+from tsgan_jax.phantom.nodules import Nodule
+from tsgan_jax.phantom.shapes import cover, paint
+
+THICKEST_MM = 2.5
+SPACINGS_Z = (2.5, 2.0, 1.5, 1.25, 1.0, 0.8, 0.625, 0.5)
+"""Slice spacings (mm) of LUNA16's scans; a small first nodule takes a finer one, so that every slice crosses it."""
+
+
+@dataclass(frozen=True)
+class Patient:
+    """A chest CT slab with its truth, arrays in LPS: x to the patient's left, y to the back, z to the head.
+
+    hu: int16 [z, y, x], -2000 outside some round fields of view.
+    lungs: uint8 [z, y, x] as LUNA16 codes them: 3 left, 4 right, 5 trachea and main bronchi.
+    spacing: (z, y, x) mm.  origin: world (x, y, z) mm of voxel [0, 0, 0].
+    nodules: centres in world mm; the first is the largest and crosses every slice.
+    flipped: stored with x and y reversed, as some LUNA16 scans are.  compressed: stored as .zraw.
+    """
+
+    hu: np.ndarray
+    lungs: np.ndarray
+    spacing: tuple[float, float, float]
+    origin: tuple[float, float, float]
+    nodules: tuple[Nodule, ...]
+    level: str
+    flipped: bool
+    compressed: bool
+
+
+def patient(seed: int, config: PhantomConfig) -> Patient:
+    """The patient that `config.seed` and `seed` name; `config.slices` and `config.size` set the grid."""
+    rng = np.random.default_rng([config.seed, seed])
+    level = mediastinum.LEVELS[rng.choice(len(mediastinum.LEVELS), p=[v.share for v in mediastinum.LEVELS])]
+    diameters = nodules.draw_diameters(rng, config.nodule_mm)
+    plan = wall.draw_wall_plan(rng, level.place)
+    contents = mediastinum.draw_contents(rng, level, plan)
+    view = scanner.draw_view(rng, plan, config.size)
+    spacing_z = _slice_spacing(diameters[0], config.slices)
+    zs = ((np.arange(config.slices) - (config.slices - 1) / 2) * spacing_z).astype(np.float32)
+    axes = (zs, view.ys, view.xs)
+    hu, lungs, found = _paint(rng, plan, contents, level, view, axes, diameters)
+    origin = (float(view.xs[0]), float(rng.uniform(-60, 60) + view.ys[0]), float(rng.uniform(-320, -60)))
+    shift = (0.0, origin[1] - float(view.ys[0]), origin[2] - float(zs[0]))
+    return Patient(
+        hu=hu,
+        lungs=lungs,
+        spacing=(spacing_z, view.pixel_mm, view.pixel_mm),
+        origin=origin,
+        nodules=tuple(_moved(n, shift) for n in found),
+        level=level.name,
+        flipped=bool(rng.random() < 0.12),
+        compressed=bool(rng.random() < 0.8),
+    )
+
+
+def _slice_spacing(diameter: float, slices: int) -> float:
+    """The largest of LUNA16's spacings at which every slice still crosses the nodule, its centre off by a fifth."""
+    if slices == 1:
+        return THICKEST_MM
+    widest = 0.95 * diameter / (slices - 1 + 0.4)
+    return next((s for s in SPACINGS_Z if s <= widest), round(widest, 4))
+
+
+def _moved(nodule: Nodule, shift: tuple[float, float, float]) -> Nodule:
+    x, y, z = (c + s for c, s in zip(nodule.centre, shift, strict=True))
+    return Nodule((x, y, z), nodule.diameter_mm, nodule.kind)
+
+
+def _warped(rng: np.random.Generator, axes: tuple, px: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Anatomical x, y, z [z, y, x] of each voxel: the grid, gently bent, and a little differently on each slice."""
+    zs, ys, xs = axes
+    shape, extent = (len(ys), len(xs)), len(xs) * px
+    z = np.broadcast_to(zs[:, None, None], (len(zs), *shape))
+    bent = []
+    for base in (np.broadcast_to(xs[None, :], shape), np.broadcast_to(ys[:, None], shape)):
+        still = base + np.float32(2.6) * texture.slow_field(rng, shape, extent, 75)
+        still += np.float32(0.9) * texture.slow_field(rng, shape, extent, 28)
+        bent.append(still + z * np.float32(0.09) * texture.slow_field(rng, shape, extent, 45))
+    return bent[0].astype(np.float32), bent[1].astype(np.float32), z
+
+
+def _paint(
+    rng: np.random.Generator,
+    plan: wall.Wall,
+    contents: mediastinum.Contents,
+    level: mediastinum.AxialLevel,
+    view: scanner.ScannerView,
+    axes: tuple[np.ndarray, np.ndarray, np.ndarray],
+    diameters: list[float],
+) -> tuple[np.ndarray, np.ndarray, list[Nodule]]:
+    """HU int16, lung labels uint8 and the nodules, centres in the axes' own mm."""
+    px = view.pixel_mm
+    x, y, z = _warped(rng, axes, px)
+    index = wall.lookup(x, y)
+    pleura = wall.pleura_distance(plan, index, x, y)
+    fine = np.broadcast_to(texture.slow_field(rng, x.shape[1:], x.shape[1] * px, 6), x.shape)
+    tissues = _tissues(rng)
+
+    hu = np.full(x.shape, -1000, np.float32)
+    scanner.paint_table(hu, view, axes)
+    scanner.paint_cover(rng, hu, pleura - plan.thickness.astype(np.float32)[index], index, px)
+    wall.paint_layers(rng, hu, plan, index, pleura, fine, px)
+    core = _core(plan, axes)
+    middle = x[core], y[core]
+    bound = np.full_like(x, 1e3)
+    bound[core] = mediastinum.paint_organs(hu[core], contents, tissues, pleura[core], middle, px)
+    inside = mediastinum.lung_distance(pleura, mediastinum.with_domes(contents, bound, (x, y)), px)
+    lumen, outside = mediastinum.airway_distance(contents, middle)
+    lungs = lung.side_labels(inside, x)
+    lungs[core][lumen < 0] = lung.LABEL_TRACHEA
+
+    lung.paint_tissue(rng, hu, inside, y, plan.half_depth, px)
+    mediastinum.paint_domes(rng, hu, contents, tissues["liver"], pleura, (x, y))
+    lung.paint_fissures(rng, hu, inside, (x, y, z), (plan.half_width, plan.half_depth))
+    above = level.hilum_z + rng.normal(0, 7)
+    right, left = (np.array([*place, above], np.float32) for place in contents.hila)
+    lung.paint_trees(rng, hu, inside, lungs, (right, left), axes, tissues["blood"])
+    paint(hu[core], cover(outside, px), 20)
+    paint(hu[core], cover(lumen, px), -985)
+    wall.paint_skeleton(rng, hu, plan, index, pleura, (x, y), px, core)
+    found = _place_nodules(rng, lungs, diameters, axes)
+    for nodule in found:
+        nodules.paint_nodule(rng, hu, nodule, axes, pleura)
+    body = pleura - plan.thickness.astype(np.float32)[index]
+    return scanner.reconstruct(rng, hu, body, view, axes), lungs, found
+
+
+def _tissues(rng: np.random.Generator) -> dict[str, float]:
+    """HU of soft tissues; about half of the patients have contrast medium in their blood."""
+    blood = rng.uniform(36, 48) if rng.random() < 0.55 else rng.uniform(110, 280)
+    return {
+        "blood": blood,
+        "muscle": rng.uniform(42, 55) + 0.12 * (blood - 40),
+        "fat": -95.0,
+        "liver": 55 + 0.2 * blood,
+    }
+
+
+def _core(plan: wall.Wall, axes: tuple[np.ndarray, np.ndarray, np.ndarray]) -> tuple[slice, slice, slice]:
+    """The part of the slices where mediastinum and spine lie; computing them there only saves two thirds."""
+    rows = slice(*np.searchsorted(axes[1], [-plan.half_depth - 14, plan.spine.y + 82]))
+    return slice(None), rows, slice(*np.searchsorted(axes[2], [-125, 130]))
+
+
+def _place_nodules(rng: np.random.Generator, lungs: np.ndarray, diameters: list[float], axes: tuple) -> list[Nodule]:
+    """The first nodule in the middle slice, the others anywhere in the slab."""
+    zs = axes[0]
+    spacing = float(zs[1] - zs[0]) if len(zs) > 1 else THICKEST_MM
+    found: list[Nodule] = []
+    for number, diameter in enumerate(diameters):
+        slice_index = len(zs) // 2 if number == 0 else int(rng.integers(len(zs)))
+        z = float(np.median(zs) if number == 0 else zs[slice_index]) + rng.uniform(-0.2, 0.2) * spacing
+        where = np.isin(lungs[slice_index], (lung.LABEL_LEFT, lung.LABEL_RIGHT))
+        spot = nodules.place(rng, where, diameter, axes, found)
+        if spot is not None:
+            found.append(Nodule((*spot, z), diameter, nodules.draw_kind(rng, diameter)))
+    return found

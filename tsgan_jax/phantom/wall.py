@@ -1,0 +1,261 @@
+"""The chest wall: skin, fat, muscle, ribs, sternum, scapulae and one vertebra.
+
+The pleura of the rib cage is a star-shaped outline, radius as a function of the angle from the front.  Its
+distance d (mm, positive outwards) and arc length s are coordinates in which layers are bands of d, and ribs,
+sternum and scapulae are capsules that follow the wall.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tsgan_jax.phantom import texture
+from tsgan_jax.phantom.shapes import Capsule, Ellipse, Field, Shape, bump, cover, paint, smooth_min
+
+TABLE = 2048
+ANGLE = (np.arange(TABLE) + 0.5) * (360 / TABLE) - 180
+"""Degrees from the front, positive towards the patient's left."""
+
+RIB_LAYER = 10.0
+"""Thickness (mm) of ribs and intercostal muscle outside the pleura."""
+
+SKIN = 1.8
+
+
+@dataclass(frozen=True)
+class Bones:
+    """Wall bones as tables over the angle: arc gap to the nearest bone, its depth d and its radius (mm)."""
+
+    gap: np.ndarray
+    depth: np.ndarray
+    radius: np.ndarray
+
+
+@dataclass(frozen=True)
+class Spine:
+    """A thoracic vertebra cut through its arch: y (mm) of the body's middle, body, arch with processes, canal."""
+
+    y: float
+    body: Ellipse
+    arch: tuple[Shape, ...]
+    canal: Ellipse
+
+
+@dataclass(frozen=True)
+class Wall:
+    """Cage semi-axes (mm) and, over the angle, cage radius, distance factor, muscle and fat thickness (mm)."""
+
+    half_width: float
+    half_depth: float
+    radius: np.ndarray
+    steepness: np.ndarray
+    muscle: np.ndarray
+    fat: np.ndarray
+    breast: np.ndarray
+    ribs: Bones
+    sternum: Bones
+    scapulae: Bones | None
+    spine: "Spine"
+
+    @property
+    def thickness(self) -> np.ndarray:
+        """Pleura to skin (mm) over the angle."""
+        return RIB_LAYER + self.muscle + self.fat + self.breast
+
+    def skin_outline(self) -> tuple[np.ndarray, np.ndarray]:
+        """x, y (mm) of the skin around the patient."""
+        reach = self.radius + self.thickness * self.steepness
+        turn = np.deg2rad(ANGLE)
+        return reach * np.sin(turn), -reach * np.cos(turn)
+
+
+def draw_wall_plan(rng: np.random.Generator, level: float) -> Wall:
+    """A patient's wall at a level of the chest: 0 the aortic arch, 1 the dome of the liver."""
+    width = rng.uniform(300, 420)
+    depth = width * rng.uniform(0.66, 0.76)
+    upper = max(0.0, 1 - level / 0.55)
+    lean = np.clip((width - 290) * 0.16 + rng.normal(0, 3), 4, 30)
+    muscle = (
+        (3 + 9 * upper) * rng.uniform(0.7, 1.4) * bump(ANGLE, 45, 17)
+        + rng.uniform(7, 12) * bump(ANGLE, 88, 22)
+        + (8 + 22 * upper) * rng.uniform(0.8, 1.2) * bump(ANGLE, 122, 18)
+        + rng.uniform(16, 22) * bump(ANGLE, 164, 17)
+        + 3
+    )
+    turn = np.deg2rad(ANGLE)
+    waves = 1 + 0.10 * np.cos(2 * turn + rng.normal(0, 0.3)) + 0.05 * np.cos(3 * turn + rng.uniform(0, 6))
+    fat = lean * waves * (1 - 0.45 * bump(ANGLE, 0, 14))
+    breast = np.zeros(TABLE)
+    if level > 0.15 and rng.random() < 0.35:
+        breast = rng.uniform(10, 38) * bump(ANGLE, rng.uniform(46, 58), rng.uniform(15, 20))
+    side = (RIB_LAYER + muscle + fat)[np.abs(np.abs(ANGLE) - 90) < 2].mean()
+    ends = (RIB_LAYER + muscle + fat)[np.abs(ANGLE) < 8].mean() + (RIB_LAYER + muscle + fat)[np.abs(ANGLE) > 172].mean()
+    half_width = width / 2 - side
+    half_depth = np.clip((depth - ends) / 2, 0.60 * half_width, 0.86 * half_width)
+    radius = _cage_radius(rng, half_width, half_depth)
+    steepness = np.sqrt(1 + (np.gradient(radius, np.deg2rad(360 / TABLE)) / radius) ** 2)
+    fat = fat + _lying_back(rng, radius, steepness, RIB_LAYER + muscle + fat)
+    arc = np.cumsum(radius * steepness) * np.deg2rad(360 / TABLE)
+    arc -= arc[TABLE // 2]
+    return Wall(
+        half_width, half_depth, radius, steepness, muscle, fat, breast,
+        ribs=_ribs(rng, arc), sternum=_sternum(rng, arc, level),
+        scapulae=_scapulae(rng, arc, muscle) if level < rng.uniform(0.45, 0.75) else None,
+        spine=_spine(rng, half_depth - rng.uniform(46, 55)),
+    )  # fmt: skip
+
+
+def _lying_back(
+    rng: np.random.Generator, radius: np.ndarray, steepness: np.ndarray, thickness: np.ndarray
+) -> np.ndarray:
+    """What the weight of the body takes from (and fills into) the soft tissue of the back (mm): it lies nearly flat."""
+    down = -np.cos(np.deg2rad(ANGLE))
+    y = (radius + thickness * steepness) * down
+    level, soft = y.max() - rng.uniform(7, 14), rng.uniform(3, 7)
+    flat = np.where(down > 0.2, y - soft * np.logaddexp(0, (y - level) / soft), y)
+    flat = flat + np.where(down > 0.2, 0.5 * np.clip(level - flat, 0, 12) * bump(ANGLE, 180, 6), 0)
+    change = (flat - y) / np.maximum(down, 0.2) / steepness
+    return np.where(down > 0.2, np.maximum(change, RIB_LAYER + 5 - thickness), 0)
+
+
+def _cage_radius(rng: np.random.Generator, half_width: float, half_depth: float) -> np.ndarray:
+    """A rounded, egg-shaped outline, a little narrower in front and nearly the same on both sides."""
+    turn = np.deg2rad(ANGLE)
+    across, along = np.sin(turn), -np.cos(turn)
+    power = rng.uniform(2.0, 2.35)
+    egg = 1 + rng.uniform(0.05, 0.13) * along
+    radius = (np.abs(across / (half_width * egg)) ** power + np.abs(along / half_depth) ** power) ** (-1 / power)
+    for order in (2, 3, 4, 5):
+        radius *= 1 + rng.normal(0, 0.012) * np.cos(order * turn) + rng.normal(0, 0.004) * np.sin(order * turn)
+    return radius
+
+
+def _along_wall(arc: np.ndarray, capsules: list[tuple[float, float, float, float, float]]) -> Bones:
+    """Bones from (centre, half length, depth, tilt, radius) in arc-length coordinates."""
+    centre, half, depth, tilt, radius = (np.array(v)[:, None] for v in zip(*capsules, strict=True))
+    gaps = np.maximum(np.abs(arc - centre) - half, 0)
+    near = gaps.argmin(0)
+    columns = np.arange(TABLE)
+    depths = depth + tilt * np.clip(arc - centre, -half, half)
+    return Bones(gaps[near, columns], depths[near, columns], radius[near, 0])
+
+
+def _ribs(rng: np.random.Generator, arc: np.ndarray) -> Bones:
+    """Ribs cut obliquely: short ovals at the side, longer towards the spine."""
+    capsules = []
+    for side in (-1, 1):
+        first = arc[TABLE // 2 + int(side * TABLE * rng.uniform(0.085, 0.11))]
+        last = arc[TABLE // 2 + int(side * TABLE * rng.uniform(0.445, 0.46))]
+        count = round(abs(last - first) / rng.uniform(44, 60))
+        for share in np.linspace(0, 1, count + 1):
+            centre = first + share * (last - first) + rng.normal(0, 5)
+            half = rng.uniform(4, 12) + 10 * share**2 * rng.uniform(0.2, 1.3)
+            capsules.append((centre, half, rng.uniform(5.2, 6.4), rng.normal(0, 0.16), rng.uniform(3.4, 4.8)))
+    return _along_wall(arc, capsules)
+
+
+def _sternum(rng: np.random.Generator, arc: np.ndarray, level: float) -> Bones:
+    half = rng.uniform(11, 17) * (1 if level < 0.75 else 0.6)
+    return _along_wall(arc, [(rng.normal(0, 1.5), half, 8.0, 0.0, rng.uniform(4.6, 6.0))])
+
+
+def _scapulae(rng: np.random.Generator, arc: np.ndarray, muscle: np.ndarray) -> Bones:
+    """Thin blades inside the posterolateral muscle, tilted against the ribs."""
+    capsules = []
+    for side in (-1, 1):
+        place = TABLE // 2 + int(side * TABLE * rng.uniform(0.32, 0.36))
+        depth = RIB_LAYER + max(5.0, 0.55 * muscle[place])
+        tilt = -side * rng.uniform(-0.02, 0.10)
+        capsules.append((arc[place], rng.uniform(14, 28), depth, tilt, rng.uniform(1.8, 2.6)))
+    return _along_wall(arc, capsules)
+
+
+def lookup(x: Field, y: Field) -> np.ndarray:
+    """Index of each point's angle in the tables."""
+    turn = np.arctan2(x, -y) * np.float32(TABLE / (2 * np.pi)) + np.float32(TABLE / 2)
+    return np.minimum(turn.astype(np.int32), TABLE - 1)
+
+
+def pleura_distance(wall: Wall, index: np.ndarray, x: Field, y: Field) -> Field:
+    """d of the module's docstring: signed distance (mm) to the cage outline, negative inside."""
+    inverse = (1 / wall.steepness).astype(np.float32)
+    return (np.hypot(x, y) - wall.radius.astype(np.float32)[index]) * inverse[index]
+
+
+def paint_layers(
+    rng: np.random.Generator, hu: Field, wall: Wall, index: np.ndarray, d: Field, fine: Field, pixel_mm: float
+) -> None:
+    """Skin, subcutaneous fat with strands, breast glands, muscle with fat planes, and the mediastinal fat inside."""
+    outer = d - wall.thickness.astype(np.float32)[index]
+    paint(hu, cover(outer, pixel_mm), 15 + 25 * rng.random())
+    fat_hu = rng.uniform(-112, -96)
+    strands = np.maximum(fine - np.float32(1.4), 0) * np.float32(45)
+    paint(hu, cover(outer + np.float32(SKIN), pixel_mm), np.float32(fat_hu) + strands)
+    if wall.breast.any():
+        breast = wall.breast.astype(np.float32)[index]
+        gland = np.clip((breast - 9) / 12, 0, 1) * np.clip(fine + np.float32(rng.uniform(-0.6, 0.5)), 0, 1)
+        middle = np.abs(outer + np.float32(0.55) * breast + 4)
+        paint(hu, gland * cover(middle - np.float32(0.3) * breast, 6.0), 25)
+    wavy = np.float32(1.2) * fine
+    muscle_edge = np.maximum(d - (RIB_LAYER + wall.muscle).astype(np.float32)[index], outer + np.float32(SKIN + 1))
+    muscle_hu = rng.uniform(45, 60)
+    paint(hu, cover(muscle_edge + wavy * np.float32(0.5), pixel_mm), muscle_hu)
+    marbling = np.clip(fine - np.float32(rng.uniform(1.0, 1.8)), 0, 1) * (d > RIB_LAYER)
+    paint(hu, marbling * cover(muscle_edge, pixel_mm), fat_hu)
+    for depth in (RIB_LAYER + 1.0, RIB_LAYER + rng.uniform(8, 14)):
+        thick = (wall.muscle > depth - RIB_LAYER + 3).astype(np.float32)[index]
+        plane = np.maximum(np.abs(d - np.float32(depth) - wavy) - np.float32(0.7), muscle_edge)
+        paint(hu, np.float32(0.75) * thick * cover(plane, pixel_mm), fat_hu)
+    paint(hu, cover(d + np.float32(1.5), 2 * pixel_mm), fat_hu + 8)
+
+
+def bone_distance(bones: Bones, index: np.ndarray, d: Field) -> Field:
+    """Signed distance (mm) to the bones of the wall."""
+    gap = bones.gap.astype(np.float32)[index]
+    across = d - bones.depth.astype(np.float32)[index]
+    return np.sqrt(gap * gap + across * across) - bones.radius.astype(np.float32)[index]
+
+
+def paint_bone(hu: Field, distance: Field, cortex: tuple[float, float], marrow: Field | float, px: float) -> None:
+    """Marrow in a shell of cortex, (HU, thickness mm)."""
+    paint(hu, cover(distance, px), cortex[0])
+    paint(hu, cover(distance + np.float32(cortex[1]), px), marrow)
+
+
+def paint_skeleton(
+    rng: np.random.Generator, hu: Field, wall: Wall, index: np.ndarray, d: Field, xy: tuple[Field, Field], px: float,
+    core: tuple[slice, slice, slice],
+) -> None:  # fmt: skip
+    """Ribs, sternum, scapulae, vertebra with canal and processes, in the patient's bone density."""
+    density = rng.uniform(0.75, 1.15)
+    grain = np.stack([texture.slow_field(rng, hu.shape[1:], hu.shape[1] * px, 3.5)] * len(hu))
+    marrow = np.float32(density) * (150 + 45 * grain)
+    paint_bone(hu, bone_distance(wall.ribs, index, d), (800 * density, 1.4), marrow + 60, px)
+    paint_bone(hu, bone_distance(wall.sternum, index, d), (620 * density, 1.6), marrow - 40, px)
+    if wall.scapulae is not None:
+        paint_bone(hu, bone_distance(wall.scapulae, index, d), (760 * density, 1.5), marrow + 80, px)
+    arch, canal = wall.spine.arch, wall.spine.canal
+    xy, hu, marrow = (xy[0][core], xy[1][core]), hu[core], marrow[core]
+    processes = arch[0].distance(*xy)
+    for part in arch[1:]:
+        processes = smooth_min(processes, part.distance(*xy), 4)
+    paint_bone(hu, processes, (700 * density, 2.0), marrow + 130, px)
+    paint_bone(hu, wall.spine.body.distance(*xy), (560 * density, 1.7), marrow + 25, px)
+    paint(hu, cover(canal.distance(*xy), px), 30)
+    paint(hu, cover(Ellipse(canal.x, canal.y - 0.5, canal.rx - 3.5, canal.ry - 3).distance(*xy), px), 48)
+
+
+def _spine(rng: np.random.Generator, y: float) -> Spine:
+    """Vertebral body at (0, y), arch with its processes, in some slices the necks of ribs, spinal canal."""
+    scale = rng.uniform(0.92, 1.1)
+    canal = Ellipse(0, y + 23 * scale, 9.5, 8.2)
+    arch: list[Shape] = [Ellipse(0, canal.y + 1, 15 * scale, 12.5 * scale)]
+    tip = rng.uniform(20, 28)
+    arch.append(Capsule(0, canal.y + 10, rng.normal(0, 2), canal.y + tip, 4.2, 2.6))
+    tilt = rng.uniform(4, 12)
+    necks = rng.random() < 0.4
+    for side in (-1, 1):
+        arch.append(Capsule(side * 13, canal.y - 1, side * rng.uniform(21, 29), canal.y + tilt, 6.4, 5.0))
+        if necks and rng.random() < 0.9:
+            arch.append(Capsule(side * 20, canal.y - 14, side * rng.uniform(32, 44), canal.y + tilt + 3, 3.4, 4.2))
+    return Spine(y, Ellipse(0, y - 1, 21 * scale, 17.5 * scale), tuple(arch), canal)

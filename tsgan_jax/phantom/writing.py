@@ -1,0 +1,107 @@
+"""Patients written as a LUNA16 tree: subset folders, lung masks and annotations.csv."""
+
+import csv
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from tsgan_jax.config import PhantomConfig
+from tsgan_jax.errors import UserError
+from tsgan_jax.phantom.patient import Patient, patient
+from tsgan_jax.workers import cores, pool
+
+VERSION = 1
+"""Raised whenever the same config gives other images, so that an old tree is not taken for a new one."""
+
+SUBSETS = 10
+MARK = "phantom.json"
+COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "diameter_mm")
+WORTH_A_POOL = 12
+"""Patients from which on worker processes save more time than they take to start."""
+
+
+def series_uid(config: PhantomConfig, index: int) -> str:
+    """A UID under 2.25, the root anyone may use with a 128-bit number; it never looks like a scan of LIDC-IDRI."""
+    text = f"tsgan phantom {VERSION} {config.seed} {config.size} {config.slices} {index}"
+    return f"2.25.{int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], 'big')}"
+
+
+def write_tree(root: Path, config: PhantomConfig, workers: int | None = None) -> None:
+    """Write `config.patients` phantoms as a LUNA16 tree in `root`; nothing is done where it is already there.
+
+    root/subset0..9/<uid>.mhd with .zraw (some .raw), root/seg-lungs-LUNA16/<uid>.mhd with .zraw (3 left, 4 right,
+    5 trachea), root/annotations.csv in world mm, root/phantom.json (the config).  Patient i lies in subset i % 10.
+    The tree is built beside `root` and renamed when it is complete.  workers: processes, by default one per core;
+    a script that calls this outside `if __name__ == "__main__":` needs workers=1.
+
+    Raises UserError where `root` holds something else.
+    """
+    root = Path(root)
+    mark = {"phantom": VERSION, **config.model_dump(mode="json")}
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        if _mark_of(root) == mark:
+            return
+        raise UserError(
+            f"{root}: not empty, and not the phantom of this config; remove it, or name another folder as data.root"
+        )
+    part = root.with_name(f"{root.name}.partial")
+    if part.exists():
+        shutil.rmtree(part)
+    for name in (*(f"subset{k}" for k in range(SUBSETS)), "seg-lungs-LUNA16"):
+        (part / name).mkdir(parents=True)
+    rows = sorted(row for rows in _written(part, config, workers) for row in rows)
+    with open(part / "annotations.csv", "w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
+    (part / MARK).write_text(json.dumps(mark, indent=2) + "\n")
+    if root.exists():
+        root.rmdir()
+    part.rename(root)
+
+
+def _mark_of(root: Path) -> dict | None:
+    """The config a tree was written from; none where the folder is no phantom."""
+    try:
+        return json.loads((root / MARK).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _written(root: Path, config: PhantomConfig, workers: int | None) -> Iterator[list[tuple]]:
+    """Each patient's annotation rows, once its files are written."""
+    jobs = [(root, config, index) for index in range(config.patients)]
+    workers = min(workers or cores(), -(-len(jobs) // 4))
+    if workers <= 1 or len(jobs) < WORTH_A_POOL:
+        yield from map(_write_one, jobs)
+        return
+    with pool(workers) as processes:
+        yield from processes.map(_write_one, jobs, chunksize=2)
+
+
+def _write_one(job: tuple[Path, PhantomConfig, int]) -> list[tuple]:
+    root, config, index = job
+    made = patient(index, config)
+    uid = series_uid(config, index)
+    write_scan(root / f"subset{index % SUBSETS}" / f"{uid}.mhd", made.hu, made)
+    write_scan(root / "seg-lungs-LUNA16" / f"{uid}.mhd", made.lungs, made, compressed=True)
+    return [(uid, *(f"{c:.7f}" for c in n.centre), f"{n.diameter_mm:.7f}") for n in made.nodules]
+
+
+def write_scan(path: Path, array: np.ndarray, made: Patient, compressed: bool | None = None) -> None:
+    """One array [z, y, x] of a patient as MetaImage, in the orientation the patient is stored in."""
+    import SimpleITK
+
+    origin, direction = np.array(made.origin), np.eye(3)
+    if made.flipped:
+        spacing = np.array(made.spacing[::-1])
+        origin = origin + [*(spacing[:2] * (np.array(array.shape[:0:-1]) - 1)), 0]
+        direction = np.diag([-1.0, -1.0, 1.0])
+        array = array[:, ::-1, ::-1]
+    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(array))
+    image.SetSpacing(made.spacing[::-1])
+    image.SetOrigin(origin.tolist())
+    image.SetDirection(direction.ravel().tolist())
+    SimpleITK.WriteImage(image, str(path), useCompression=made.compressed if compressed is None else compressed)

@@ -1,0 +1,77 @@
+"""How to add a method: a complete, tiny one.  Copy this file to a folder of the method's name, then
+
+1. state the method's settings as a `TranslatorConfig` in config/translation.py and add it to `TranslationConfig`;
+2. add its factory to `registry.METHODS`;
+3. add a small instance to tests/translation/translator_methods.py and run test_contracts.py, which tries every method
+   of the registry (and this file).
+
+The example paints each class of the mask in one grey level, learned by L1 (so it ends at the class's
+median).  Adversarial methods take state and update from `adversarial.py` instead; see dl_pix2pix/.
+"""
+
+import dataclasses
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from tsgan_jax.labels import NUM_CLASSES
+from tsgan_jax.losses import mean_l1
+from tsgan_jax.train.learner import Params, Player, new_player, update_player
+from tsgan_jax.translation.api import Translator
+from tsgan_jax.translation.common import adam, learning_rate
+from tsgan_jax.types import Array, Key, Metrics, PairBatch
+
+
+@dataclasses.dataclass(frozen=True)
+class LevelsConfig:
+    """Static settings: never traced, closed over by the three functions."""
+
+    epochs: int = 10
+    decay_start: int = 5
+    learning_rate: float = 0.05
+
+
+@flax.struct.dataclass
+class LevelsState:
+    """Everything a resumed run needs, arrays only; the loop reads the first three fields."""
+
+    step: Array
+    images_seen: Array
+    key: Key
+    levels: Player
+
+
+def levels(config: LevelsConfig, images_per_epoch: int) -> Translator[LevelsState]:
+    """A Translator that paints each class in one learned grey level."""
+    betas = (0.9, 0.999)
+
+    def init(key: Key) -> LevelsState:
+        zero = jnp.zeros((), jnp.int32)
+        player = new_player(adam(0.0, betas), {"level": jnp.zeros(NUM_CLASSES)})
+        return LevelsState(step=zero, images_seen=zero, key=key, levels=player)
+
+    def paint(params: Params, mask: Array) -> Array:
+        return jnp.tanh(params["level"])[mask]
+
+    def step(state: LevelsState, batch: PairBatch) -> tuple[LevelsState, Metrics]:
+        def loss(params: Params) -> Array:
+            return mean_l1(paint(params, batch.mask), batch.ct[..., 0])
+
+        l1, grads = jax.value_and_grad(loss)(state.levels.params)
+        rate = learning_rate(
+            config.learning_rate, config.epochs, config.decay_start, images_per_epoch, state.images_seen
+        )
+        player, norm = update_player(adam(rate, betas), state.levels, grads)
+        state = state.replace(  # type: ignore[attr-defined]
+            step=state.step + 1,
+            images_seen=state.images_seen + batch.ct.shape[0],
+            levels=player,
+        )
+        return state, {"l1": l1, "learning_rate": rate, "gradient": norm}
+
+    def translate(state: LevelsState, masks: Array, keys: Key) -> Array:
+        del keys  # a method with noise draws each image's from the image's own key
+        return paint(state.levels.params, masks)
+
+    return Translator(init, step, translate)

@@ -1,0 +1,86 @@
+"""What adversarial translators share: a state with two players and their alternating update."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from tsgan_jax.train.learner import Params, Player, new_player, update_player
+from tsgan_jax.translation.common import adam
+from tsgan_jax.types import Array, Key, Metrics
+
+F = TypeVar("F")
+Loss = tuple[Array, Metrics]
+
+
+@flax.struct.dataclass
+class Adversarial:
+    """State of an adversarial translator.
+
+    A method with several generators or critics holds them as one tree in the player's params.
+    """
+
+    step: Array  # int32, optimiser steps taken
+    images_seen: Array  # int32
+    key: Key
+    generator: Player
+    critic: Player
+    frozen: Any = None  # weights that training reads and never changes (VGG-19); in the state, not in the
+    # compiled step, where XLA would hold them as constants and fold them for minutes
+    memory: Any = None  # arrays carried from step to step besides the players, such as pools of generated images
+
+
+def start(
+    key: Key, generator: Params, critic: Params, betas: tuple[float, float], *, frozen: Any = None, memory: Any = None
+) -> Adversarial:
+    """The state before the first step, from first weights; betas: Adam's."""
+    tx = adam(0.0, betas)
+    return Adversarial(
+        step=jnp.zeros((), jnp.int32),
+        images_seen=jnp.zeros((), jnp.int32),
+        key=key,
+        generator=new_player(tx, generator),
+        critic=new_player(tx, critic),
+        frozen=frozen,
+        memory=memory,
+    )
+
+
+def alternate(
+    state: Adversarial,
+    generate: Callable[[Params], F],
+    critic_loss: Callable[[Params, Any], Loss],
+    generator_loss: Callable[[F, Params], Loss],
+    adam: optax.GradientTransformation,
+    *,
+    images: int,
+    critic_adam: optax.GradientTransformation | None = None,
+    generator_first: bool = False,
+    show: Callable[[F, Any], tuple[Any, Any]] | None = None,
+) -> tuple[Adversarial, Metrics]:
+    """One update of the critic and one of the generator, on the same fakes.
+
+    generate: generator params -> fakes (any tree), run once.
+    critic_loss: (critic params, what it is shown) -> loss, metrics.
+    generator_loss: (fakes, critic params) -> loss, metrics; may close over the real batch.
+    critic_adam: the critic's, where its rate is another one; else `adam`.
+    generator_first: the generator meets the critic as it was, as CycleGAN orders them; else the new one, as pix2pix.
+    show: (fakes, the state's memory) -> what the critic is shown, the new memory; none: the fakes themselves.
+    images: of the batch, for the state's counters.  Metrics of both players are merged, their gradients' norms added.
+    """
+    fake, pull_back = jax.vjp(generate, state.generator.params)
+    shown, memory = (fake, state.memory) if show is None else show(fake, state.memory)
+    critic_grad, critic_log = jax.grad(critic_loss, has_aux=True)(state.critic.params, shown)
+    critic, critic_norm = update_player(critic_adam or adam, state.critic, critic_grad)
+    opponent = state.critic if generator_first else critic
+    fake_grad, generator_log = jax.grad(generator_loss, has_aux=True)(fake, opponent.params)
+    generator, generator_norm = update_player(adam, state.generator, *pull_back(fake_grad))
+    norms = {"critic_gradient": critic_norm, "generator_gradient": generator_norm}
+    seen = state.images_seen + images
+    state = state.replace(  # type: ignore[attr-defined]
+        step=state.step + 1, images_seen=seen, generator=generator, critic=critic, memory=memory
+    )
+    return state, {**critic_log, **generator_log, **norms}

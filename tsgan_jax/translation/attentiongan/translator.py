@@ -1,0 +1,62 @@
+"""AttentionGAN: its generator, and the method as a Translator.  Its training is CycleGAN's."""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from tsgan_jax.config import AttentionGANConfig
+from tsgan_jax.nn.layers import Conv
+from tsgan_jax.nn.resnet import Decoder, Encoder, reflect
+from tsgan_jax.translation.adversarial import Adversarial
+from tsgan_jax.translation.api import Translator
+from tsgan_jax.translation.cycle import cycle_translator
+from tsgan_jax.types import Array
+
+
+class Layers(NamedTuple):
+    """images: [n, h, w, contents + 1] in [-1, 1], the painted ones, then the input.
+
+    attention: likewise, in (0, 1); sums to 1 in each pixel.
+    """
+
+    images: Array
+    attention: Array
+
+
+class Generator(nn.Module):
+    """Painted images and the input, each weighted by its attention map, added up."""
+
+    contents: int = 9
+    width: int = 64
+    blocks: int = 9
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def layers(self, image: Array) -> Layers:
+        """image: [n, h, w, 1] in [-1, 1], h and w multiples of 4.  Returns what `__call__` adds up, float32."""
+        x = Encoder(self.width, self.blocks, self.dtype, name="encoder")(image)
+        content = Decoder(self.width, self.dtype, name="content_decoder")(x)
+        paint = Conv(self.contents, 7, stride=1, padding=0, dtype=self.dtype, name="content")
+        content = paint(reflect(content, 3))
+        maps = Decoder(self.width, self.dtype, name="attention_decoder")(x)
+        maps = Conv(self.contents + 1, 1, stride=1, padding=0, dtype=self.dtype, name="attention")(maps)
+        images = jnp.concatenate([jnp.tanh(content.astype(jnp.float32)), image], axis=-1)
+        return Layers(images, jax.nn.softmax(maps.astype(jnp.float32)))
+
+    def __call__(self, image: Array) -> Array:
+        """image: as `layers` takes it.  Returns float32 [n, h, w, 1] in [-1, 1]."""
+        images, attention = self.layers(image)
+        return (images * attention).sum(axis=-1, keepdims=True)
+
+
+def attentiongan(config: AttentionGANConfig, images_per_epoch: int) -> Translator[Adversarial]:
+    """AttentionGAN v2 on unpaired masks and CT.
+
+    images_per_epoch: real training images, which turns images seen into epochs of the schedule.
+    Raises UserError where critic_layers leaves no patch.
+    """
+    dtype = jnp.dtype(config.precision)
+    generator = Generator(config.contents, config.generator_width, config.residual_blocks, dtype)
+    return cycle_translator(config, generator, images_per_epoch)

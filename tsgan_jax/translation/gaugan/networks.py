@@ -1,0 +1,204 @@
+"""The networks of GauGAN: SPADE norms, generator, style encoder, critics at several scales."""
+
+from typing import Any, ClassVar, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from tsgan_jax.nn.layers import Conv
+from tsgan_jax.nn.norm import InstanceNorm
+from tsgan_jax.nn.patch_critic import PatchCritic
+from tsgan_jax.nn.resample import downsample, upsample
+from tsgan_jax.types import Array, Key
+
+
+class Spade(nn.Module):
+    """norm(x) * (1 + gamma) + beta, with gamma and beta convolved from the mask: two layers, `width` hidden channels.
+
+    The publication normalises over the batch, of some eight images on as many devices.  Ours normalises each
+    image by itself: an image must not depend on its neighbours, and batches of one have no other statistics.
+    beta_bias: off where the next norm removes it.
+    """
+
+    width: int = 128
+    beta_bias: bool = True
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, mask: Array) -> Array:
+        """x: [n, h, w, c]; mask: [n, h, w, classes], one-hot.  Returns x's shape."""
+
+        def conv(features: int, name: str, use_bias: bool = True) -> Conv:
+            return Conv(features, kernel=3, stride=1, use_bias=use_bias, dtype=self.dtype, name=name)
+
+        hidden = jax.nn.relu(conv(self.width, "hidden")(mask))
+        gamma = conv(x.shape[-1], "gamma")(hidden)
+        beta = conv(x.shape[-1], "beta", self.beta_bias)(hidden)
+        return InstanceNorm(affine=False)(x) * (1 + gamma) + beta
+
+
+BLOCKS = {"head": 16.0, "middle0": 16.0, "middle1": 16.0, "up0": 8.0, "up1": 4.0, "up2": 2.0, "up3": 1.0}
+"""Residual blocks in their order, and their output's channels in units of the generator's width."""
+LAST_BLOCK = {"up4": 0.5}
+"""After them, with seven doublings only."""
+DOUBLINGS = ("up3", "up2", "up1", "up0", "middle0", "middle1", "up4")
+"""Blocks that a doubling precedes: the first `num_ups` of these.  Published are 5 to 7; fewer suit small images."""
+
+
+class SpadeBlock(nn.Module):
+    """Residual block, two 3x3 convolutions after SPADE and LeakyReLU(0.2); x [n, h, w, c] to [n, h, w, features].
+
+    Where the channels change, the shortcut is a 1x1 convolution after a SPADE of its own.  use_bias: of what the
+    output is the sum of; where another block follows, its norms remove them.
+    """
+
+    features: int
+    spade_width: int = 128
+    use_bias: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, mask: Array) -> Array:
+        """mask: [n, h, w, classes], one-hot, of x's height and width."""
+
+        def spade(x: Array, name: str, beta_bias: bool = True) -> Array:
+            return Spade(self.spade_width, beta_bias, self.dtype, name=name)(x, mask)
+
+        def conv(x: Array, features: int, use_bias: bool, name: str) -> Array:
+            layer = Conv(features, kernel=3, stride=1, use_bias=use_bias, dtype=self.dtype, name=name)
+            return layer(jax.nn.leaky_relu(x, 0.2))
+
+        shortcut = x
+        if x.shape[-1] != self.features:
+            shortcut = Conv(
+                self.features, kernel=1, stride=1, padding=0, use_bias=False, dtype=self.dtype, name="shortcut"
+            )(spade(x, "spade_shortcut", self.use_bias))
+        y = conv(spade(x, "spade0"), min(x.shape[-1], self.features), False, "conv0")
+        return shortcut + conv(spade(y, "spade1"), self.features, self.use_bias, "conv1")
+
+
+class Generator(nn.Module):
+    """One-hot mask to CT, from the mask shrunk to its height and width over 2**num_ups (16x16 at 512 px and 5).
+
+    With a style the start is a dense layer of it instead.  The layers in `spectral` are to be given kernels of
+    spectral norm 1 (nn/spectral_norm.py).
+    """
+
+    num_ups: int = 5
+    width: int = 64
+    spade_width: int = 128
+    dtype: Any = jnp.float32
+
+    spectral: ClassVar[tuple[str, ...]] = ("conv0", "conv1", "shortcut")
+
+    @nn.compact
+    def __call__(self, mask: Array, style: Array | None = None) -> Array:
+        """mask: [n, h, w, classes], one-hot 0 and 1; style: [n, z_dim].  Returns float32 [n, h, w, 1] in (-1, 1)."""
+        side, doubled = mask.shape[1] >> self.num_ups, DOUBLINGS[: self.num_ups]
+        first = 16 * self.width
+        if style is None:
+            x = Conv(first, kernel=3, stride=1, use_bias=False, dtype=self.dtype, name="start")(shrunk(mask, side))
+        else:
+            x = nn.Dense(side * side * first, dtype=self.dtype, name="start")(style).reshape(-1, side, side, first)
+        blocks = BLOCKS | (LAST_BLOCK if "up4" in doubled else {})
+        for name, width in blocks.items():
+            x = upsample(x) if name in doubled else x
+            last = name == list(blocks)[-1]
+            block = SpadeBlock(int(width * self.width), self.spade_width, last, self.dtype, name=name)
+            x = block(x, shrunk(mask, x.shape[1]))
+        x = Conv(1, kernel=3, stride=1, dtype=self.dtype, name="image")(jax.nn.leaky_relu(x, 0.2))
+        return jnp.tanh(x.astype(jnp.float32))
+
+
+def shrunk(mask: Array, side: int) -> Array:
+    """[n, h, h, classes] to [n, side, side, classes] by the nearest pixel, the upper left one of each square."""
+    factor = mask.shape[1] // side
+    return mask[:, ::factor, ::factor]
+
+
+class MultiscaleCritic(nn.Module):
+    """One PatchCritic for the image and one for each halving of it, without learned scales and offsets in the norms.
+
+    The layers in `spectral` are to be given kernels of spectral norm 1: those that a norm follows.
+    """
+
+    scales: int = 2
+    width: int = 64
+    layers: int = 3
+    dtype: Any = jnp.float32
+
+    @property
+    def spectral(self) -> tuple[str, ...]:
+        return tuple(f"conv{i}" for i in range(1, self.layers + 1))
+
+    @nn.compact
+    def __call__(self, x: Array) -> list[list[Array]]:
+        """x: [n, h, h, c], mask and image, h even at each scale.  Returns `PatchCritic.outputs` of every scale."""
+        found = []
+        for scale in range(self.scales):
+            x = halved(x) if scale else x
+            critic = PatchCritic(self.width, self.layers, self.dtype, affine=False, padding=2, name=f"scale{scale}")
+            found.append(critic.outputs(x))
+        return found
+
+
+def halved(x: Array) -> Array:
+    """Mean over 3x3 pixels at every other one, at the edges over those inside: [n, h, w, c], both even, to half."""
+    for axis in (1, 2):
+        side = x.shape[axis] // 2
+        padded = jnp.pad(x, [(1 if a == axis else 0, 0) for a in range(4)])
+        rows = jnp.moveaxis(padded, axis, 0)
+        total = rows[0:-1:2] + rows[1::2] + rows[2::2]
+        inside = jnp.where(jnp.arange(side) == 0, 2.0, 3.0).reshape(-1, 1, 1, 1)
+        x = jnp.moveaxis(total / inside, 0, axis)
+    return x
+
+
+LARGEST = 256
+"""Pixels: larger images are halved first."""
+LAST = 4
+
+
+class Style(NamedTuple):
+    """A normal distribution over styles for each image; both [n, z_dim], float32."""
+
+    mean: Array
+    log_variance: Array
+
+
+class StyleEncoder(nn.Module):
+    """CT to the distribution of its style: 3x3 convolutions of stride 2 down to 4x4, then two dense layers.
+
+    Channels are width * min(2**i, 8); instance norm after every convolution, LeakyReLU(0.2) between them.
+    """
+
+    width: int = 64
+    z_dim: int = 256
+    dtype: Any = jnp.float32
+
+    spectral: ClassVar[tuple[str, ...]] = tuple(f"down{i}" for i in range(6))
+
+    @nn.compact
+    def __call__(self, ct: Array) -> Style:
+        """ct: [n, h, h, 1] in [-1, 1], h a power of two from 8 px."""
+        x = ct
+        while x.shape[1] > LARGEST:
+            x = downsample(x)
+        for i in range((x.shape[1] // LAST).bit_length() - 1):
+            features = self.width * min(2**i, 8)
+            x = Conv(features, kernel=3, use_bias=False, dtype=self.dtype, name=f"down{i}")(x)
+            x = jax.nn.leaky_relu(InstanceNorm(affine=False)(x), 0.2)
+        x = x.reshape(x.shape[0], -1).astype(jnp.float32)
+        return Style(nn.Dense(self.z_dim, name="mean")(x), nn.Dense(self.z_dim, name="log_variance")(x))
+
+
+def standard_styles(keys: Key, z_dim: int) -> Array:
+    """N(0, 1) for each of keys [n], by the key alone: [n, z_dim]."""
+    return jax.vmap(lambda key: jax.random.normal(key, (z_dim,)))(keys)
+
+
+def sample(style: Style, keys: Key) -> Array:
+    """One style [n, z_dim] from each distribution."""
+    noise = standard_styles(keys, style.mean.shape[-1])
+    return style.mean + jnp.exp(0.5 * style.log_variance) * noise

@@ -1,0 +1,33 @@
+"""The methods of stage 2 by name.  A new method is one folder and one line here; see _template.py."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from tsgan_jax.config import TranslationConfig
+from tsgan_jax.translation.api import Translator
+from tsgan_jax.translation.attentiongan import attentiongan
+from tsgan_jax.translation.controlnet import controlnet
+from tsgan_jax.translation.cyclegan import cyclegan
+from tsgan_jax.translation.dl_pix2pix import dl_pix2pix
+from tsgan_jax.translation.gaugan import gaugan
+
+METHODS: Mapping[str, Callable[[Any, int], Translator]] = MappingProxyType(
+    {
+        "dl_pix2pix": dl_pix2pix,
+        "pix2pix": dl_pix2pix,  # with every part off, as Pix2PixConfig states it
+        "cyclegan": cyclegan,
+        "attentiongan": attentiongan,
+        "gaugan": gaugan,
+        "controlnet": controlnet,
+    }
+)
+
+
+def translator(config: TranslationConfig, images_per_epoch: int = 949) -> Translator:
+    """The Translator of `config.translation`.
+
+    images_per_epoch: real training images; 949 are four fifths of LUNA16's 1,186 slices.
+    Raises UserError where the config asks for what does not fit or is missing.
+    """
+    return METHODS[config.method](config, images_per_epoch)
