@@ -96,7 +96,6 @@ def test_dry_run_prints_the_plan_and_touches_nothing(config, calls, capsys, tmp_
     # 4 steps at each of 4, 8, 16 px; half of them fade at 8 and 16.
     assert "stage masks     5 phases, 12 steps, 192 images" in out
     assert "16 fade         16          2           32" in out
-    assert "4 steps more, not counted, for head starts" in out  # as many as each fade has
     assert "about 8 slices to train on (not prepared yet)" in out
     assert "dl_pix2pix, 2 epochs, 16 steps, 16 images" in out
     assert "memory at least" in out and "disk" in out

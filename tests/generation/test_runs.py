@@ -41,7 +41,7 @@ def test_both_networks_come_back_as_saved(run):
     config = runs.read_config(run)
     state = jax.jit(stylegan(config.masks, plan(config.masks)[-1]).init)(jax.random.key(3))
     assert equal(trained.generator.params, state.ema)
-    assert trained.generator.resolution == 16 and float(trained.generator.alpha) == 1.0
+    assert trained.generator.size == 16 and float(trained.generator.alpha) == 1.0
     saved = jax.jit(translator(config.translation).init)(jax.random.key(4))
     assert equal(trained.translator_state.generator.params, saved.generator.params)
     masks = np.zeros((1, 16, 16), np.uint8)

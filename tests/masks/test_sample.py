@@ -11,6 +11,7 @@ from tsgan_jax.masks.calibration import Objects
 from tsgan_jax.masks.growth import plan
 from tsgan_jax.masks.learner import stylegan
 from tsgan_jax.masks.sample import calibration_of, chunk_size, generator_of, sample_maps, sample_masks
+from tsgan_jax.masks.synthesis import synthesis_of
 
 from .tiny import tiny
 
@@ -81,3 +82,11 @@ def test_chunks_shrink_with_resolution():
 def test_no_indices_are_refused(generator):
     with pytest.raises(ValueError, match="no indices"):
         sample_masks(generator, KEY, [])
+
+
+@pytest.mark.parametrize("representation", ["one_hot", "distance"])
+def test_a_generator_made_again_is_not_compiled_again(representation):
+    config = tiny(representation=representation)
+    phase = plan(config)[-1]
+    assert synthesis_of(config, phase) == synthesis_of(tiny(representation=representation), phase)
+    assert hash(synthesis_of(config, phase)) == hash(synthesis_of(config, phase))

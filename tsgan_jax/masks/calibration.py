@@ -14,18 +14,16 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from tsgan_jax.components import NEIGHBOURS, SMALLEST_NODULE, components
+from tsgan_jax.components import NEIGHBOURS, SMALLEST_NODULE, Component, components
 from tsgan_jax.labels import BODY, LEFT_LUNG, NAMES, NODULE, RIGHT_LUNG, TRACHEA
-from tsgan_jax.masks.distance import CHANNELS, SCALE, enlarged, organs
+from tsgan_jax.masks.distance import CHANNELS, encode, enlarged, organs
 
 SMALL = (TRACHEA, NODULE)
-LUNGS = [CHANNELS.index(LEFT_LUNG), CHANNELS.index(RIGHT_LUNG)]
-
 APART = 1 / 32
 """Least distance of two peaks, as a share of the slice's side."""
 
-NEAR = 1 / 80
-"""How far outside a lung's outline a nodule's peak may be: the radius of a nodule of 8.5 mm, of 340."""
+OUTLIERS = 0.005
+"""Share of real objects, at either end, whose surroundings are no rule."""
 
 MOST = 4
 """Objects of a class in a mask."""
@@ -34,7 +32,7 @@ ROUNDNESS = 0.1
 """By how much heights are lowered at the radius of the disc of an object's area."""
 
 QUANTILES = 33
-NONE = -9.0
+NONE = -2.0
 """Height that stands for a missing peak, below every height of a map."""
 
 
@@ -44,10 +42,13 @@ class Objects:
 
     present: share of masks with at least 1, 2, ... of them; areas: quantiles, evenly spaced from 0 to 1, of an
     object's area as a share of the slice.
+    lowest, highest: the range of `_surroundings` at their peaks, without the outermost OUTLIERS.
     """
 
     present: tuple[float, ...]
     areas: tuple[float, ...]
+    lowest: tuple[float, ...] = (-1.0, -1.0, -1.0)
+    highest: tuple[float, ...] = (1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -56,44 +57,67 @@ class Calibration:
 
     levels: least height of the first, second, ... peak of a map to be an object, if those before it are; heights
     (rising), areas: the area, as a share of the slice, of an object whose peak is that high.
+    real: the objects that it was made for.
     """
 
     levels: tuple[float, ...]
     heights: tuple[float, ...]
     areas: tuple[float, ...]
+    real: Objects
 
 
 def real_objects(masks: np.ndarray) -> dict[int, Objects]:
     """The small objects of real masks uint8 [n, h, h], by class."""
-    found = {}
-    for label in SMALL:
-        areas = [_areas(mask == label) for mask in masks]
-        counts = np.array([len(each) for each in areas])
-        present = [float((counts >= k).mean()) for k in range(1, MOST + 1)]
-        every = np.concatenate(areas)
-        if len(every):
-            quantiles = np.quantile(every, np.linspace(0, 1, QUANTILES)) / masks[0].size
-            found[label] = Objects(tuple(p for p in present if p > 0), tuple(quantiles.tolist()))
-    return found
+    counts: dict[int, list[int]] = {label: [] for label in SMALL}
+    areas: dict[int, list[int]] = {label: [] for label in SMALL}
+    around: dict[int, list[np.ndarray]] = {label: [] for label in SMALL}
+    for mask in masks:
+        one = encode(mask[None])[0]
+        for label in SMALL:
+            found = [patch for patch in components(mask == label) if patch.pixels >= SMALLEST_NODULE.pixels]
+            counts[label].append(len(found))
+            areas[label] += [patch.pixels for patch in found]
+            around[label] += [_at_peak(one, label, patch) for patch in found]
+    return {
+        label: _objects(np.array(counts[label]), np.array(areas[label]) / masks[0].size, np.stack(around[label]))
+        for label in SMALL
+        if areas[label]
+    }
+
+
+def _objects(counts: np.ndarray, areas: np.ndarray, around: np.ndarray) -> Objects:
+    present = [float((counts >= k).mean()) for k in range(1, MOST + 1)]
+    return Objects(
+        present=tuple(share for share in present if share > 0),
+        areas=tuple(np.quantile(areas, np.linspace(0, 1, QUANTILES)).tolist()),
+        lowest=tuple(np.quantile(around, OUTLIERS, axis=0, method="lower").tolist()),
+        highest=tuple(np.quantile(around, 1 - OUTLIERS, axis=0, method="higher").tolist()),
+    )
+
+
+def _at_peak(one: np.ndarray, label: int, patch: Component) -> np.ndarray:
+    """`_surroundings` of a map at the highest pixel of one of its objects."""
+    height = np.where(patch.inside, one[patch.window][..., CHANNELS.index(label)], -np.inf)
+    return _surroundings(one[patch.window])[np.unravel_index(height.argmax(), height.shape)]
+
+
+def _surroundings(one: np.ndarray) -> np.ndarray:
+    """What a map [h, w, 5] says of body and lungs at each pixel: body, the nearer lung, the farther one; [h, w, 3]."""
+    lungs = one[..., [CHANNELS.index(LEFT_LUNG), CHANNELS.index(RIGHT_LUNG)]]
+    return np.stack([one[..., CHANNELS.index(BODY)], lungs.max(axis=-1), lungs.min(axis=-1)], axis=-1)
 
 
 def to_json(objects: Mapping[int, Objects]) -> dict[str, Any]:
     """Objects by their class's name, as a stage's manifest keeps them."""
-    return {
-        NAMES[label]: {"present": list(each.present), "areas": list(each.areas)} for label, each in objects.items()
-    }
+    return {NAMES[label]: {name: list(value) for name, value in vars(each).items()} for label, each in objects.items()}
 
 
 def from_json(tree: Mapping[str, Any]) -> dict[int, Objects]:
     """`to_json` undone."""
     return {
-        NAMES.index(name): Objects(tuple(each["present"]), tuple(each["areas"])) for name, each in tree.items()
+        NAMES.index(label): Objects(**{name: tuple(value) for name, value in each.items()})
+        for label, each in tree.items()
     }
-
-
-def _areas(region: np.ndarray) -> np.ndarray:
-    areas = np.array([patch.pixels for patch in components(region)], int)
-    return areas[areas >= SMALLEST_NODULE.pixels]
 
 
 def calibrate(maps: np.ndarray, size: int, real: Mapping[int, Objects]) -> dict[int, Calibration]:
@@ -106,12 +130,12 @@ def calibrate(maps: np.ndarray, size: int, real: Mapping[int, Objects]) -> dict[
     for label, objects in real.items():
         heights = np.full((len(maps), len(objects.present)), NONE)
         for row, one in zip(heights, maps, strict=True):
-            found = [height for height, _ in _peaks(one, label)][: len(row)]
+            found = [height for height, _ in _peaks(one, label, objects)][: len(row)]
             row[: len(found)] = found
         levels, chosen = _levels(heights, objects.present)
         if len(chosen):
             quantiles = np.quantile(chosen, np.linspace(0, 1, len(objects.areas)))
-            out[label] = Calibration(levels, tuple(quantiles.tolist()), objects.areas)
+            out[label] = Calibration(levels, tuple(quantiles.tolist()), objects.areas, objects)
     return out
 
 
@@ -141,7 +165,7 @@ def _decode(one: np.ndarray, calibration: Mapping[int, Calibration]) -> np.ndarr
         if label not in calibration:
             continue
         rule = calibration[label]
-        for level, (height, place) in zip(rule.levels, _peaks(one, label), strict=False):
+        for level, (height, place) in zip(rule.levels, _peaks(one, label, rule.real), strict=False):
             if height < level:
                 break
             pixels = np.interp(height, rule.heights, rule.areas) * mask.size
@@ -149,14 +173,13 @@ def _decode(one: np.ndarray, calibration: Mapping[int, Calibration]) -> np.ndarr
     return mask
 
 
-def _peaks(one: np.ndarray, label: int) -> Iterator[tuple[float, tuple[int, int]]]:
+def _peaks(one: np.ndarray, label: int, real: Objects) -> Iterator[tuple[float, tuple[int, int]]]:
     """Height and place (row, column) of the local maxima of a class's channel in a map [h, h, 5], the highest first.
 
-    Only where the other channels allow the class: a nodule's in a lung or near one, trachea's in the body elsewhere.
+    Only where body and lungs are as they are at real objects: a nodule's in a lung or at one, trachea's between both.
     """
-    channel = one[..., CHANNELS.index(label)]
-    at_lung = one[..., LUNGS].max(axis=-1) > np.tanh(-NEAR / SCALE[LEFT_LUNG])
-    allowed = at_lung if label == NODULE else (one[..., CHANNELS.index(BODY)] > 0) & ~at_lung
+    channel, around = one[..., CHANNELS.index(label)], _surroundings(one)
+    allowed = ((around >= real.lowest) & (around <= real.highest)).all(axis=-1)
     apart = max(1, round(APART * len(channel)))
     highest = ndimage.maximum_filter(channel, 2 * apart + 1, mode="nearest")
     rows, columns = np.nonzero((channel == highest) & (channel > channel.min()) & allowed)

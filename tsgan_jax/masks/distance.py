@@ -1,11 +1,11 @@
 """Label maps as truncated signed distance maps: one channel an organ, smooth where one-hot maps jump.
 
-    value = weight tanh((d + grow) / scale),   d: distance to the organ's outline, positive inside
+    value = tanh((d + grow) / scale),   d: distance to the organ's outline, positive inside
 
 A network that errs by half a pixel moves an outline by half a pixel; in a one-hot map it would add and remove pixels.
 A lung contains the nodules that touch it and the body all organs, so that no channel has holes for another's sake.
 Nodules and trachea are grown before the distance is taken: of an object of a pixel or two no average over pixels
-would be positive, and lower resolutions would lack it.  An absent organ is -weight everywhere.
+would be positive, and lower resolutions would lack it.  An absent organ is -1 everywhere.
 Ours, not the paper's (A23).
 """
 
@@ -20,10 +20,6 @@ CHANNELS = (BODY, LEFT_LUNG, RIGHT_LUNG, TRACHEA, NODULE)
 """The class of each channel; background is where no channel is positive."""
 
 MIRROR = np.array([0, 2, 1, 3, 4])
-
-WEIGHT = np.array([1, 1, 1, 2, 3], np.float32)
-"""By which each channel is multiplied: to a critic of slope 1 an object of few pixels would hardly count."""
-
 SCALE = {BODY: 1 / 16, LEFT_LUNG: 1 / 16, RIGHT_LUNG: 1 / 16, TRACHEA: 5 / 128, NODULE: 5 / 128}
 """Distance, as a share of the slice's side, over which tanh goes from 0 to .76: 21 and 13 mm of 340."""
 
@@ -32,7 +28,7 @@ GROW = {TRACHEA: 1 / 64, NODULE: 1 / 32}
 
 
 def encode(masks: np.ndarray) -> np.ndarray:
-    """Masks uint8 [n, h, h] with the codes of `labels` to maps float32 [n, h, h, 5] in [-WEIGHT, WEIGHT]."""
+    """Masks uint8 [n, h, h] with the codes of `labels` to maps float32 [n, h, h, 5] in [-1, 1]."""
     return np.stack([_encode(mask) for mask in masks])
 
 
@@ -44,7 +40,7 @@ def _encode(mask: np.ndarray) -> np.ndarray:
         TRACHEA: mask == TRACHEA,
         NODULE: mask == NODULE,
     }
-    return np.stack([_value(regions[label], label) for label in CHANNELS], axis=-1) * WEIGHT
+    return np.stack([_value(regions[label], label) for label in CHANNELS], axis=-1)
 
 
 def with_nodules(mask: np.ndarray, lung: int) -> np.ndarray:

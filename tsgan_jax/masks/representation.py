@@ -27,7 +27,8 @@ class Representation(NamedTuple):
     channels: numbers a pixel.
     encode: masks uint8 [n, h, w] to maps float32 [n, h, w, channels]; averages over 2x2 pixels of it, as
         StyleGAN pools images, are the maps of lower resolutions.
-    activate: what a 1x1 head gives, [..., channels], to values in the range of `encode`.
+    activate: what a 1x1 head gives, [..., channels], to values in the range of `encode`; always the same function, as
+        compiled code is kept by it.
     critic_input: key and maps [n, r, r, channels] to what the critic sees of them, real and generated alike; without
         a key for maps that are exactly `encode`'s, of which there is nothing to draw.
     decode: maps [n, r, r, channels] of any resolution to masks uint8 [n, size, size].
@@ -48,7 +49,7 @@ def representation_of(config: MasksConfig) -> Representation:
         return Representation(
             channels=len(distance.CHANNELS),
             encode=distance.encode,
-            activate=lambda logits: jnp.tanh(logits) * distance.WEIGHT,
+            activate=jnp.tanh,
             critic_input=lambda key, maps: maps,
             decode=distance.decode,
             mirror=distance.MIRROR,
@@ -63,11 +64,15 @@ def representation_of(config: MasksConfig) -> Representation:
     return Representation(
         channels=labels.NUM_CLASSES,
         encode=lambda masks: np.eye(labels.NUM_CLASSES, dtype=np.float32)[masks],
-        activate=lambda logits: jax.nn.softmax(logits, axis=-1),
+        activate=_softmax,
         critic_input=critic_input,
         decode=_likeliest,
         mirror=labels.MIRROR,
     )
+
+
+def _softmax(logits: Array) -> Array:
+    return jax.nn.softmax(logits, axis=-1)
 
 
 def _likeliest(shares: np.ndarray, size: int) -> np.ndarray:
