@@ -1,4 +1,4 @@
-"""README and docs/methods.md are run: Python as it stands, commands as far as their arguments, links as files."""
+"""README and pages are run: README's Python as it is, commands as far as their arguments, links as files."""
 
 import re
 import shlex
@@ -6,8 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_imports import LAYERS
+
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = (ROOT / "README.md", ROOT / "docs" / "methods.md", ROOT / "docs" / "masks.md")
+PAGES = (
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("architecture", "extending", "masks", "methods")),
+)
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -47,3 +52,8 @@ def test_links_and_named_files_exist(page):
     named = [ROOT / name for name in re.findall(r"`((?:configs|tests|tsgan_jax)/[\w/.]+)`", text)]
     missing = [str(path) for path in links + named if not path.exists()]
     assert not missing
+
+
+def test_architecture_states_the_import_rule():
+    (rule,) = (block for block in blocks(ROOT / "docs" / "architecture.md", "") if block.startswith("labels types"))
+    assert [set(line.split()) for line in rule.splitlines()] == LAYERS

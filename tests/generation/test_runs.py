@@ -12,6 +12,7 @@ from tsgan_jax.files import read_json, write_json
 from tsgan_jax.generation import runs
 from tsgan_jax.masks.growth import plan
 from tsgan_jax.masks.learner import stylegan
+from tsgan_jax.train.checkpoint import size
 from tsgan_jax.translation.registry import translator
 
 
@@ -50,6 +51,25 @@ def test_both_networks_come_back_as_saved(run):
     assert np.array_equal(trained.translator.translate(trained.translator_state, masks, keys), expected)
     assert trained.pixel_mm == 2.5 and trained.unfinished == ()
     assert {name: p["step"] for name, p in trained.source["parents"].items()} == {"masks": 4, "translation": 6}
+
+
+def test_only_what_makes_images_is_read(run):
+    state = runs.restore(run).translator_state
+    assert state.generator.opt_state == state.critic.opt_state == () and state.frozen is None
+    config = runs.read_config(run)
+    whole = jax.eval_shape(translator(config.translation).init, jax.random.key(0))
+    assert size(state) < 0.4 * size(whole)  # weights, without two moments of each
+    for unread in (whole.generator.opt_state, whole.critic.opt_state):
+        assert size(unread) > 0
+
+
+def test_translating_needs_no_vgg_file(run, tmp_path):
+    """A run whose perceptual loss is on, its weight file gone."""
+    config = runs.read_config(run)
+    lost = {"perceptual": True, "vgg_weights": tmp_path / "gone.npz"}
+    config = config.model_copy(update={"translation": config.translation.model_copy(update=lost)})
+    assert config.translation.perceptual_on
+    assert runs.restore_translation(run, config)[1].frozen is None
 
 
 def test_reading_changes_nothing_even_while_a_checkpoint_is_being_written(run):

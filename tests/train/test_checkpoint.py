@@ -13,6 +13,7 @@ from tsgan_jax.errors import UserError
 from tsgan_jax.train import checkpoint
 from tsgan_jax.train.checkpoint import Checkpoints, abstract_like
 from tsgan_jax.train.devices import data_mesh, replicated
+from tsgan_jax.train.learner import with_frozen, without_frozen
 
 
 @pytest.fixture
@@ -93,6 +94,42 @@ def test_another_network_is_named(kept):
     difference = r"\['w'\] as float32\(300,\), the config asks for float32\(7,\)"
     with pytest.raises(UserError, match=difference):
         checkpoints.restore(checkpoints.newest(), shapes(width=7))
+
+
+FROZEN = np.random.default_rng(0).normal(size=1 << 18).astype(np.float32)
+"""One MiB that hardly compresses."""
+
+
+def saved_and_restored(folder, learner, state):
+    """The state from a checkpoint, and the checkpoint's bytes on disk."""
+    checkpoints = Checkpoints(folder, keep=1)
+    assert checkpoints.save(state, {}, 1)
+    one = replicated(data_mesh(1))
+    shapes = abstract_like(jax.eval_shape(learner.init, jax.random.key(0)), one)
+    restored = checkpoints.restore(checkpoints.newest(), shapes)
+    checkpoints.close()
+    assert restored.frozen is None
+    return with_frozen(restored, learner.init, one), sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+
+
+def test_frozen_weights_are_not_saved_and_come_back_from_init(tmp_path):
+    learner = toy.toy(frozen=FROZEN)
+    state = toy.initial(learner, seed=5)
+    restored, on_disk = saved_and_restored(tmp_path, learner, state)
+    assert on_disk < FROZEN.nbytes / 20
+    assert jax.tree.structure(restored) == jax.tree.structure(state)
+    assert toy.weights(restored) == toy.weights(state)
+
+
+def test_a_checkpoint_that_holds_frozen_weights_is_still_read(tmp_path, monkeypatch):
+    """As all did at first."""
+    learner = toy.toy(frozen=FROZEN)
+    state = toy.initial(learner, seed=5)
+    calls = iter([lambda state: state, without_frozen])  # of save, of restore
+    monkeypatch.setattr(checkpoint, "without_frozen", lambda state: next(calls)(state))
+    restored, on_disk = saved_and_restored(tmp_path, learner, state)
+    assert on_disk > FROZEN.nbytes / 2
+    assert toy.weights(restored) == toy.weights(state)
 
 
 def test_later_steps_are_dropped_and_written_again(kept):

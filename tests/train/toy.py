@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import flax.struct
 import jax
@@ -30,6 +31,7 @@ class ToyState:
     images_seen: jax.Array
     key: jax.Array
     player: Player
+    frozen: Any = None
 
 
 @flax.struct.dataclass
@@ -37,11 +39,12 @@ class ToyBatch:
     x: jax.Array
 
 
-def toy(width: int = 3) -> Learner:
-    """Fits the mean of the data under noise: a quadratic."""
+def toy(width: int = 3, frozen: np.ndarray | None = None) -> Learner:
+    """Fits the mean of the data under noise: a quadratic.  frozen: weights of the state that no step changes."""
 
     def init(key):
-        return ToyState(jnp.int32(0), jnp.int32(0), key, new_player(TX, {"w": jax.random.normal(key, (width,))}))
+        player = new_player(TX, {"w": jax.random.normal(key, (width,))})
+        return ToyState(jnp.int32(0), jnp.int32(0), key, player, None if frozen is None else {"v": jnp.array(frozen)})
 
     def step(state, batch):
         (noise,) = step_streams(state.key, state.step, "noise")

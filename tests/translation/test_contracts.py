@@ -15,7 +15,7 @@ import pytest
 from phantom_pairs import phantom_batch
 from translator_methods import BATCH, FACTORIES, NOISELESS, SEEDLESS, SIZE, STEPS_TO_CHANGE_ALL, STEPS_TO_OVERFIT
 
-from tsgan_jax.train.learner import Player
+from tsgan_jax.train.learner import Player, without_optimizers
 from tsgan_jax.translation.api import Translator
 
 BATCH_OF_PAIRS = phantom_batch(BATCH, SIZE)
@@ -115,6 +115,14 @@ def test_translate_gives_images_decided_by_mask_and_key(method: Compiled) -> Non
     np.testing.assert_array_equal(images, method.translate(state, masks, keys))
     order = jnp.array([2, 0])
     np.testing.assert_allclose(method.translate(state, masks[order], keys[order]), images[order], rtol=1e-4, atol=1e-5)
+
+
+def test_translate_reads_weights_only(method: Compiled) -> None:
+    """`generation` leaves the optimisers' state and frozen weights in the checkpoint."""
+    state = jax.eval_shape(method.method.init, jax.random.key(0))
+    masks, keys = phantom_batch(1, SIZE).mask, jax.random.split(jax.random.key(5), 1)
+    images = jax.eval_shape(method.method.translate, without_optimizers(state), masks, keys)
+    assert images.shape == (1, SIZE, SIZE)
 
 
 @pytest.mark.parametrize("name", FACTORIES)

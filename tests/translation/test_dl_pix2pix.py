@@ -13,6 +13,7 @@ import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.flatten_util import ravel_pytree
 from phantom_pairs import phantom_batch
+from resuming import arrays_saved, resumed, same_bits
 from torch_peers import run_peer
 from translator_methods import CONFIGS, SIZE
 
@@ -173,6 +174,16 @@ def test_total_is_the_weighted_sum_of_its_logged_terms(tmp_path: Path) -> None:
     loaded = vgg.load_vgg19(random_vgg(tmp_path / "vgg.npz"), ["relu1_1"])
     for part in ("kernel", "bias"):
         np.testing.assert_array_equal(after.frozen["conv1_1"][part], loaded.params["conv1_1"][part])
+
+
+def test_a_resumed_step_is_the_unbroken_one_and_the_checkpoint_lacks_vgg(tmp_path: Path) -> None:
+    method, init, step = small()
+    state, _ = step(init(jax.random.key(0)), phantom_batch(2, SIZE))
+    restored = resumed(method, state, tmp_path)
+    assert same_bits(restored, state)
+    assert not [name for name in arrays_saved(tmp_path, 1) if "frozen" in name]
+    second = phantom_batch(2, SIZE, seed=1)
+    assert same_bits(step(restored, second), step(state, second))
 
 
 def test_the_rate_follows_the_images_seen() -> None:

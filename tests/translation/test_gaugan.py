@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 from phantom_pairs import phantom_batch
+from resuming import arrays_saved, resumed, same_bits
 from test_dl_pix2pix import random_vgg
 from torch_peers import run_peer
 from translator_methods import CONFIGS, SIZE
@@ -221,6 +222,17 @@ def test_total_is_the_weighted_sum_of_its_logged_terms() -> None:
     expected = log["gan"] + 10.0 * log["matching"] + 10.0 * log["perceptual"] + 0.05 * log["kl"]
     np.testing.assert_allclose(log["generator_loss"], expected, rtol=1e-5)
     assert float(log["perceptual"]) > 0 and len(method.about["vgg19_sha256"]) == 64
+
+
+def test_a_resumed_step_is_the_unbroken_one_and_the_checkpoint_lacks_vgg(tmp_path: Path) -> None:
+    method, init, step = small()
+    state, _ = step(init(jax.random.key(0)), phantom_batch(2, SIZE))
+    restored = resumed(method, state, tmp_path)
+    assert same_bits(restored, state)
+    names = arrays_saved(tmp_path, 1)
+    assert [name for name in names if "memory" in name] and not [name for name in names if "frozen" in name]
+    second = phantom_batch(2, SIZE, seed=1)
+    assert same_bits(step(restored, second), step(state, second))
 
 
 def test_both_rates_fall_together() -> None:

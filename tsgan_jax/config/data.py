@@ -1,7 +1,7 @@
 """`data`: a LUNA16 tree, or the phantom in its place, to prepared slices."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import (
     Field,
@@ -43,7 +43,7 @@ class DataConfig(Section):
     @classmethod
     def _some_folds_train(cls, value: object) -> object:
         """One fold is always written as a number, several in rising order, so that equal splits compare equal."""
-        folds: list = list(value) if isinstance(value, list | tuple) else [value]
+        folds: list[Any] = list(value) if isinstance(value, list | tuple) else [value]
         if any(isinstance(fold, bool) or fold not in range(5) for fold in folds) or not 1 <= len(set(folds)) <= 4:
             raise ValueError("give one fold, 0 to 4, or a list of up to four of them, so that one is left to train on")
         return folds[0] if len(set(folds)) == 1 else tuple(sorted(set(folds)))

@@ -1,6 +1,7 @@
 """The whole config of one experiment, and how its run is kept."""
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import (
     PositiveFloat,
@@ -58,7 +59,7 @@ class Config(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _stages_inherit(cls, values: dict) -> dict:
+    def _stages_inherit(cls, values: dict[str, Any]) -> dict[str, Any]:
         """The stages train at data.resolution in the run's precision; a file states them once."""
         if not isinstance(values, dict):
             return values
@@ -73,6 +74,6 @@ class Config(Section):
         return values
 
 
-def _filled(section: object, shared: dict) -> object:
+def _filled(section: object, shared: dict[str, Any]) -> object:
     """A stage's mapping with the shared values set where the file is silent."""
     return {**shared, **section} if isinstance(section, dict) else shared if section is None else section

@@ -127,13 +127,13 @@ def dump_config(config: BaseModel) -> str:
     return stream.getvalue()
 
 
-def config_hash(*sections: BaseModel | dict | Any) -> str:
+def config_hash(*sections: BaseModel | Any) -> str:
     """SHA-256 (first 16 hex digits) of the values given, independent of key order."""
     plain = [s.model_dump(mode="json") if isinstance(s, BaseModel) else s for s in sections]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mapping to dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
@@ -238,7 +238,7 @@ def _split(override: str) -> tuple[str, Any]:
     return key.strip(), _plain(tree)["value"]
 
 
-def _set(values: dict, key: str, value: Any, override: str) -> None:
+def _set(values: dict[str, Any], key: str, value: Any, override: str) -> None:
     *sections, leaf = key.split(".")
     node = values
     for section in sections:

@@ -35,7 +35,7 @@ class TranslatorConfig(Section):
     @property
     def system(self) -> str:
         """The name that results carry."""
-        return self.method  # type: ignore[attr-defined]
+        return str(self.method)  # type: ignore[attr-defined]
 
     @property
     def perceptual_on(self) -> bool:

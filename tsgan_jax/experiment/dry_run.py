@@ -17,7 +17,7 @@ from tsgan_jax.masks.learner import stylegan
 from tsgan_jax.masks.representation import representation_of
 from tsgan_jax.train.checkpoint import size
 from tsgan_jax.train.devices import peak_bytes
-from tsgan_jax.train.learner import Learner
+from tsgan_jax.train.learner import Learner, without_frozen
 from tsgan_jax.train.loop import count_skipped
 from tsgan_jax.translation.registry import translator
 from tsgan_jax.types import MaskBatch, PairBatch
@@ -137,7 +137,7 @@ def _translation(config: Config) -> tuple[list[str], int]:
         f"                memory at least {_gigabytes(_memory(learner, batch))}",
     ]
     lines += [f"                {name}: {value}" for name, value in method.about.items()]
-    return lines, size(state)
+    return lines, size(without_frozen(state))
 
 
 def _disk(config: Config, run: Path, checkpoints: int, generates: bool) -> list[str]:

@@ -20,7 +20,7 @@ from tsgan_jax.experiment import rundir
 from tsgan_jax.train import hooks
 from tsgan_jax.train.checkpoint import Checkpoints, Saved, abstract_like
 from tsgan_jax.train.devices import place, replicated
-from tsgan_jax.train.learner import Learner, stream
+from tsgan_jax.train.learner import Learner, stream, with_frozen
 from tsgan_jax.train.loop import Hook, StepInfo, compile_step, prefetch
 from tsgan_jax.train.progress import Console, ProgressHook, Span
 from tsgan_jax.train.recovery import run_recovering
@@ -203,7 +203,8 @@ def initial_state(learner: Learner, key: Key, mesh: Mesh) -> Any:
 def restored(stage: Stage, saved: Saved, learner: Learner, mesh: Mesh) -> Any:
     """The state of a checkpoint, on the mesh."""
     shapes = abstract_like(jax.eval_shape(learner.init, stage.key), replicated(mesh))
-    return place(stage.checkpoints.restore(saved, shapes), mesh)
+    state = place(stage.checkpoints.restore(saved, shapes), mesh)
+    return with_frozen(state, learner.init, replicated(mesh))
 
 
 def newest(stage: Stage, older: bool, fits: Callable[[Mapping[str, Any]], bool]) -> Saved | None:

@@ -33,7 +33,7 @@ from tsgan_jax.masks import plausibility
 from tsgan_jax.masks.plausibility import judge
 from tsgan_jax.masks.sample import MaskGenerator
 from tsgan_jax.train.devices import data_mesh, replicated
-from tsgan_jax.train.learner import stream
+from tsgan_jax.train.learner import stream, without_optimizers
 from tsgan_jax.translation.api import Translator
 from tsgan_jax.types import Array, Key
 
@@ -74,7 +74,11 @@ class SetSummary:
 
 
 def translate(
-    translator: Translator, state: Any, masks: Array | NDArray[np.uint8], key: Key, window: Window = (-1000.0, 400.0)
+    translator: Translator[Any],
+    state: Any,
+    masks: Array | NDArray[np.uint8],
+    key: Key,
+    window: Window = (-1000.0, 400.0),
 ) -> NDArray[np.float32]:
     """CT of masks: uint8 [n, h, w] to float32 HU [n, h, w].
 
@@ -86,7 +90,7 @@ def translate(
 
 def generate(
     generator: MaskGenerator | MaskSource,
-    translator: Translator,
+    translator: Translator[Any],
     translator_state: Any,
     *,
     window: Window,
@@ -117,7 +121,7 @@ def generate(
     else:
         masks = stylegan_masks(generator, stream(root, "masks"), truncation, pixel_mm)
         weights["masks"] = fingerprint((generator.params, generator.w_avg, generator.alpha))
-    weights["translation"] = fingerprint(translator_state)
+    weights["translation"] = fingerprint(without_optimizers(translator_state))
     made_from = {
         "kind": "synthetic",
         "seed": seed,
@@ -226,7 +230,7 @@ def export_fold(slices: "SliceSet", window: Window, out: Path, source: dict[str,
         return _summary(directory, count, len(todo))
 
 
-def renderer(translator: Translator, state: Any, key: Key, size: int) -> Callable[[list[Candidate]], Array]:
+def renderer(translator: Translator[Any], state: Any, key: Key, size: int) -> Callable[[list[Candidate]], Array]:
     """CT [size, h, w] in [-1, 1] of up to `size` masks, compiled once; rows past the masks given are padding.
 
     The devices share a batch; on each of them `lax.map` computes one image at a time, so that neither its
@@ -240,15 +244,17 @@ def renderer(translator: Translator, state: Any, key: Key, size: int) -> Callabl
             mask, index = image
             return translator.translate(state, mask[None], jax.random.fold_in(key, index)[None])[0]
 
-        return lax.map(one, (masks, indices))
+        images: Array = lax.map(one, (masks, indices))
+        return images
 
-    whole, split = PartitionSpec(), PartitionSpec("data")
+    whole, split = PartitionSpec(), PartitionSpec("data")  # type: ignore[no-untyped-call]
     shared = jax.jit(jax.shard_map(some, mesh=mesh, in_specs=(whole, split, split), out_specs=split, check_vma=False))
 
     def render(batch: list[Candidate]) -> Array:
         filled = batch + batch[-1:] * (size - len(batch))
         masks = np.stack([candidate.mask for candidate in filled if candidate.mask is not None])
-        return shared(state, masks, np.array([candidate.index for candidate in filled], np.uint32))
+        images: Array = shared(state, masks, np.array([candidate.index for candidate in filled], np.uint32))
+        return images
 
     return render
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import orbax.checkpoint as ocp
 
 from tsgan_jax.config import Config
 from tsgan_jax.config.reading import config_hash, load_config
@@ -22,8 +21,9 @@ from tsgan_jax.masks import calibration
 from tsgan_jax.masks.growth import plan
 from tsgan_jax.masks.learner import stylegan
 from tsgan_jax.masks.sample import MaskGenerator, generator_of
-from tsgan_jax.train.checkpoint import MANIFEST, META, abstract_like, unsound
+from tsgan_jax.train.checkpoint import MANIFEST, META, abstract_like, differs, read_state, unsound
 from tsgan_jax.train.devices import data_mesh, replicated
+from tsgan_jax.train.learner import without_optimizers
 from tsgan_jax.translation.api import Translator
 from tsgan_jax.translation.registry import translator
 
@@ -95,17 +95,21 @@ def restore_masks(run: Path, config: Config, say: Say = print) -> tuple[MaskGene
     """Stage 1's generator: its running mean, at the resolution that training has come to."""
     folder, parent, meta = _newest(run, "masks", say)
     phase = plan(config.masks)[meta["phase"]]
-    state = _read(folder, stylegan(config.masks, phase).init)
+    shapes = jax.eval_shape(stylegan(config.masks, phase).init, jax.random.key(0))
+    state = _read(folder, shapes.replace(gen=None, critic=None))  # masks are drawn from the running mean alone
     objects = calibration.from_json(_manifest(run, "masks")["small_objects"]) if config.masks.calibrate else None
     return generator_of(state, config.masks, phase, objects), parent
 
 
 def restore_translation(run: Path, config: Config, say: Say = print) -> tuple[Translator, Any, Parent]:
-    """Stage 2's translator and its state.  Making CT needs no perceptual loss, so no VGG-19 file either."""
+    """Stage 2's translator and the part of its state that `translate` reads.
+
+    Making CT needs no optimiser state and no perceptual loss, so no VGG-19 file either.
+    """
     folder, parent, _ = _newest(run, "translation", say)
     without_vgg = {"perceptual": False} if config.translation.perceptual_on else {}
     method = translator(config.translation.model_copy(update=without_vgg))
-    return method, _read(folder, method.init), parent
+    return method, _read(folder, without_optimizers(jax.eval_shape(method.init, jax.random.key(0)))), parent
 
 
 def pixel_mm(run: Path, config: Config) -> float:
@@ -136,22 +140,12 @@ def _finished_checkpoints(folder: Path) -> Iterator[Path]:
     yield from sorted(found, key=lambda path: -int(path.name))
 
 
-def _read(folder: Path, init: Callable[[jax.Array], Any]) -> Any:
-    """The state in a checkpoint, on one device; parts that `init`'s tree lacks are not read."""
-    shapes = abstract_like(jax.eval_shape(init, jax.random.key(0)), replicated(data_mesh(1)))
-    arguments = ocp.args.PyTreeRestore(
-        item=shapes, restore_args=ocp.checkpoint_utils.construct_restore_args(shapes), partial_restore=True
-    )
-    try:
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
-            state = reader.restore(folder.resolve() / "state", args=arguments)
-    except (ValueError, KeyError, TypeError) as error:
-        raise _foreign(folder, str(error).strip().splitlines()[0][:300]) from error
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
-        if isinstance(leaf, jax.ShapeDtypeStruct):  # what Orbax leaves in place of an array that it did not find
-            raise _foreign(folder, f"it lacks {jax.tree_util.keystr(path)}")
-    return state
+def _read(folder: Path, shapes: Any) -> Any:
+    """The part of a checkpoint's state that `shapes` names, on one device.
 
-
-def _foreign(folder: Path, reason: str) -> UserError:
-    return UserError(f"{folder}: holds a network other than the run's config.yaml describes\n({reason})")
+    Raises UserError if the checkpoint lacks an array of it or holds one of another shape.
+    """
+    wanted = abstract_like(shapes, replicated(data_mesh(1)))
+    if reason := differs(folder, wanted, whole=False):
+        raise UserError(f"{folder}: holds a network other than the run's config.yaml describes\n({reason})")
+    return read_state(folder, wanted)

@@ -1,10 +1,13 @@
-"""Checkpoints of the whole state, each with a SHA-256 manifest; damaged ones are set aside, never loaded.
+"""Checkpoints of the whole state but its frozen weights, each with a SHA-256 manifest.
+
+Damaged ones are set aside, never loaded.
 
 Orbax commits a step atomically and writes it in the background, but loads a payload with flipped bits without
 complaint.  A step therefore counts only once its manifest is there, written after the commit, and only while
 every file still has the hash in it.
 """
 
+import dataclasses
 import logging
 import shutil
 import threading
@@ -20,6 +23,7 @@ import orbax.checkpoint as ocp
 
 from tsgan_jax.errors import UserError
 from tsgan_jax.files import file_sha256, read_json, write_json
+from tsgan_jax.train.learner import without_frozen
 
 MANIFEST = "manifest.json"
 META = Path("meta") / "metadata"  # where Orbax keeps the JSON item named meta
@@ -53,9 +57,10 @@ class Checkpoints:
     def save(self, state: Any, meta: Mapping[str, Any], step: int) -> bool:
         """Start to write a checkpoint in the background; False, with a message, if it cannot be written now.
 
-        The state may be donated as soon as this returns.
+        Its `frozen` weights are left out.  The state may be donated as soon as this returns.
         """
         self.wait()
+        state = without_frozen(state)
         if step in self.steps():
             return True
         needed, free = size(state) + SPARE, shutil.disk_usage(self.directory).free
@@ -113,23 +118,15 @@ class Checkpoints:
         return read_json(self.directory / str(step) / META)
 
     def restore(self, saved: Saved, abstract: Any) -> Any:
-        """The state of a checkpoint.
+        """The state of a checkpoint, without `frozen` weights (`learner.with_frozen` puts them back).
 
         abstract: tree of jax.ShapeDtypeStruct with shardings (`abstract_like`).
         Raises UserError if the checkpoint holds another tree or other shapes.
         """
-        path = self.directory / str(saved.step)
-        stored, wanted = read_json(path / MANIFEST)["leaves"], leaves_of(abstract)
-        different = sorted(name for name in stored.keys() | wanted.keys() if stored.get(name) != wanted.get(name))
-        if different:
-            name = different[0]
-            raise UserError(
-                f"{path}: holds {name} as {stored.get(name, 'nothing')}, the config asks for "
-                f"{wanted.get(name, 'nothing')} ({len(different)} such differences); "
-                "use the config it was trained with, or another --run directory"
-            )
-        args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
-        return self._open().restore(saved.step, args=args).state
+        path, wanted = self.directory / str(saved.step), without_frozen(abstract)
+        if reason := differs(path, wanted, whole=True):
+            raise UserError(f"{path}: {reason}; use the config it was trained with, or another --run directory")
+        return read_state(path, wanted)
 
     def drop_after(self, step: int) -> None:
         """Delete every checkpoint later than `step`."""
@@ -197,6 +194,51 @@ class Checkpoints:
 def abstract_like(tree: Any, sharding: jax.sharding.Sharding) -> Any:
     """Shapes and types of a state, to restore into; tree: from jax.eval_shape(init, key)."""
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
+
+
+def differs(folder: Path, wanted: Any, *, whole: bool) -> str | None:
+    """How a checkpoint's arrays differ from those of `wanted`, in a phrase, or None if they have its types and shapes.
+
+    whole: it may hold no other arrays than these.  Frozen weights do not count: early checkpoints hold them.
+    """
+    stored, asked = read_json(folder / MANIFEST)["leaves"], leaves_of(wanted)
+    names = {name for name in stored if not name.startswith(".frozen")} | asked.keys() if whole else asked.keys()
+    different = sorted(name for name in names if stored.get(name) != asked.get(name))
+    if not different:
+        return None
+    name = different[0]
+    return (
+        f"holds {name} as {stored.get(name, 'nothing')}, the config asks for {asked.get(name, 'nothing')} "
+        f"({len(different)} such differences)"
+    )
+
+
+def read_state(folder: Path, wanted: Any) -> Any:
+    """The arrays of a checkpoint's state that `wanted` names, in its tree; the others are not read.
+
+    wanted: tree of jax.ShapeDtypeStruct with shardings, all of which the checkpoint must hold (`differs`).
+    """
+    item = _without_empty_fields(wanted)
+    arguments = ocp.args.PyTreeRestore(
+        item=item, restore_args=ocp.checkpoint_utils.construct_restore_args(item), partial_restore=True
+    )
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+        found = reader.restore(folder.resolve() / "state", args=arguments)
+    by_place = {_place(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(found)}
+    return jax.tree_util.tree_map_with_path(lambda path, _: by_place[_place(path)], wanted)
+
+
+def _without_empty_fields(tree: Any) -> Any:
+    """A state as Orbax stores it, dataclasses as dicts; to Orbax an empty field is a difference, not a part unread."""
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        tree = {field.name: getattr(tree, field.name) for field in dataclasses.fields(tree)}
+        tree = {name: value for name, value in tree.items() if jax.tree.leaves(value)}
+    return {name: _without_empty_fields(value) for name, value in tree.items()} if isinstance(tree, dict) else tree
+
+
+def _place(path: jax.tree_util.KeyPath) -> str:
+    """The names on the way to a leaf: the same for a dataclass and for its dict."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def size(tree: Any) -> int:

@@ -18,7 +18,11 @@ Params = Any
 
 
 class TrainState(Protocol):
-    """What the loop may read of a method's state; everything else in it is the method's own."""
+    """What the loop may read of a method's state; everything else in it is the method's own.
+
+    A state may also have a field `frozen`: weights that training reads and never changes, such as VGG-19's.  `init`
+    gives the same ones for every key.  Checkpoints do not hold them.
+    """
 
     step: Array  # int32 scalar, optimiser steps taken
     images_seen: Array  # int32 scalar, real images consumed; schedules and data position follow it
@@ -63,6 +67,34 @@ def update_player(tx: optax.GradientTransformation, player: Player, grads: Param
     return jax.tree.map(lambda new, old: jnp.where(finite, new, old), new, player), norm
 
 
+def without_frozen(state: S) -> S:
+    """The state as a checkpoint holds it: without `frozen` weights."""
+    if getattr(state, "frozen", None) is None:
+        return state
+    saved: S = state.replace(frozen=None)  # type: ignore[attr-defined]
+    return saved
+
+
+def with_frozen(state: S, init: Callable[[Key], S], sharding: jax.sharding.Sharding) -> S:
+    """A state from a checkpoint with the `frozen` weights that `init` gives, if there are any."""
+    key = jax.random.key(0)
+    if getattr(jax.eval_shape(init, key), "frozen", None) is None:
+        return state
+    frozen = jax.jit(lambda key: init(key).frozen, out_shardings=sharding)(key)  # type: ignore[attr-defined]
+    whole: S = state.replace(frozen=frozen)  # type: ignore[attr-defined]
+    return whole
+
+
+def without_optimizers(state: S) -> S:
+    """The state that sampling and translating read: its players without optimiser state, no `frozen` weights."""
+
+    def weights_only(part: Any) -> Any:
+        return Player(params=part.params, opt_state=()) if isinstance(part, Player) else part
+
+    read: S = jax.tree.map(weights_only, without_frozen(state), is_leaf=lambda part: isinstance(part, Player))
+    return read
+
+
 def mean_over_parts(gradient: Callable[..., T], parts: int, keys: Sequence[Key], *batches: Array) -> T:
     """The mean of `gradient(keys, *batches)` over equal parts of a batch, computed one after the other.
 
@@ -76,7 +108,8 @@ def mean_over_parts(gradient: Callable[..., T], parts: int, keys: Sequence[Key],
     shapes = jax.eval_shape(lambda one: gradient(*one), jax.tree.map(lambda x: x[0], inputs))
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     total, _ = jax.lax.scan(lambda sum_, one: (jax.tree.map(jnp.add, sum_, gradient(*one)), None), zeros, inputs)
-    return jax.tree.map(lambda leaf: leaf / parts, total)
+    mean: T = jax.tree.map(lambda leaf: leaf / parts, total)
+    return mean
 
 
 def moving_average(average: Params, params: Params, images: int, half_life: int | Array) -> Params:

@@ -1,12 +1,7 @@
-"""How to add a method: a complete, tiny one.  Copy this file to a folder of the method's name, then
+"""A complete, tiny method.  A new one begins as a copy of this file; docs/extending.md has the steps.
 
-1. state the method's settings as a `TranslatorConfig` in config/translation.py and add it to `TranslationConfig`;
-2. add its factory to `registry.METHODS`;
-3. add a small instance to tests/translation/translator_methods.py and run test_contracts.py, which tries every method
-   of the registry (and this file).
-
-The example paints each class of the mask in one grey level, learned by L1 (so it ends at the class's
-median).  Adversarial methods take state and update from `adversarial.py` instead; see dl_pix2pix/.
+It paints each class of the mask in one grey level, learned by L1, so that it ends at the median of the class.
+Adversarial methods take state and update from `adversarial.py` instead; see dl_pix2pix/.
 """
 
 import dataclasses

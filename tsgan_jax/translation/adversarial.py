@@ -28,8 +28,8 @@ class Adversarial:
     key: Key
     generator: Player
     critic: Player
-    frozen: Any = None  # weights that training reads and never changes (VGG-19); in the state, not in the
-    # compiled step, where XLA would hold them as constants and fold them for minutes
+    frozen: Any = None  # weights that training reads and never changes (VGG-19), not in checkpoints; in the state, not
+    # in the compiled step, where XLA would hold them as constants and fold them for minutes
     memory: Any = None  # arrays carried from step to step besides the players, such as pools of generated images
 
 

@@ -15,7 +15,8 @@ class Translator(NamedTuple, Generic[S]):
     init: key -> state.  Call it under `jax.jit`, or once per state that is to be donated.
     step: (state, batch) -> (state, metrics); same tree, shapes and dtypes out as in.
     translate: (state, masks uint8 [n, h, w], keys [n]) -> float32 [n, h, w] in [-1, 1].  One key per
-        image: an image depends on its mask, its key and the weights, not on its neighbours.
+        image: an image depends on its mask, its key and the weights, not on its neighbours.  Reads neither the
+        players' optimiser state nor `frozen` weights: generation loads the state without them.
     about: facts for logs, such as the hash of a weight file.
     paired: whether a batch's masks and CT belong together; unpaired methods get the masks of other slices.
     """

@@ -1,4 +1,4 @@
-"""The methods of stage 2 by name.  A new method is one folder and one line here; see _template.py."""
+"""The methods of stage 2 by name.  A new method has a folder and a line here; docs/extending.md has the steps."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -12,7 +12,7 @@ from tsgan_jax.translation.cyclegan import cyclegan
 from tsgan_jax.translation.dl_pix2pix import dl_pix2pix
 from tsgan_jax.translation.gaugan import gaugan
 
-METHODS: Mapping[str, Callable[[Any, int], Translator]] = MappingProxyType(
+METHODS: Mapping[str, Callable[[Any, int], Translator[Any]]] = MappingProxyType(
     {
         "dl_pix2pix": dl_pix2pix,
         "pix2pix": dl_pix2pix,  # with every part off, as Pix2PixConfig states it
@@ -24,7 +24,7 @@ METHODS: Mapping[str, Callable[[Any, int], Translator]] = MappingProxyType(
 )
 
 
-def translator(config: TranslationConfig, images_per_epoch: int = 949) -> Translator:
+def translator(config: TranslationConfig, images_per_epoch: int = 949) -> Translator[Any]:
     """The Translator of `config.translation`.
 
     images_per_epoch: real training images; 949 are four fifths of LUNA16's 1,186 slices.
