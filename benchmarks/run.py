@@ -132,7 +132,7 @@ def case_name(text: str) -> str:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(
-        prog="bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="bin/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("cases", nargs="*", type=case_name, default=DEFAULT_CASES, metavar="CASE")
     parser.add_argument("--rounds", type=int, default=7, help="rounds after the first step (default 7)")

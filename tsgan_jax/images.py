@@ -9,7 +9,7 @@ import io
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from tsgan_jax.errors import UserError
@@ -85,10 +85,20 @@ def write_mask(path: Path, mask: NDArray[np.uint8]) -> None:
 
 def read_mask(path: Path) -> NDArray[np.uint8]:
     """Class codes [h, w] of an indexed PNG; a code that is not one of the six is refused."""
-    mask = _read(path, {"P"}).astype(np.uint8)
-    if mask.max() >= NUM_CLASSES:
-        raise UserError(f"{path}: class code {mask.max()} is unknown; codes are 0 to {NUM_CLASSES - 1}")
-    return mask
+    return check_mask(_read(path, {"P"}), str(path)).astype(np.uint8)
+
+
+def check_mask(mask: ArrayLike, source: str) -> NDArray[np.integer]:
+    """The mask, or masks; UserError, which names `source`, where they hold anything but the six class codes."""
+    codes = np.asarray(mask)
+    if not np.issubdtype(codes.dtype, np.integer):
+        raise UserError(f"{source}: a mask of {codes.dtype}; expected whole class codes, 0 to {NUM_CLASSES - 1}")
+    unknown = codes[(codes < 0) | (codes >= NUM_CLASSES)]
+    if unknown.size:
+        raise UserError(
+            f"{source}: class code {unknown[0]} is unknown in {unknown.size} pixels; codes are 0 to {NUM_CLASSES - 1}"
+        )
+    return codes
 
 
 def write_volume(path: Path, hu: NDArray[np.int16], spacing: tuple[float, float, float]) -> None:

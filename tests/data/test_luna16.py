@@ -254,13 +254,39 @@ def test_workers_change_nothing_but_the_time(tree: Path) -> None:
             np.testing.assert_array_equal(a.mask, b.mask)
 
 
-def test_a_scan_that_breaks_our_own_code_is_refused_alone(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("fault", [OSError("no such page"), MemoryError("no room"), UserError("no lung")])
+def test_a_scan_that_cannot_be_used_is_refused_alone(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    def fail(checked: object, indices: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(preparation, "anatomy", fail)
+    verdict, stored = prepare_case(find_cases(tree).cases[0], tree, 32)
+    assert verdict.status == "refused" and str(fault) in verdict.reasons[0] and not stored
+
+
+def test_a_defect_of_ours_is_no_fault_of_a_scan(
+    config: DataConfig, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def fail(checked: object, indices: object) -> None:
         raise ZeroDivisionError("no pixels")
 
     monkeypatch.setattr(preparation, "anatomy", fail)
-    verdict, stored = prepare_case(find_cases(tree).cases[0], tree, 32)
-    assert verdict.status == "refused" and "ZeroDivisionError: no pixels" in verdict.reasons[0] and not stored
+    file = tmp_path / "c.yaml"
+    file.write_text(f"data: {{root: {tree}, prepared: {config.prepared}, resolution: 32}}\n")
+    assert command.main(["--config", str(file), "--workers", "1"]) == 70
+    shown = capsys.readouterr().err
+    assert "ZeroDivisionError: no pixels" in shown and "this is a defect of tsgan_jax" in shown
+
+
+def test_a_defect_in_reading_slices_is_not_taken_for_damage(
+    config: DataConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(config, workers=1)
+    monkeypatch.setattr(pipeline, "_nodules", lambda rows: {}["box"])
+    with pytest.raises(KeyError):
+        pipeline.load(config, [0])
 
 
 def test_a_tree_without_a_usable_slice_says_why(config: DataConfig, tree: Path) -> None:

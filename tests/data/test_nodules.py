@@ -89,6 +89,15 @@ def test_rows_that_cannot_be_used_are_dropped_with_a_reason(tmp_path: Path) -> N
         assert f"line {line} " in dropped[line - 3] and word in dropped[line - 3]
 
 
+@pytest.mark.parametrize("stray", ['"a,1,2,3,4', 'a,1,2,3,"4', 'a,1,2,"3,4', 'a"b,1,2,3,4'])
+def test_a_stray_quote_costs_its_own_row_only(tmp_path: Path, stray: str) -> None:
+    path = write_annotations(tmp_path, ("z", 1, 2, 3, 5))
+    path.write_text(path.read_text() + f'{stray}\n"b",1,2,3,"4"\nc,1,2,3,4\n')
+    nodules, dropped = read_annotations(path)
+    assert sorted(nodules) == ["b", "c", "z"]
+    assert len(dropped) == 1 and "line 3 " in dropped[0] and "stray quote" in dropped[0]
+
+
 def test_a_file_that_is_no_annotation_list_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="annotations.csv does not exist"):
         find_annotations(tmp_path)

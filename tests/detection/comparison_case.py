@@ -40,7 +40,7 @@ def make_run(run: Path, config: Config) -> None:
         "pixel_mm": float(slices.pixel_mm[0]),
     }
     for stage in rundir.STAGES:
-        rundir.begin_stage(run, config, stage, 10, facts, ())
+        rundir.begin_stage(run, config, stage, 10, facts)
 
 
 def other_patients(folder: Path, count: int = 4) -> SliceSet:

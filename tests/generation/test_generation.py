@@ -284,6 +284,15 @@ def test_translate_gives_hu_in_the_window(translator, weights, generator):
         assert np.abs(hu[i] - ((alone + 1) * 750 - 1350)).max() < 0.01
 
 
+@pytest.mark.parametrize(
+    "masks",
+    [np.full((1, SIDE, SIDE), 255, np.uint8), np.full((1, SIDE, SIDE), -1), np.ones((1, SIDE, SIDE), np.float32)],
+)
+def test_masks_of_other_labels_are_not_translated(translator, weights, masks):
+    with pytest.raises(UserError, match=r"masks to translate: .*0 to 5"):
+        translate(translator, weights, masks, jax.random.key(0), WINDOW)
+
+
 def test_fingerprints_tell_values_types_and_names_apart():
     base = {"a": jnp.arange(3.0), "k": jax.random.key(0)}
     assert fingerprint(base) == fingerprint(jax.tree.map(jnp.copy, base))

@@ -1,6 +1,8 @@
 """Networks are read back as they were saved, and reading leaves a run as it was."""
 
 import shutil
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -137,6 +139,15 @@ def test_a_config_of_other_networks_is_refused(run, key, stated, changed):
     (run / "config.yaml").write_text(text.replace(f"{key}: {stated}", f"{key}: {changed}"))
     with pytest.raises(UserError, match="other than the run's config"):
         runs.restore(run)
+
+
+def test_the_refusal_of_other_networks_is_all_that_is_printed(run):
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(text.replace("w_dim: 8", "w_dim: 4"))
+    command = [sys.executable, "-P", "-m", "tsgan_jax.cli.generate", "--run", str(run), "--out", "a"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: ") and len(ended.stderr.splitlines()) == 2
 
 
 def test_paths_do_not_decide_what_a_network_is(run):

@@ -60,6 +60,27 @@ def test_loop_is_the_plain_loop_over_steps():
     assert [last for *_, last, _ in recorder.moments] == [False] * 9 + [True]
 
 
+@pytest.mark.parametrize(("seen", "log_steps"), [(7, 8), (3, 4), (0, 1)])
+def test_a_row_right_after_a_resume_has_the_metrics(seen, log_steps):
+    """The first step after a resume may be a log point."""
+    recorder = Recorder()
+    state = trained(seen * toy.BATCH) if seen else None
+    trained((seen + 3) * toy.BATCH, hooks=[recorder], state=state, log_steps=log_steps)
+    rows = [(step, metrics) for step, _, metrics, _, _ in recorder.moments if metrics is not None]
+    assert rows[0][0] == seen + 1
+    assert all({"loss", SKIPPED} <= metrics.keys() for _, metrics in rows)
+    assert len(rows) == (3 if log_steps == 1 else 2)
+
+
+def test_a_row_of_skipped_steps_alone_still_names_the_metrics():
+    recorder = Recorder()
+    bad = frozenset(range(8, 16))
+    trained(24, toy.batches(0, bad=bad), [recorder], log_steps=1)
+    rows = {step: metrics for step, _, metrics, _, _ in recorder.moments}
+    assert rows[3][SKIPPED] == 1 and np.isnan(rows[3]["loss"])
+    assert all(metrics.keys() == rows[1].keys() for metrics in rows.values())
+
+
 def test_nothing_to_do_calls_no_hook():
     recorder = Recorder()
     state = toy.initial(toy.toy())

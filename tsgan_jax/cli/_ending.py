@@ -1,10 +1,15 @@
-"""How commands end: with a message and an exit code, never with a traceback for a mistake of the user's."""
+"""How commands end: with a message and an exit code, never with a traceback for a mistake of the user's.
+
+An exception that nothing expected is a defect of ours: it is shown whole, with the exit code 70.
+"""
 
 import errno
+import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from tsgan_jax.errors import UserError
 
@@ -12,8 +17,36 @@ OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPER
 """What the place of a file is to blame for, and the user can change."""
 
 
+DEFECT = 70
+"""Exit code of an internal error (EX_SOFTWARE)."""
+
+
+_is_program = False
+
+
+def program(main: Callable[[], int]) -> NoReturn:
+    """Run a command as the whole of this process."""
+    global _is_program
+    _is_program = True
+    sys.exit(main())
+
+
+def leave(code: int) -> int:
+    """End the program at once after a signal, with all saved; elsewhere, as in a test, return the code.
+
+    TensorFlow takes seconds to stop its input pipelines, and Orbax its threads: nobody needs them any more, and a
+    cluster grants a short time only.
+    """
+    if _is_program:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
 def ending(work: Callable[[], int], afterwards: str) -> int:
-    """The exit code of `work()`: 2 for a UserError or a disk that refuses, 130 after Ctrl-C.  SIGTERM exits with 143.
+    """The exit code of `work()`: 2 for a UserError or a disk that refuses, 130 after Ctrl-C, 70 for a defect
+    of ours.  SIGTERM exits with 143.
 
     afterwards: what an interrupted user is told, "run the command again to ...".
     """
@@ -30,12 +63,29 @@ def ending(work: Callable[[], int], afterwards: str) -> int:
         return 2
     except OSError as error:
         if error.errno not in OF_THE_DISK:
-            raise
+            return _defect(afterwards)
         place = f"{error.filename}: " if error.filename else ""
         print(f"error: {place}{error.strerror}; check the disk and permissions, then {afterwards}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"interrupted; {afterwards}", file=sys.stderr)
-        return 130
+        return leave(130)
+    except SystemExit as stop:
+        if stop.code == 128 + signal.SIGTERM:
+            leave(stop.code)
+        raise
+    except Exception:
+        return _defect(afterwards)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _defect(afterwards: str) -> int:
+    """Report the exception being handled."""
+    traceback.print_exc()
+    print(
+        "error: this is a defect of tsgan_jax and not of your input; please report it, with the command and the lines "
+        f"above; once it is mended, {afterwards}",
+        file=sys.stderr,
+    )
+    return DEFECT

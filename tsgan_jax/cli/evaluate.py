@@ -1,12 +1,11 @@
 """bin/evaluate: evaluates a trained run and writes its report; every figure is kept in evaluation/records.jsonl."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tsgan_jax.cli._ending import ending
+from tsgan_jax.cli._ending import ending, program
 from tsgan_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -137,4 +136,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program(main)

@@ -1,13 +1,12 @@
 """bin/generate: labelled CT slices from a trained run, as a COCO set; run it again to finish one."""
 
 import argparse
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tsgan_jax.cli._ending import ending
+from tsgan_jax.cli._ending import ending, program
 from tsgan_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -168,4 +167,4 @@ def _share(text: str) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program(main)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tsgan_jax.cli._ending import ending
+from tsgan_jax.cli._ending import ending, program
 
 if TYPE_CHECKING:
     from tsgan_jax.data.luna16 import Prepared
@@ -108,4 +108,4 @@ def _print(prepared: "Prepared") -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program(main)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tsgan_jax.cli._ending import ending
+from tsgan_jax.cli._ending import ending, leave, program
 from tsgan_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -97,8 +97,9 @@ def _interruptible(work: "Callable[[Console], int]", directory: Path) -> int:
     try:
         return work(screen)
     except Interrupted as stop:
+        screen.finish()
         print(f"{stop}: saved in {directory}; run the command again to go on", file=sys.stderr)
-        return 128 + stop.signum
+        return leave(128 + stop.signum)
     finally:
         screen.finish()
 
@@ -125,4 +126,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program(main)

@@ -127,6 +127,19 @@ def dump_config(config: BaseModel) -> str:
     return stream.getvalue()
 
 
+def with_absolute_paths(section: M) -> M:
+    """The same settings with every relative path, seen from the working directory, as an absolute one."""
+    return section.model_copy(update={name: _absolute(getattr(section, name)) for name in type(section).model_fields})
+
+
+def _absolute(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return with_absolute_paths(value)
+    if isinstance(value, dict):
+        return {key: _absolute(item) for key, item in value.items()}
+    return value.absolute() if isinstance(value, Path) else value
+
+
 def config_hash(*sections: BaseModel | Any) -> str:
     """SHA-256 (first 16 hex digits) of the values given, independent of key order."""
     plain = [s.model_dump(mode="json") if isinstance(s, BaseModel) else s for s in sections]

@@ -11,7 +11,7 @@ from tsgan_jax.config import DataConfig
 from tsgan_jax.data.nodules import Box
 from tsgan_jax.data.slices import other_folds
 from tsgan_jax.errors import UserError
-from tsgan_jax.images import Window, to_unit
+from tsgan_jax.images import Window, check_mask, to_unit
 from tsgan_jax.types import MaskBatch, PairBatch
 
 _MIRROR_STREAM = 0x6D6972
@@ -60,36 +60,39 @@ def load(config: DataConfig, folds: Sequence[int]) -> SliceSet:
 
     Raises UserError when they are not prepared, or hold no slice.
     """
-    from tsgan_jax.data.luna16 import open_prepared
+    from google.protobuf.json_format import ParseError
 
+    from tsgan_jax.data.luna16 import open_prepared, tf
+
+    # What TFDS and TensorFlow make of files that are not as they were written.
+    of_metadata = (ValueError, TypeError, KeyError, AttributeError, AssertionError, ParseError)
+    damage = (OSError, tf.errors.OpError, *of_metadata)
     try:
-        return _load(open_prepared(config), folds)
-    except UserError:
-        raise
-    except Exception as error:  # whatever TFDS and TensorFlow make of files that are not as they were written
+        builder = open_prepared(config)
+        chosen = [fold for fold in folds if f"fold_{fold}" in builder.info.splits]
+        rows = {fold: _examples(builder, f"fold_{fold}") for fold in chosen}
+    except damage as error:
         reason = (str(error).splitlines() or ["no reason given"])[0]
         raise UserError(
             f"{config.prepared}: prepared slices cannot be read ({type(error).__name__}: {reason}); remove the damaged "
             "folder there and run bin/prepare again"
         ) from error
-
-
-def _load(builder: Any, folds: Sequence[int]) -> SliceSet:
-    chosen = [fold for fold in folds if f"fold_{fold}" in builder.info.splits]
     if not chosen:
         raise UserError(f"folds {list(folds)} hold no slice; filled are {', '.join(sorted(builder.info.splits))}")
-    rows, origin = [], []
-    for fold in chosen:
-        examples = _examples(builder, f"fold_{fold}")
-        rows += examples
-        origin += [fold] * len(examples)
+    return _slice_set(rows, str(builder.data_dir))
+
+
+def _slice_set(rows_of: dict[int, list[dict[str, Any]]], source: str) -> SliceSet:
+    """Rows by fold as arrays; source: where they come from."""
+    rows = [row for found in rows_of.values() for row in found]
+    origin = [fold for fold, found in rows_of.items() for _ in found]
 
     def column(name: str) -> np.ndarray:
         return np.stack([row[name] for row in rows])
 
     return SliceSet(
         ct=column("ct"),
-        mask=column("mask")[..., 0],
+        mask=check_mask(column("mask")[..., 0], f"{source}: prepared masks").astype(np.uint8),
         seriesuid=tuple(row["seriesuid"].decode() for row in rows),
         fold=np.array(origin, np.int32),
         slice_index=column("slice_index"),

@@ -25,11 +25,17 @@ ASTRAY_MM = 10.0
 AIRLESS_HU = -400.0
 """Median of the lungs of a slice above which they are no lungs; real ones reach -570."""
 
+SMALLEST_MM = 20.0
+"""Side of a slice below which nothing can be told of a chest."""
+
 MAX_WORKERS = 8  # each holds a whole volume and its segmentation
 
 
 def prepare_case(case: Case, root: Path, resolution: int) -> tuple[ScanVerdict, list[StoredSlice]]:
-    """Read, check, label and resample one scan; whatever is wrong with it ends in its verdict."""
+    """Read, check, label and resample one scan; whatever is wrong with it ends in its verdict.
+
+    A defect of ours is raised: refusing scans for it would hide it.
+    """
     try:
         checked = check_case(case, root)
         indices = chosen_indices(checked.volume, checked.nodules) if checked.volume else []
@@ -37,7 +43,7 @@ def prepare_case(case: Case, root: Path, resolution: int) -> tuple[ScanVerdict, 
             return checked.verdict, []
         slices = labelled_slices(checked.volume, checked.nodules, anatomy(checked, indices))
         stored = [resample(one, resolution) for one in slices]
-    except Exception as error:  # one scan must never stop the others
+    except (UserError, OSError, MemoryError) as error:  # what a scan can cause; it must not stop the others
         reason = f"{case.path}: {type(error).__name__}: {error}"
         refused = ScanVerdict(
             case.seriesuid, str(case.path.relative_to(root)), case.subset, case.fold, "refused", (reason,)
@@ -80,6 +86,9 @@ def anatomy(checked: Checked, indices: Sequence[int]) -> np.ndarray:
     """uint8 [n, h, w], classes 0 to 4 of some slices: lungs and trachea of the scan's own mask where it has one."""
     volume = checked.volume
     assert volume is not None
+    sides = [size * mm for size, mm in zip(volume.hu.shape[1:], volume.spacing[1:], strict=True)]
+    if min(sides) < SMALLEST_MM:
+        raise UserError(f"slices of {sides[1]:g} x {sides[0]:g} mm; a chest needs {SMALLEST_MM:g} mm at least")
     if checked.lungs is None:
         return segment(volume.hu, volume.spacing)[list(indices)]
     given = checked.lungs[list(indices)]

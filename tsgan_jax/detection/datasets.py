@@ -17,7 +17,7 @@ from tsgan_jax.config.reading import config_hash
 from tsgan_jax.errors import UserError
 from tsgan_jax.files import read_json, write_bytes, write_json
 from tsgan_jax.generation import coco
-from tsgan_jax.generation.sets import ANNOTATIONS, IMAGES, MANIFEST
+from tsgan_jax.generation.sets import ANNOTATIONS, IMAGES, MANIFEST, refuse_changed
 
 REAL = "real"
 AUGMENTED = "real, augmented"
@@ -109,6 +109,7 @@ def open_set(directory: Path) -> LabelledSet:
     manifest = read_json(directory / MANIFEST)
     if not isinstance(manifest, dict) or not manifest.get("complete"):
         raise UserError(f"{directory}: the set is not finished; run bin/generate again with the same --out")
+    refuse_changed(directory, manifest)
     tree = coco.read(directory / ANNOTATIONS)
     records = {record.get("file_name"): record for record in manifest.get("images", []) if record.get("accepted")}
     boxes: dict[int, list[Box]] = {image["id"]: [] for image in tree["images"]}
@@ -119,11 +120,10 @@ def open_set(directory: Path) -> LabelledSet:
         name = image["file_name"]
         if name not in records:
             raise UserError(f"{directory / ANNOTATIONS}: image {name} is not in {MANIFEST}; make the set again")
-        path = directory / IMAGES / name
-        if not path.is_file():
-            raise UserError(f"{path}: missing; run bin/generate again with the same --out to mend the set")
         found = tuple(boxes[image["id"]])
-        pictures.append(DetectionImage(path, image["width"], image["height"], found, records[name]))
+        pictures.append(
+            DetectionImage(directory / IMAGES / name, image["width"], image["height"], found, records[name])
+        )
     return LabelledSet(directory, manifest["made_from"], tuple(pictures))
 
 

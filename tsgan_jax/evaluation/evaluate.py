@@ -9,6 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, get_args
 
+import jax
+import numpy as np
+
 from tsgan_jax.config import Config
 from tsgan_jax.errors import UserError
 from tsgan_jax.evaluation.records import AT, Kind, Record, append
@@ -36,8 +39,8 @@ def evaluate(
     """Judge a run and write its report; returns the new records, which are appended to its records file.
 
     config: the run's, with paths and `evaluation.*` as they are now.  only: the parts wanted.  set_name: the set
-    that stands for the run, made first where it is missing.  detect: trains and tests detectors, where the config
-    has a section `detection`.
+    that stands for the run; "synthetic" is made first where it is missing, another one that is missing is refused.
+    detect: trains and tests detectors, where the config has a section `detection`.
     """
     from tsgan_jax.evaluation import parts
     from tsgan_jax.evaluation.subject import RECORDS, Subject
@@ -77,12 +80,19 @@ def evaluate(
 
 
 def attempt(kind: Kind, method: str, step: Callable[[], list[Record]], say: Say) -> list[Record]:
-    """The step's records; where it fails, one that says why, so that the other figures still come out."""
+    """The step's records; where it fails, one that says why, so that the other figures still come out.
+
+    That is where the user's data, files or device are to blame; a defect of ours is raised.
+    """
     try:
         return step()
     except UserError as error:
         reason = str(error)
-    except Exception as error:  # a defect in one kind of figures must not take the others with it
+    except (OSError, MemoryError, np.linalg.LinAlgError) as error:
         reason = f"{type(error).__name__}: {error}"
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        reason = f"the device has not enough memory: {str(error).splitlines()[0]}"
     say(f"{kind}: could not be had: {reason}")
     return [Record(kind, method, "all", FAILED, None, 0, reason=reason)]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tsgan_jax import images
 from tsgan_jax.errors import UserError
 from tsgan_jax.files import read_json, safe_name
-from tsgan_jax.generation.sets import ANNOTATIONS, HU, IMAGES, MANIFEST, MASKS
+from tsgan_jax.generation.sets import ANNOTATIONS, HU, IMAGES, MANIFEST, MASKS, refuse_changed
 
 
 def evenly(length: int, count: int) -> NDArray[np.int64]:
@@ -33,7 +33,8 @@ class GeneratedSlice:
 class GeneratedSet:
     """A synthetic set on disk; iterating reads its accepted slices in order, from the disk every time.
 
-    count: how many of them are used, none for all.  Raises UserError for a set that is unfinished or empty.
+    count: how many of them are used, none for all.  Raises UserError for a set that is unfinished or
+    empty, or whose files are not as they were written.
     """
 
     def __init__(self, path: Path, count: int | None = None) -> None:
@@ -47,6 +48,7 @@ class GeneratedSet:
             of_slices = "masks" in self.manifest.get("made_from", {})
             mend = "raise generation.attempts" if of_slices else "stage 1 needs more training"
             raise UserError(f"{path}: the set is empty (every mask was refused); {mend}")
+        refuse_changed(path, self.manifest)
         self.path = path
         self.records = accepted[:count]
         self.sha256 = hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()[:32]

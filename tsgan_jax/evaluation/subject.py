@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tsgan_jax.config import Config, DataConfig
 from tsgan_jax.data.luna16 import prepare
 from tsgan_jax.data.pipeline import SliceSet, load, training_folds
+from tsgan_jax.errors import UserError
 from tsgan_jax.evaluation import networks
 from tsgan_jax.evaluation.features import Features, gather
 from tsgan_jax.evaluation.regions import View, of_set, of_slices
@@ -21,7 +22,7 @@ from tsgan_jax.files import replacing, write_json
 from tsgan_jax.generation import runs
 from tsgan_jax.generation.generate import generate_run, renderer
 from tsgan_jax.generation.provenance import fingerprint
-from tsgan_jax.generation.sets import ANNOTATIONS
+from tsgan_jax.generation.sets import ANNOTATIONS, MANIFEST
 from tsgan_jax.generation.writing import Candidate
 from tsgan_jax.images import Window, to_hu
 from tsgan_jax.masks.sample import MaskGenerator
@@ -29,6 +30,7 @@ from tsgan_jax.train.learner import stream
 
 Say = Callable[[str], None]
 
+DEFAULT_SET = "synthetic"
 FOLDER = "evaluation"
 RECORDS = "records.jsonl"
 DATA = "data.json"
@@ -39,12 +41,13 @@ class Subject:
     """A run being evaluated.
 
     run: its directory; config: the run's, with `evaluation.*` and paths as the user has them now; set_name: the
-    set under sets/ that stands for its output.  Every property raises UserError where what it needs is missing.
+    set under sets/ that stands for its output.  Every property raises UserError where what it needs is missing;
+    so does a set_name that no set has, unless it is the default one, which is made.
     """
 
-    def __init__(self, run: Path, config: Config, set_name: str = "synthetic", say: Say = print) -> None:
+    def __init__(self, run: Path, config: Config, set_name: str = DEFAULT_SET, say: Say = print) -> None:
         self.run, self.config, self.say = run, config, say
-        self.set_path = run / "sets" / set_name
+        self.set_path = _set_path(run / "sets", set_name)
         self.folder = run / FOLDER
 
     @property
@@ -80,8 +83,8 @@ class Subject:
 
     @cached_property
     def generated(self) -> GeneratedSet:
-        """The set; made, or finished, first where need be."""
-        if not (self.set_path / ANNOTATIONS).is_file():
+        """The set; the default one is made, or finished, first where need be."""
+        if self.set_path.name == DEFAULT_SET and not (self.set_path / ANNOTATIONS).is_file():
             self.say(f"set {self.set_path.name}: not there or not finished, so it is generated first")
             generate_run(self.run, None, self.set_path, say=self.say)
         return GeneratedSet(self.set_path, self.config.evaluation.count)
@@ -140,3 +143,13 @@ class Subject:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / DATA, facts, indent=1)
         return self.config.data
+
+
+def _set_path(sets: Path, name: str) -> Path:
+    """The folder of a set; UserError where there is none of that name and it is not one to be made."""
+    known = sorted(path.parent.name for path in sets.glob(f"*/{MANIFEST}"))
+    if name not in known and name != DEFAULT_SET:
+        raise UserError(
+            f"{sets}: holds no set {name!r}; there are: {', '.join(known) or 'none'}; bin/generate makes a new one"
+        )
+    return sets / name

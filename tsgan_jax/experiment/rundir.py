@@ -6,21 +6,27 @@ sets/<name>/               generated sets
 """
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from tsgan_jax.config import Config
-from tsgan_jax.config.reading import config_hash, dump_config, flatten, load_config
+from tsgan_jax.config.reading import config_hash, dump_config, flatten, load_config, with_absolute_paths
 from tsgan_jax.errors import UserError
 from tsgan_jax.files import read_json, write_bytes, write_json
 from tsgan_jax.generation import provenance
 from tsgan_jax.generation.provenance import decisive_settings
+from tsgan_jax.workers import cores
 
 STAGES = ("masks", "translation")
 CONFIG = "config.yaml"
 MANIFEST = "manifest.json"
+
+Differences = dict[str, dict[str, tuple[Any, Any]]]
+"""Stage to key to (trained with, asked for)."""
 
 
 def settings(config: Config, stage: str) -> dict[str, Any]:
@@ -29,14 +35,13 @@ def settings(config: Config, stage: str) -> dict[str, Any]:
     return flatten({name: decisive[name] for name in ("seed", "precision", "data", stage)})
 
 
-def check_config(run: Path, config: Config, allowed: Sequence[str] = ()) -> None:
-    """Refuse a config that a trained stage of this run was not trained with; else write it to config.yaml.
+def compare(run: Path, config: Config, allowed: Sequence[str] = ()) -> Differences:
+    """How a config differs from what the stages that have a checkpoint were trained with; writes nothing.
 
-    allowed: keys, or sections, that may differ; the change is recorded in the stage's manifest.
-    Raises UserError with the differences.
+    allowed: keys, or sections, that may differ.  Raises UserError with the differences that may not.
     """
     _check_place(run)
-    differences: dict[str, dict[str, tuple[Any, Any]]] = {}
+    differences: Differences = {}
     for stage in STAGES:
         if (run / stage / MANIFEST).is_file() and any((run / stage / "checkpoints").glob(f"*/{MANIFEST}")):
             trained, asked = read_json(run / stage / MANIFEST)["settings"], settings(config, stage)
@@ -54,10 +59,17 @@ def check_config(run: Path, config: Config, allowed: Sequence[str] = ()) -> None
             f"{run} was trained with another config:\n" + "\n".join(refused) + "\n"
             f"choose another --run directory, take the changes back, or accept them with: {flags}"
         )
+    return {stage: changes for stage, changes in differences.items() if changes}
+
+
+def accept(run: Path, config: Config, differences: Differences) -> None:
+    """Write a config that was compared to config.yaml, and its differences to the manifests of their stages.
+
+    Paths are written as absolute ones, so that later commands may run from another directory.
+    """
     for stage, changes in differences.items():
-        if changes:
-            _record(run / stage / MANIFEST, config, stage, changes)
-    write_bytes(run / CONFIG, dump_config(config).encode())
+        _record(run / stage / MANIFEST, config, stage, changes)
+    write_bytes(run / CONFIG, dump_config(with_absolute_paths(config)).encode())
 
 
 def _check_place(run: Path) -> None:
@@ -95,24 +107,39 @@ def _identity(config: Config, stage: str) -> dict[str, Any]:
     return {"settings": chosen, "config_sha256": config_hash(chosen)}
 
 
-def begin_stage(
-    run: Path, config: Config, stage: str, images: int, facts: dict[str, Any], allowed: Sequence[str]
-) -> None:
-    """Write or check a stage's manifest before its training goes on.
+def check_facts(run: Path, stage: str, facts: dict[str, Any], allowed: Sequence[str]) -> None:
+    """Raise UserError if a stage that has begun was trained on something else.
 
-    images: real images the stage will see; facts: hashes of what it is trained on, compared on a resume.
-    Raises UserError if the run was trained on something else.
+    facts: hashes of what it is trained on; allowed: names that may differ.
     """
-    path = run / stage / MANIFEST
-    path.parent.mkdir(parents=True, exist_ok=True)
-    known = read_json(path) if path.is_file() else {}
-    resumed = known.get("images_seen", 0) > 0 or any((run / stage / "checkpoints").glob(f"*/{MANIFEST}"))
+    known = _known(run, stage)
+    if not _resumed(run, stage, known):
+        return
     for name, value in facts.items():
-        if resumed and known.get(name, value) != value and not _covered(name, allowed):
+        if known.get(name, value) != value and not _covered(name, allowed):
             raise UserError(
                 f"{run}: stage {stage} was trained with {name} {known[name]!r}, now it is {value!r}; choose another "
                 f"--run directory, or accept it with: --allow-config-change {name}"
             )
+
+
+def begin_stage(
+    run: Path, config: Config, stage: str, images: int, facts: dict[str, Any], say: Callable[[str], None] = print
+) -> None:
+    """Write a stage's manifest before its training goes on; images: real images the stage will see.
+
+    Says so where training goes on with another number of cores, which changes the last bits of sums on a CPU.
+    """
+    path, known = run / stage / MANIFEST, _known(run, stage)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    used, now = known.get("cores", []) if _resumed(run, stage, known) else [], cores()
+    if not used or (used[-1] != now and not known.get("finished")):
+        if used and jax.default_backend() == "cpu":
+            say(
+                f"stage {stage}: trained on {used[-1]} cores so far, now on {now}; the result will not be the same bit "
+                f"for bit as that of a run on {used[-1]}"
+            )
+        used = [*used, now]
     manifest = {
         "stage": stage,
         **_identity(config, stage),
@@ -122,9 +149,21 @@ def begin_stage(
         "images_seen": known.get("images_seen", 0),
         "finished": False,
         "versions": versions(),
+        "cores": used,
         "changes": known.get("changes", []),
     }
     write_json(path, manifest, indent=1)
+
+
+def _known(run: Path, stage: str) -> dict[str, Any]:
+    """A stage's manifest, empty before the stage has begun."""
+    path = run / stage / MANIFEST
+    return read_json(path) if path.is_file() else {}
+
+
+def _resumed(run: Path, stage: str, known: dict[str, Any]) -> bool:
+    """Whether a stage with this manifest has trained."""
+    return known.get("images_seen", 0) > 0 or any((run / stage / "checkpoints").glob(f"*/{MANIFEST}"))
 
 
 def note_progress(run: Path, stage: str, images: int, step: int, total: int) -> None:

@@ -16,6 +16,7 @@ from tsgan_jax.data.verify import ScanVerdict
 from tsgan_jax.detection import run_detection
 from tsgan_jax.evaluation.evaluate import evaluate
 from tsgan_jax.experiment import rundir
+from tsgan_jax.experiment.changes import check_loads
 from tsgan_jax.experiment.masks import train_masks
 from tsgan_jax.experiment.stage import Ahead, Stage, is_finished, masks_work, open_stage, translation_work
 from tsgan_jax.experiment.translation import train_translation
@@ -42,7 +43,7 @@ def train(
     """
     keep_compiled()
     with locked_run(run):
-        rundir.check_config(run, config, allow_changes)
+        differences = rundir.compare(run, config, allow_changes)
         slices, shown = _slices(config, console)
         wanted = config.stages if chosen == "all" else (chosen,)
         # Made before stage 1 is trained for hours: it refuses configs that do not fit and missing weight files.
@@ -52,17 +53,14 @@ def train(
             "masks": sum(phase.images * masks_work(config.masks, phase.resolution) for phase in phases),
             "translation": config.translation.epochs * len(slices) * translation_work(config.translation),
         }
-        facts = {
-            "slices": len(slices),
-            "slices_sha256": fingerprint((slices.ct, slices.mask)),
-            "pixel_mm": float(np.median(slices.pixel_mm)),
-        }
+        facts = {name: _facts(config, name, slices, translator) for name in wanted}
+        for name in wanted:
+            rundir.check_facts(run, name, facts[name], allow_changes)
+        check_loads(run, config, differences, len(slices))
+        rundir.accept(run, config, differences)
         for place, name in enumerate(wanted):
             stage = open_stage(name, _images(config, name, len(slices)), run, config, console)
-            about: dict[str, Any] = dict(translator.about) if translator and name == "translation" else {}
-            if name == "masks" and config.masks.calibrate:
-                about["small_objects"] = calibration.to_json(calibration.real_objects(slices.mask))
-            rundir.begin_stage(run, config, name, stage.images, {**facts, **about}, allow_changes)
+            rundir.begin_stage(run, config, name, stage.images, facts[name], console.say)
             if is_finished(stage):
                 continue
             ahead = Ahead(work[name], sum(work[later] for later in wanted[place:]))
@@ -90,6 +88,20 @@ def _slices(config: Config, console: Console) -> tuple[SliceSet, SliceSet]:
         f"{'' if prepared.fresh else ' (prepared earlier)'}; {prepared.directory}"
     )
     return load(config.data, training_folds(config.data)), load(config.data, config.data.test_folds)
+
+
+def _facts(config: Config, stage: str, slices: SliceSet, translator: Translator | None) -> dict[str, Any]:
+    """What a stage's manifest says of its data; compared on a resume."""
+    facts: dict[str, Any] = {
+        "slices": len(slices),
+        "slices_sha256": fingerprint((slices.ct, slices.mask)),
+        "pixel_mm": float(np.median(slices.pixel_mm)),
+    }
+    if stage == "masks" and config.masks.calibrate:
+        facts["small_objects"] = calibration.to_json(calibration.real_objects(slices.mask))
+    if stage == "translation" and translator is not None:
+        facts |= translator.about
+    return facts
 
 
 def _images(config: Config, stage: str, slices: int) -> int:

@@ -28,7 +28,7 @@ from tsgan_jax.generation.provenance import fingerprint, versions
 from tsgan_jax.generation.sets import Record, SetDirectory, SetImage
 from tsgan_jax.generation.sources import Draw, MaskSource, deformed_masks, real_masks, stylegan_masks
 from tsgan_jax.generation.writing import Candidate, Writer
-from tsgan_jax.images import Window, to_hu, to_uint8
+from tsgan_jax.images import Window, check_mask, to_hu, to_uint8
 from tsgan_jax.masks import plausibility
 from tsgan_jax.masks.plausibility import judge
 from tsgan_jax.masks.sample import MaskGenerator
@@ -83,7 +83,9 @@ def translate(
     """CT of masks: uint8 [n, h, w] to float32 HU [n, h, w].
 
     key: image i's noise comes from `fold_in(key, i)`.  window: the HU range that the network was trained in.
+    Raises UserError for a mask with anything but the six class codes.
     """
+    masks = check_mask(masks, "masks to translate").astype(np.uint8)
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(len(masks)))
     return to_hu(np.asarray(translator.translate(state, jnp.asarray(masks), keys)), window)
 

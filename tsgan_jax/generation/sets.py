@@ -34,6 +34,7 @@ from tsgan_jax.labels import NAMES
 
 IMAGES, HU, MASKS = "images", "hu", "masks"
 MANIFEST, ANNOTATIONS, JOURNAL = "manifest.json", "annotations.json", "journal.jsonl"
+NAMED = 5  # changed files that a refusal names
 
 Record = dict[str, Any]
 
@@ -207,9 +208,32 @@ class SetDirectory:
     def _is_whole(self, record: Record) -> bool:
         if not record["accepted"]:
             return True
-        name = safe_name(record["file_name"], f"{self.out / MANIFEST}: file_name")
-        paths = {folder: self.out / folder / name for folder in (IMAGES, HU, MASKS)}
-        return all(path.is_file() and file_sha256(path) == record["sha256"][folder] for folder, path in paths.items())
+        return not any(_changed(self.out, record))
+
+
+def refuse_changed(out: Path, manifest: dict[str, Any]) -> None:
+    """Raise UserError, which names the files, where a finished set is not as its manifest says it was written."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = pool.map(lambda record: list(_changed(out, record)), _accepted(manifest["images"]))
+        changed = [name for names in found for name in names]
+    annotations = manifest.get("annotations_sha256")
+    if annotations and (not (out / ANNOTATIONS).is_file() or file_sha256(out / ANNOTATIONS) != annotations):
+        changed.append(ANNOTATIONS)
+    if changed:
+        more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
+        raise UserError(
+            f"{out}: {', '.join(changed[:NAMED])}{more} missing or changed since the set was made; run bin/generate "
+            "again with the same --out to mend it"
+        )
+
+
+def _changed(out: Path, record: Record) -> Iterator[str]:
+    """The files of an accepted image that are missing, or have another content than its record says."""
+    name = safe_name(record["file_name"], f"{out / MANIFEST}: file_name")
+    for folder in (IMAGES, HU, MASKS):
+        path = out / folder / name
+        if not path.is_file() or file_sha256(path) != record["sha256"][folder]:
+            yield f"{folder}/{name}"
 
 
 def _accepted(records: list[Record]) -> list[Record]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tsgan_jax.config import Config
-from tsgan_jax.config.reading import config_hash, dump_config
+from tsgan_jax.config.reading import config_hash, dump_config, with_absolute_paths
 from tsgan_jax.detection import run_detection
 from tsgan_jax.errors import UserError
 from tsgan_jax.evaluation import networks
@@ -126,4 +126,5 @@ def _judgement(study: Study, run: Path, config: Config) -> str:
     """Hash of all that decides the figures: the set, which names its networks, and how they are judged."""
     made = hashlib.sha256((run / "sets" / "synthetic" / "manifest.json").read_bytes()).hexdigest()
     parts = sorted(study.settings.parts)
+    config = with_absolute_paths(config)
     return config_hash(made, parts, config.evaluation, config.detection or {}, config.data, config.seed)

@@ -1,5 +1,6 @@
 """The training loop.  It knows of a method only `(state, batch) -> (state, metrics)`, and only it has side effects."""
 
+import math
 import signal
 import threading
 from collections import deque
@@ -153,10 +154,17 @@ class Tally:
         self._sums: dict[str, float] = {}
         self._good = self._bad = 0
 
+    @property
+    def empty(self) -> bool:
+        """Whether no step was added since the last `drain`."""
+        return not self._good and not self._bad
+
     def add(self, metrics: Metrics) -> None:
         """Fetch one step's metrics, waiting for that step if it still runs."""
         values = {name: float(np.asarray(value)) for name, value in jax.device_get(metrics).items()}
         self.recent.append(values)
+        for name in values.keys() - {SKIPPED}:
+            self._sums.setdefault(name, 0.0)
         if values[SKIPPED]:
             self.streak += 1
             self._bad += 1
@@ -165,11 +173,11 @@ class Tally:
         self._good += 1
         for name, value in values.items():
             if name != SKIPPED:
-                self._sums[name] = self._sums.get(name, 0.0) + value
+                self._sums[name] += value
 
     def drain(self) -> dict[str, float]:
-        """Means since the last call; only the count of skipped steps if every one was."""
-        means = {name: total / self._good for name, total in self._sums.items()}
+        """Means since the last call, and the count of skipped steps; where every one was, the means are NaN."""
+        means = {name: total / self._good if self._good else math.nan for name, total in self._sums.items()}
         means[SKIPPED] = float(self._bad)
         self._sums, self._good, self._bad = {}, 0, 0
         return means
@@ -187,7 +195,8 @@ def run(
 ) -> S:
     """Train until `until_images` real images were seen.
 
-    Step k's metrics are read after step k+1 was dispatched, so the device never waits for the host.
+    Step k's metrics are read after step k+1 was dispatched, so the device never waits for the host; but for a log
+    point that no earlier step came before, such as the first after a resume.
     Raises Interrupted after SIGTERM or SIGINT (hooks saw the last step), NonFinite after `bad_limit` skips in a row.
     """
     taken, images = int(state.step), int(state.images_seen)  # type: ignore[attr-defined]
@@ -203,11 +212,13 @@ def run(
                 tally.add(running)
             running = metrics
             last = images >= until_images or interrupt.signum is not None
-            if last:
+            log = last or taken % log_steps == 0
+            if last or (log and tally.empty):
                 tally.add(running)
+                running = None
             if tally.streak >= bad_limit:
                 raise NonFinite(taken, images, tally.recent)
-            means = tally.drain() if last or taken % log_steps == 0 else None
+            means = tally.drain() if log else None
             info = StepInfo(state, taken, images, means, last, healthy=tally.streak == 0)
             for hook in hooks:
                 hook(info)
