@@ -1,4 +1,4 @@
-"""`generate:RESOLUTION:BATCH`: a batch of masks drawn from stage 1 and made into CT by stage 2."""
+"""`generate:RESOLUTION:BATCH`: a batch of masks from stage 1 and their CT from stage 2."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ from tsgan_jax.translation.dl_pix2pix import dl_pix2pix
 
 
 def prepare(resolution: int, batch: int) -> tuple[Callable[[], None], int]:
-    """Latents to masks to images, new ones at each call; parameters of the networks that take part."""
+    """Step from new latents to masks and images; number of parameters of both networks."""
     config = MasksConfig(resolution=resolution)
     phase = Phase(resolution, fade=False, batch_size=batch, images=1, start=0)
     masks_state = jax.jit(stylegan(config, phase).init)(jax.random.key(0))

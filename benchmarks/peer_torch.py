@@ -1,4 +1,4 @@
-"""PyTorch's worker: run as a script by an interpreter that has torch, which needs nothing else."""
+"""PyTorch's worker: a script for an interpreter with torch, without other requirements."""
 
 from collections.abc import Callable
 

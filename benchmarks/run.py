@@ -1,13 +1,11 @@
-"""`bin/bench [CASE ...]`: tsgan_jax beside eager PyTorch on this machine's CPU.
+"""`bin/bench [CASE ...]`: tsgan_jax compared with eager PyTorch on this machine's CPU.
 
-A case is NAME:RESOLUTION:BATCH, NAME being stylegan or dl_pix2pix (a training step), generate, or features (of
-Inception, for the FID).  Both
-processes stay resident; in each round each takes one step while the other waits, and the order changes
-from round to round.  The first step, which compiles, is reported apart and not compared.  A ratio above 1
-says that tsgan_jax is the faster one; it is the median over the rounds of (PyTorch's seconds / tsgan_jax's
-seconds), so that a load that comes and goes falls on both.
+A case is NAME:RESOLUTION:BATCH, where NAME is stylegan or dl_pix2pix (a training step), generate, or features (of
+Inception, for the FID).  In each round both processes take one step while the other waits, in alternating order.  The
+first step, which compiles, is reported separately and not compared.  The ratio is the median over the rounds of
+(PyTorch's seconds / tsgan_jax's seconds), so a varying load affects both; above 1 tsgan_jax is faster.
 
-PyTorch lives in an environment of its own: the interpreter named by TSGAN_BENCH_PYTHON, or .venv-bench.
+PyTorch needs a separate environment: the interpreter named by TSGAN_BENCH_PYTHON, or .venv-bench.
 """
 
 import argparse
@@ -26,7 +24,7 @@ NAMES = ("stylegan", "dl_pix2pix", "generate", "features")
 
 
 class Worker:
-    """A process that takes one step for each line it is sent."""
+    """A process that takes one step for each input line."""
 
     def __init__(self, command: list[str], case: list[str]) -> None:
         self._process = subprocess.Popen(
@@ -112,7 +110,7 @@ def show(row: Comparison) -> None:
 
 
 def processor() -> str:
-    """The CPU's name where the system tells it."""
+    """The CPU's name, if the system has it."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

@@ -1,4 +1,4 @@
-"""The worker's half of a benchmark: takes a step each time that it is told to.  Standard library only."""
+"""The worker of a benchmark, which takes a step on request.  Standard library only."""
 
 import os
 import resource
@@ -11,13 +11,13 @@ def serve(prepare: Callable[[str, int, int], tuple[Callable[[], None], int]]) ->
     """Answer the parent over stdin and stdout until stdin closes.
 
     argv: case name, resolution, batch size.  prepare(name, resolution, batch) gives a step that returns
-    when its work is done, and the number of trained parameters.  The first line sent is
+    when it is done, and the number of trained parameters.  The first line sent is
     `ready PARAMETERS`; each line received is answered with the seconds of one step and the peak resident
     memory in MiB so far.
     """
     name, resolution, batch = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     replies = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a library prints is not an answer
+    os.dup2(2, 1)  # output of libraries goes to stderr
     step, parameters = prepare(name, resolution, batch)
     print("ready", parameters, file=replies, flush=True)
     for _ in sys.stdin:

@@ -1,4 +1,4 @@
-"""A compiled training step that can be called again and again."""
+"""A compiled training step for repeated calls."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from tsgan_jax.train.loop import compile_step
 
 
 def stepper(learner: Any, state: Any, batch: Any, batch_size: int) -> Callable[[], None]:
-    """Calls of it train `state` on `batch`, as the training loop would, and return when the step is done."""
+    """A function that trains `state` on `batch` like the training loop, and returns when the step is done."""
     mesh = data_mesh(batch_size)
     step = compile_step(learner, mesh)
     held = [place(state, mesh)]

@@ -1,6 +1,6 @@
 """Inception-v3 of FID in eager PyTorch, from 8-bit grey images to the 2048 features of pool3.
 
-As a script, `torch_inception.py IN.npz OUT.npy`: the features of `images` in IN under the weights beside it.
+As a script, `torch_inception.py IN.npz OUT.npy`: the features of `images` in IN with the weights in IN.
 """
 
 import sys

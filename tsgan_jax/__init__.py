@@ -1,7 +1,7 @@
 """TSGAN in JAX: labelled lung-nodule CT slices from noise, in two stages (arXiv 2602.02171).
 
-The functions below are the package's public face; each is loaded when it is first asked for, so that
-`import tsgan_jax` costs nothing and never touches an accelerator.
+The functions below are the public API.  Each is loaded on first use, so that `import tsgan_jax` is fast and does not
+initialise an accelerator.
 
     config = tsgan_jax.load_config("configs/luna16.yaml", ["data.root=/data/LUNA16"])
     phase = tsgan_jax.plan(config.masks)[-1]

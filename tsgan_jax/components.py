@@ -1,7 +1,7 @@
-"""Connected patches of a region, and which patch of nodule pixels is too small to be a nodule.
+"""Connected components of a region, and the smallest component that counts as a nodule.
 
-One definition for data, masks, export and evaluation: pixels that touch at a side or at a corner belong together, so
-that a nodule that narrows to a diagonal step is still one nodule.
+This is the definition for data, masks, export and evaluation.  Pixels that touch at a side or at a corner are connected
+(8-connectivity), so that a nodule with a diagonal step is one component.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 NEIGHBOURS = np.ones((3, 3), bool)
-"""Which of the pixels round a pixel are connected with it: all eight."""
+"""Structuring element of 8-connectivity."""
 
 Window = tuple[slice, slice]
 """Rows and columns."""
@@ -22,7 +22,7 @@ Window = tuple[slice, slice]
 
 @dataclass(frozen=True, eq=False)
 class Component:
-    """A connected patch of a region [h, w].
+    """A connected component of a region [h, w].
 
     window: its bounding box, as rows and columns of the region; inside: bool, its pixels in the window.
     """
@@ -42,18 +42,18 @@ class Component:
         return columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start
 
     def diameter_mm(self, pixel_mm: float) -> float:
-        """Of the disc of equal area; pixel_mm: side of a pixel."""
+        """Diameter of the disc of equal area; pixel_mm: side of a pixel."""
         return 2.0 * sqrt(self.pixels / pi) * pixel_mm
 
     def holds(self, row: int, column: int) -> bool:
-        """Whether a pixel of the region is one of its own."""
+        """Whether a pixel of the region belongs to the component."""
         rows, columns = self.window
         if not (rows.start <= row < rows.stop and columns.start <= column < columns.stop):
             return False
         return bool(self.inside[row - rows.start, column - columns.start])
 
     def widened(self, margin: int, shape: tuple[int, ...]) -> tuple[Window, NDArray[np.bool_]]:
-        """The window with `margin` more pixels on each side, as far as `shape` goes, and its pixels in that."""
+        """The window with `margin` more pixels on each side, clipped to `shape`, and the component's pixels in it."""
         rows, columns = (
             slice(max(0, part.start - margin), min(size, part.stop + margin))
             for part, size in zip(self.window, shape, strict=True)
@@ -72,7 +72,7 @@ class Component:
 
 @dataclass(frozen=True)
 class Smallest:
-    """The least a component must have to count: pixels, and mm of the disc of equal area."""
+    """Minimum size of a component: pixels, and diameter (mm) of the disc of equal area."""
 
     pixels: int
     diameter_mm: float
@@ -83,7 +83,7 @@ class Smallest:
 
 
 SMALLEST_NODULE = Smallest(pixels=3, diameter_mm=3.0)
-"""Smaller patches of nodule pixels in a generated mask are speckles, not nodules (A28)."""
+"""Smaller components of nodule pixels in a generated mask are specks, not nodules (A28)."""
 
 
 def components(region: NDArray[np.bool_]) -> Iterator[Component]:

@@ -1,5 +1,5 @@
-"""A mistake of the user's, or bad data of theirs: shown as one message, never as a traceback."""
+"""Errors of the user or of the user's data, which are shown as a message without a traceback."""
 
 
 class UserError(Exception):
-    """Names the file or key, the value found there, and the fix."""
+    """An error of the user; the message names the file or key, the value found, and the fix."""

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all (written under a temporary name, synced, renamed), and locks on folders."""
+"""Atomic writing of files (under a temporary name, synced, then renamed), and locks on folders."""
 
 import fcntl
 import hashlib
@@ -22,8 +22,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 def safe_name(name: object, source: str = "file name") -> str:
     """`name` if it is a bare file name of letters, digits, dot, dash and underscore.
 
-    source: what the refusal calls the place that the name came from.
-    Raises UserError otherwise: a name from a file must never lead out of the folder it belongs to.
+    source: description of the name in the error message.
+    Raises UserError otherwise, because a name read from a file must not lead out of its folder.
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise UserError(f"{source}: {name!r} is refused; use a bare name of letters, digits, '.', '-' and '_'")
@@ -32,9 +32,9 @@ def safe_name(name: object, source: str = "file name") -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends without an exception.
+    """A temporary path next to `path`, which replaces `path` when the block ends without an exception.
 
-    The suffix is kept, since some writers choose the format by it.
+    The suffix is kept, because some writers choose the format by it.
     """
     temporary = path.with_name(f"{UNFINISHED}{os.getpid()}-{get_ident()}-{path.name}")
     try:
@@ -54,7 +54,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, value: Any, indent: int | None = None) -> None:
-    """Write or replace a JSON file; NaN and infinity are refused, since JSON has neither."""
+    """Write or replace a JSON file; NaN and infinity raise ValueError, because JSON has neither."""
     write_bytes(path, (json.dumps(value, indent=indent, allow_nan=False) + "\n").encode())
 
 
@@ -78,9 +78,9 @@ def is_unfinished(path: Path) -> bool:
 
 
 def sweep(folder: Path) -> int:
-    """Remove what a killed process left unfinished; returns how many files that was.
+    """Remove unfinished files of interrupted processes; returns their number.
 
-    Only for a folder that no other process is writing to.
+    Use it only for a folder that no other process writes to.
     """
     leftovers = list(folder.glob(f"{UNFINISHED}*"))
     for leftover in leftovers:
@@ -90,10 +90,10 @@ def sweep(folder: Path) -> int:
 
 @contextmanager
 def locked(path: Path, busy: str, wait: bool = False) -> Iterator[None]:
-    """Hold a folder or a file, which is made where it is missing, against every other process.
+    """Lock a folder or a file, which is made if missing, against other processes.
 
-    busy: the message where another process holds it: of the UserError or, with `wait`, on standard error before this
-    one waits.  The lock goes with the process, however it ends.
+    busy: the message if another process has the lock: of the UserError or, with `wait`, on standard error before
+    waiting.  The lock ends with the process.
     """
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
     try:
@@ -111,7 +111,7 @@ def locked(path: Path, busy: str, wait: bool = False) -> Iterator[None]:
 
 @contextmanager
 def locked_run(run: Path) -> Iterator[None]:
-    """Hold a run directory, which is made where it is missing; a second trainer is refused."""
+    """Lock a run directory, which is made if missing; UserError if another process trains there."""
     lock = run / ".lock"
     try:
         run.mkdir(parents=True, exist_ok=True)

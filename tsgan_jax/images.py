@@ -1,8 +1,8 @@
-"""HU as images: windows, CT slices and masks as PNG, volumes as MetaImage or NIfTI.
+"""HU windows, CT slices and masks as PNG, and volumes as MetaImage or NIfTI.
 
-A window takes HU to the networks' [-1, 1] and back, and to 8-bit grey (FACTS A30).  Three PNGs show one slice: 8 bits
-in the HU window (what a detector reads), 16 bits that keep the HU values, and the mask as an indexed image whose
-palette is `labels.PALETTE`.  All writers are atomic.
+A window maps HU to the networks' [-1, 1] and back, and to 8-bit grey (FACTS A30).  A slice has three PNGs: 8 bits in
+the HU window (for detectors), 16 bits with the HU values, and the mask as an indexed image with the palette
+`labels.PALETTE`.  All writers are atomic.
 """
 
 import io

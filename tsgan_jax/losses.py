@@ -2,7 +2,7 @@
 
 Part 1, stage 1: WGAN-GP with drift (Eq. 1 and 2).
 Part 2, stage 2: adversarial, L1 and perceptual losses (Eq. 8 to 10).
-Part 3: what GauGAN adds to them.
+Part 3: additional losses of GauGAN.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ from tsgan_jax.types import Array, Key
 
 
 def interpolate(key: Key, real: Array, fake: Array) -> Array:
-    """x-hat of Eq. 1: for every example [n, ...] a uniformly drawn point between its real and its fake."""
+    """x-hat of Eq. 1: for every example [n, ...] a uniform random point between its real and its fake."""
     u = jax.random.uniform(key, real.shape[:1], real.dtype).reshape(-1, *[1] * (real.ndim - 1))
     return real + u * (fake - real)
 
@@ -25,8 +25,8 @@ def interpolate(key: Key, real: Array, fake: Array) -> Array:
 def gradient_penalty(score: Callable[[Array], Array], x: Array) -> tuple[Array, Array]:
     """`E[(|grad D(x)| - 1)^2]` of Eq. 1 and the mean norm, for score: [n, ...] -> [n].
 
-    The gradient is that of the SUM of the scores, hence each example's own; of their mean it would be 1/n of
-    it (A19).  Norm in float32, with 1e-12 inside the root so that a zero gradient has a finite derivative.
+    The gradient is that of the SUM of the scores, so it is the gradient of each example; that of the mean would be 1/n
+    of it (A19).  Norm in float32, with 1e-12 inside the root so that a zero gradient has a finite derivative.
     """
     gradient = jax.grad(lambda x: score(x).sum())(x).astype(jnp.float32)
     norm = jnp.sqrt(jnp.square(gradient).sum(axis=tuple(range(1, x.ndim))) + 1e-12)
@@ -55,7 +55,7 @@ GanLoss = Literal["vanilla", "lsgan"]
 
 
 def adversarial(logits: Array, real: bool, kind: GanLoss) -> Array:
-    """Mean loss of judging logits as real or as fake: cross-entropy ("vanilla") or squares ("lsgan"); A16."""
+    """Mean loss of classifying logits as real or as fake: cross-entropy ("vanilla") or squares ("lsgan"); A16."""
     if kind == "vanilla":
         return jax.nn.softplus(-logits if real else logits).mean()
     return jnp.square(logits - float(real)).mean()
@@ -96,14 +96,14 @@ def hinge_critic(real: Sequence[Array], fake: Sequence[Array]) -> Array:
 
 
 def hinge_generator(fake: Sequence[Array]) -> Array:
-    """The generator's side, which is linear."""
+    """Hinge loss of the generator, which is linear."""
     return -mean_of_means(fake)
 
 
 def feature_matching(fake: Sequence[Sequence[Array]], real: Sequence[Sequence[Array]]) -> Array:
     """Mean L1 between a critic's hidden layers, summed over layers, the mean over scales.
 
-    fake, real: every scale's outputs, layer by layer; the last of them, the logits, does not count.  No gradient
+    fake, real: every scale's outputs, layer by layer; the last of them, the logits, is not used.  No gradient
     reaches `real`.
     """
     pairs = [pair for f, r in zip(fake, real, strict=True) for pair in zip(f[:-1], r[:-1], strict=True)]

@@ -1,4 +1,4 @@
-"""Shapes that cross module borders.  Traced values are flax.struct dataclasses, static ones frozen dataclasses."""
+"""Types that several packages use.  Traced values are flax.struct dataclasses, static ones frozen dataclasses."""
 
 import flax.struct
 import jax
@@ -6,15 +6,15 @@ import jax
 Array = jax.Array
 Key = jax.Array
 Metrics = dict[str, jax.Array]
-"""Name to scalar array; what one training step reports."""
+"""Name to scalar array; the metrics of one training step."""
 
 
 @flax.struct.dataclass
 class MaskBatch:
-    """Stage 1's real data.
+    """A batch of real data for stage 1.
 
-    maps: float32 [b, r, r, c], encoded label maps (masks/representation.py), averaged over the pixels of the prepared
-        resolution that make up one of resolution r.
+    maps: float32 [b, r, r, c], encoded label maps (masks/representation.py), averaged from the
+        prepared resolution to r.
     """
 
     maps: Array
@@ -22,7 +22,7 @@ class MaskBatch:
 
 @flax.struct.dataclass
 class PairBatch:
-    """Stage 2's real data.
+    """A batch of real data for stage 2.
 
     mask: uint8 [b, h, w], class codes of `labels`.
     ct: float32 [b, h, w, 1], HU window mapped to [-1, 1] (`images.to_unit`).

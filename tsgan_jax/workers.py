@@ -1,4 +1,4 @@
-"""Worker processes of preparation: as many as there are cores, and none that outlives the command."""
+"""Worker processes for the preparation, one per core, which end with the command."""
 
 import multiprocessing
 import os
@@ -7,20 +7,20 @@ from concurrent.futures import ProcessPoolExecutor
 
 
 def cores() -> int:
-    """Cores this process may use; macOS does not say, there it is all of them."""
+    """Number of cores that this process may use; on macOS all cores."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def pool(workers: int) -> ProcessPoolExecutor:
-    """Processes that end with this one, killed or not.
+    """A pool of processes that end with this process, even if it is killed.
 
-    Spawned, not forked: the parent may hold TensorFlow's and XLA's threads.
+    They are spawned, not forked, because the parent may have threads of TensorFlow and XLA.
     """
     return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_end_with_parent)
 
 
 def _end_with_parent() -> None:
-    """A worker whose parent was killed ends too, instead of working on for nobody."""
+    """End a worker when its parent process is killed."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -50,7 +50,7 @@ def test_all_parts_and_the_report_whatever_is_missing(run, capsys):
     missing = {record.kind for record in found if record.value is None}
     assert {"distance", "embedding"} <= missing and "similarity" not in missing
     assert all("evaluation.inception_weights is not set" in r.reason for r in found if r.kind == "distance")
-    assert "figures could not be had" in printed and "report.html" in printed
+    assert "figures are missing" in printed and "report.html" in printed
     page = (run / "report.html").read_text()
     assert "evaluation.inception_weights is not set" in page and page.count("<img") > 10
     copied = next(r for r in found if r.kind == "copies" and r.metric == "share of copies" and r.subject == "ct")
@@ -114,7 +114,7 @@ def test_masks_of_stage_1_need_no_stage_2_and_no_set(run, tmp_path, capsys, monk
 def test_masks_that_stage_1_does_not_draw_are_not_compared(run):
     config, said = load_config(run / "config.yaml", ["generation.masks=deform"]), []
     assert evaluation.evaluate(run, config, ["mask_sources"], say=said.append) == []
-    assert said == ["masks by their source: skipped, since stage 1 draws none of this run's masks"]
+    assert said == ["masks by their source: skipped, because this run does not use stage 1"]
 
 
 def test_detectors_are_asked_for_only_with_a_section_for_them(run):
@@ -178,14 +178,14 @@ def test_the_summary_names_every_figure():
     )
     assert "20.5" in lines[0] and "[20, 21]" in lines[0] and "real 11" in lines[0] and "n 9" in lines[0]
     assert "by their source" not in "".join(lines)
-    assert lines[1].endswith("none: no weights") and lines[2] == "1 of 2 figures could not be had"
+    assert lines[1].endswith("none: no weights") and lines[2] == "1 of 2 figures are missing"
 
 
 def test_tables_are_rebuilt_from_records_alone(tmp_path, capsys):
     run = tmp_path / "run"
     config_at(run)
     assert main(["--run", str(run), "--tables"]) == 2
-    assert "holds no record" in capsys.readouterr().err
+    assert "has no record" in capsys.readouterr().err
     append(run / "evaluation" / "records.jsonl", [Record("similarity", "pix2pix", "full", "PSNR", 20.5, 9)])
     assert main(["--run", str(run), "--tables"]) == 0
     assert "Table 1" in capsys.readouterr().out
@@ -196,7 +196,7 @@ def test_tables_are_rebuilt_from_records_alone(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--run", "{tmp}/nowhere"], "no run directory"),
+        (["--run", "{tmp}/nowhere"], "not a run directory"),
         (["--run", "{run}", "masks.z_dim=3"], "a run is evaluated as it was trained"),
         (["--run", "{run}", "evaluation.features=resnet"], "evaluation.features"),
         (["--run", "{run}", "evaluation.colour=3"], "unknown key"),

@@ -34,7 +34,7 @@ def lenient(monkeypatch):
         odd = bool(int(mask.astype(np.int64).sum()) % 2)
         return Verdict(not odd, ("odd",) if odd else ())
 
-    monkeypatch.setattr(generation, "judge", gate)
+    monkeypatch.setattr(generation, "check", gate)
 
 
 def files(out):
@@ -48,7 +48,7 @@ def test_a_set_is_made_named_and_reported(run, capsys):
     made = coco.read(out / "annotations.json")["images"]
     manifest = json.loads((out / "manifest.json").read_text())
     drawn = sum(len(r["refused"]) + r["accepted"] for r in manifest["images"])
-    assert f"images     {len(made)} of 6 asked for" in printed
+    assert f"images     {len(made)} of 6 requested" in printed
     assert f"masks      {drawn} drawn, {len(made) / drawn:.0%} accepted" in printed
     assert f"{drawn - len(made)} refused: odd" in printed
     assert str(out) in printed
@@ -79,11 +79,11 @@ def test_the_runs_own_settings_are_the_defaults(run, tmp_path):
 def test_another_seed_for_the_same_set_is_refused_with_the_difference(run, tmp_path, capsys):
     assert main(["--run", str(run), "--count", "2", "--out", str(tmp_path / "s")]) == 0
     assert main(["--run", str(run), "--count", "2", "--out", str(tmp_path / "s"), "--seed", "8"]) == 2
-    assert "seed: 7 in the set, 8 asked for" in capsys.readouterr().err
+    assert "seed: 7 in the set, 8 requested" in capsys.readouterr().err
 
 
 def test_an_empty_set_is_a_failure(run, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(generation, "judge", lambda mask, pixel_mm: Verdict(False, ("no body",)))
+    monkeypatch.setattr(generation, "check", lambda mask, pixel_mm: Verdict(False, ("no body",)))
     assert main(["--run", str(run), "--count", "2", "--out", str(tmp_path / "s")]) == 2
     printed = capsys.readouterr()
     assert "6 refused: no body" in printed.out and "needs more training" in printed.err
@@ -92,9 +92,9 @@ def test_an_empty_set_is_a_failure(run, tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--run", "{tmp}/nowhere", "--out", "x"], "no run directory"),
-        (["--run", "{run}", "--out", ".."], "no set"),
-        (["--run", "{run}", "--out", "x", "--real-fold", "1", "--seed", "3"], "--seed: changes nothing"),
+        (["--run", "{tmp}/nowhere", "--out", "x"], "not a run directory"),
+        (["--run", "{run}", "--out", ".."], "not a set"),
+        (["--run", "{run}", "--out", "x", "--real-fold", "1", "--seed", "3"], "--seed: has no effect"),
         (["--run", "{run}", "--out", "{run}/masks/checkpoints/4"], "MANIFEST"),
     ],
 )
@@ -148,7 +148,7 @@ import numpy as np
 from tsgan_jax.generation import generate as generation
 from tsgan_jax import images
 from tsgan_jax.masks.plausibility import Verdict
-generation.judge = lambda mask, pixel_mm: Verdict(True, ())
+generation.check = lambda mask, pixel_mm: Verdict(True, ())
 write = images.write_hu
 def slow(path, hu):
     time.sleep(0.3)
@@ -237,8 +237,8 @@ def test_the_pace_is_told_once_it_is_known(monkeypatch):
     show = generate._reporter(Screen())
     show(generation.SetProgress(count=20, accepted=4, rejected=0, before=2))
     show(generation.SetProgress(count=20, accepted=8, rejected=1, before=2))
-    assert lines[0] == (0.2, "4/20 images, 0 given up")
-    assert lines[1] == (0.45, "9/20 images, 1 given up, 0.5 images/s, 22 s left")
+    assert lines[0] == (0.2, "4/20 images, 0 rejected")
+    assert lines[1] == (0.45, "9/20 images, 1 rejected, 0.5 images/s, 22 s left")
 
 
 def test_refusing_to_run_leaves_signals_as_they_were(tmp_path):

@@ -149,7 +149,7 @@ def test_a_lung_mask_of_another_scan_is_doubted(config: DataConfig, tree: Path) 
     mask[:, 14:34, 26:31], mask[:, 14:34, 33:38] = 4, 3
     write_mhd(tree / "seg-lungs-LUNA16" / "scan2.mhd", mask)
     verdicts = prepare(config, workers=1).verdicts
-    assert "the lungs of 1 of 1 slices are above -400 HU" in verdicts[2].line()
+    assert "the lungs of 1 of 1 slices have a median above -400 HU" in verdicts[2].line()
     assert [v.status for v in verdicts] == ["ok", "ok", "warning", *["ok"] * 7]
 
 
@@ -302,7 +302,7 @@ def test_an_empty_side_of_the_split_says_why(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data.test_fold: 4 is empty .*choose one of \[0, 1, 2\]"):
         prepare(config, workers=1)
     assert sum(prepare(config.model_copy(update={"test_fold": 1})).summary.folds) == 3
-    with pytest.raises(UserError, match=r"folds \[3, 4\] hold no slice"):
+    with pytest.raises(UserError, match=r"folds \[3, 4\] have no slice"):
         pipeline.load(config, [3, 4])
     shutil.rmtree(tree / "subset1"), shutil.rmtree(tree / "subset2")
     fold = find_cases(tree).cases[0].fold

@@ -221,5 +221,5 @@ def test_several_folds_can_be_kept_for_tests() -> None:
 
 @pytest.mark.parametrize("folds", [5, -1, [], [0, 1, 2, 3, 4], [0, 5], "one", True])
 def test_folds_that_do_not_exist_or_leave_none_to_train_on_are_refused(folds: object) -> None:
-    with pytest.raises(ValidationError, match="give one fold, 0 to 4, or a list of up to four"):
+    with pytest.raises(ValidationError, match="give one fold, 0 to 4, or a list of at most four"):
         DataConfig(test_fold=folds)

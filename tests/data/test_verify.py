@@ -54,7 +54,8 @@ def test_each_fault_is_named_and_stops_no_other_scan(tmp_path: Path) -> None:
         assert verdict.status == "refused" and word in verdict.reasons[0], (scan, verdict)
         assert f"scan{scan}" in verdict.reasons[0]
     assert (found["subset7/scan7.mhd"].status, found["subset7/scan7.mhd"].lungs) == ("warning", "segmented")
-    assert "swapped" in found["subset8/scan8.mhd"].reasons[0] and found["subset8/scan8.mhd"].nodules == 1
+    assert "left and right exchanged" in found["subset8/scan8.mhd"].reasons[0]
+    assert found["subset8/scan8.mhd"].nodules == 1
     assert found["subset9/scan9.mhd"].status == "ok"
 
 
@@ -82,8 +83,8 @@ def test_the_same_scan_in_two_subsets_is_refused_in_both(tmp_path: Path) -> None
     root = write_tree(tmp_path, subsets=3)
     write_mhd(root / "subset2" / "scan0.mhd", chest())
     found = verdicts(root)
-    assert "also stands in subset2" in found["subset0/scan0.mhd"].reasons[0]
-    assert "also stands in subset0" in found["subset2/scan0.mhd"].reasons[0]
+    assert "is also in subset2" in found["subset0/scan0.mhd"].reasons[0]
+    assert "is also in subset0" in found["subset2/scan0.mhd"].reasons[0]
     assert found["subset1/scan1.mhd"].status == found["subset2/scan2.mhd"].status == "ok"
 
 

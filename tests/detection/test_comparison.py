@@ -52,13 +52,13 @@ def test_a_failing_worker_is_reported_for_each_figure(case, run, failing_python)
     assert all(r.value is None and "libGL.so.1" in str(r.reason) and "tried 2 times" in str(r.reason) for r in records)
     assert all(r.method == "YOLOv8n" and r.fold == 0 and r.kind == "detection" for r in records)
     assert sum("trying once more" in line for line in said) == 2
-    assert any("too small to judge detectors by" in line for line in said)
+    assert any("too small for a comparison of detectors" in line for line in said)
 
 
 def test_a_set_with_too_few_images_is_told(case, run, failing_python):
     chosen = with_detection(case.config, python=failing_python, schedule=(0, 50))
     by_set = {r.subject: r for r in run_detection(run, chosen, lambda line: None)}
-    assert "holds 3 of the 50 synthetic images asked for; extend it with bin/generate" in str(by_set["real+50"].reason)
+    assert "has 3 of the 50 synthetic images requested; extend it with bin/generate" in str(by_set["real+50"].reason)
 
 
 @pytest.mark.parametrize("fault", ["box", "empty", "missing"])
@@ -92,7 +92,7 @@ def test_a_fold_without_nodules_is_told_and_the_other_is_tested(case, tmp_path, 
     monkeypatch.setattr(comparison, "load", without_nodules)
     records = run_detection(tmp_path / "run", config, lambda line: None)
     reasons = {record.fold: str(record.reason) for record in records}
-    assert "fold 0 holds" in reasons[0] and "without a nodule" in reasons[0]
+    assert "fold 0 has" in reasons[0] and "without a nodule" in reasons[0]
     assert "worker" in reasons[1]
 
 

@@ -75,7 +75,7 @@ def test_a_stage_that_saw_the_test_fold_is_refused(case, run, stage):
 def test_a_test_fold_that_was_changed_on_the_way_is_refused(case, run):
     changed = [{"key": "data.test_fold", "from": 3, "to": 0, "images_seen": 500}]
     change(run / "masks" / "manifest.json", changes=changed)
-    with pytest.raises(UserError, match="stage masks was for a time trained with data.test_fold 3"):
+    with pytest.raises(UserError, match="stage masks was temporarily trained with data.test_fold 3"):
         refuse_trained_on(0, run, case)
 
 
@@ -87,7 +87,7 @@ def test_a_stage_trained_on_other_slices_is_refused(case, run):
 
 def test_a_manifest_that_does_not_say_is_refused(case, run):
     change(run / "masks" / "manifest.json", settings={})
-    with pytest.raises(UserError, match="does not say which fold was kept for tests"):
+    with pytest.raises(UserError, match="does not say which fold was the test fold"):
         refuse_trained_on(0, run, case)
     change(run / "sets" / "synthetic" / "manifest.json", made_from={"kind": "real"})
     with pytest.raises(UserError, match="does not say which run made the set"):

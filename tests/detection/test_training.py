@@ -120,7 +120,7 @@ time.sleep(300)
 """
     begun = time.monotonic()
     outcome = trained(job, stand_in(tmp_path, started), [], minutes=0.05)
-    assert "still busy after 0.05 minutes (detection.timeout_minutes)" in outcome.reason
+    assert "still running after 0.05 minutes (detection.timeout_minutes)" in outcome.reason
     assert calls(tmp_path) == 2 and time.monotonic() - begun < 60
     child = int((tmp_path / "pid").read_text())
     deadline = time.monotonic() + 10

@@ -16,13 +16,13 @@ def pairs(slices, masks=None):
     return [(mask, hu, PIXEL_MM) for mask, hu in zip(masks, slices.ct, strict=True)]
 
 
-def judged(generated, real=None):
+def measured(generated, real=None):
     records, contrasts = measure_adherence(generated, pairs(REAL) if real is None else real, "ours", {}, bootstraps=30)
     return {(record.subject, record.metric): record for record in records}, contrasts
 
 
 def test_faithful_ct_reaches_the_ceiling():
-    found, _ = judged(pairs(chests(range(50, 56))))
+    found, _ = measured(pairs(chests(range(50, 56))))
     for name in ("body", "left lung", "right lung"):
         record = found[name, "Dice"]
         assert record.value > 0.9 and record.floor > 0.9 and record.n == 6
@@ -30,7 +30,7 @@ def test_faithful_ct_reaches_the_ceiling():
 
 
 def test_ct_of_another_mask_falls_below_the_ceiling():
-    found, _ = judged(pairs(REAL, np.roll(REAL.mask, 8, axis=1)))
+    found, _ = measured(pairs(REAL, np.roll(REAL.mask, 8, axis=1)))
     for name in ("body", "left lung", "right lung"):
         assert found[name, "Dice"].interval[1] < found[name, "Dice"].floor - 0.1
 
@@ -44,7 +44,7 @@ def test_nodule_pixels_decide_no_lungs_dice():
 
 def test_a_class_that_is_nowhere_gives_a_reason():
     blank = [(np.zeros((64, 64), np.uint8), np.full((64, 64), -1000, np.int16), PIXEL_MM)] * 2
-    found, _ = judged(blank)
+    found, _ = measured(blank)
     for name in CLASSES:
         assert found[name, "Dice"].value is None and name in found[name, "Dice"].reason
     assert found["nodule contrast", "HU above lung"].value is None
@@ -71,7 +71,7 @@ def test_contrast_ignores_what_is_not_lung_and_needs_some_lung():
 
 def test_faint_nodules_are_told_from_real_ones():
     faint = np.where(REAL.mask == NODULE, -700, REAL.ct)
-    found, contrasts = judged([(mask, hu, PIXEL_MM) for mask, hu in zip(REAL.mask, faint, strict=True)])
+    found, contrasts = measured([(mask, hu, PIXEL_MM) for mask, hu in zip(REAL.mask, faint, strict=True)])
     level, distance = found["nodule contrast", "HU above lung"], found["nodule contrast", "Wasserstein distance, HU"]
     assert level.value == pytest.approx(150, abs=60) and level.floor == pytest.approx(870, abs=60)
     assert distance.value > 600 and distance.floor < 100
@@ -80,4 +80,4 @@ def test_faint_nodules_are_told_from_real_ones():
 
 def test_an_empty_side_is_refused():
     with pytest.raises(UserError, match="0 are generated, 8 real"):
-        judged([])
+        measured([])

@@ -23,19 +23,19 @@ def by_metric(records: list[Record]) -> dict[str, Record]:
     return {record.metric: record for record in records}
 
 
-def judged(real: np.ndarray, generated: np.ndarray, **options: object) -> dict[str, Record]:
+def measured(real: np.ndarray, generated: np.ndarray, **options: object) -> dict[str, Record]:
     return by_metric(measure_distances(NETWORK, real, iter(generated), method="a", settings=SETTINGS, **options))
 
 
 def test_figures_carry_the_name_of_their_network() -> None:
-    assert list(judged(noise(9), noise(9))) == ["FD-Means", "KD-Means", "Precision-Means", "Recall-Means"]
+    assert list(measured(noise(9), noise(9))) == ["FD-Means", "KD-Means", "Precision-Means", "Recall-Means"]
     assert list(means_network(is_fid=True).names) == ["FID", "KID", "Precision-Means", "Recall-Means"]
 
 
 def test_equal_sets_and_distant_sets() -> None:
-    same = judged(noise(30), noise(30))
+    same = measured(noise(30), noise(30))
     assert abs(same["FD-Means"].value) < 1e-6 and same["Precision-Means"].value == same["Recall-Means"].value == 1
-    apart = judged(noise(30), noise(30, seed=1, low=200))
+    apart = measured(noise(30), noise(30, seed=1, low=200))
     assert apart["FD-Means"].value > 5 * apart["FD-Means"].floor
     assert apart["FD-Means"].interval[0] > apart["FD-Means"].floor
     # Bright images alone: each looks like a real one, and most real ones look like none of them.
@@ -44,7 +44,7 @@ def test_equal_sets_and_distant_sets() -> None:
 
 def test_values_are_those_of_all_images_and_intervals_hold_them() -> None:
     real, generated = noise(40), noise(70, seed=1, high=240)
-    found = judged(real, generated)
+    found = measured(real, generated)
     a, b = (FeatureStatistics.of(NETWORK.features(images)) for images in (real, generated))
     assert found["FD-Means"].value == pytest.approx(frechet_distance(a, b), rel=1e-6)
     for record in found.values():
@@ -56,34 +56,34 @@ def test_values_are_those_of_all_images_and_intervals_hold_them() -> None:
 
 def test_an_interval_covers_what_other_draws_give() -> None:
     """The figures of 40 other pairs of sets lie in the interval of the first about as often as they should."""
-    low, high = judged(noise(60), noise(60, seed=1, high=200))["FD-Means"].interval
-    others = [judged(noise(60, seed=s), noise(60, seed=s + 1, high=200))["FD-Means"].value for s in range(2, 42, 2)]
+    low, high = measured(noise(60), noise(60, seed=1, high=200))["FD-Means"].interval
+    others = [measured(noise(60, seed=s), noise(60, seed=s + 1, high=200))["FD-Means"].value for s in range(2, 42, 2)]
     assert np.mean([low <= value <= high for value in others]) > 0.7
     assert high - low < 3 * (max(others) - min(others))
 
 
 def test_the_floor_is_of_other_real_images_in_equal_number() -> None:
-    found = judged(noise(30), noise(12, seed=1), other=noise(50, seed=2))
+    found = measured(noise(30), noise(12, seed=1), other=noise(50, seed=2))
     assert found["FD-Means"].details["floor_n"] == [30, 12]
-    assert judged(noise(30), noise(12, seed=1))["FD-Means"].details["floor_n"] == [15, 15]
+    assert measured(noise(30), noise(12, seed=1))["FD-Means"].details["floor_n"] == [15, 15]
 
 
 def test_halves_are_of_whole_scans() -> None:
     """Six copies of each image: halves that split copies would find every image again."""
     real = np.repeat(noise(10), 6, axis=0)
     scans = [str(i // 6) for i in range(60)]
-    assert judged(real, noise(60, seed=1))["Precision-Means"].floor > 0.9
-    assert judged(real, noise(60, seed=1), scans=scans)["Precision-Means"].floor < 0.5
+    assert measured(real, noise(60, seed=1))["Precision-Means"].floor > 0.9
+    assert measured(real, noise(60, seed=1), scans=scans)["Precision-Means"].floor < 0.5
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_too_few_images_give_reasons_and_leave_the_other_figures(count: int) -> None:
-    found = judged(noise(20), noise(20)[:count])
+    found = measured(noise(20), noise(20)[:count])
     missing = {name: record.reason for name, record in found.items() if record.value is None}
     assert f"{count} generated image" in missing["Precision-Means"] and "needs 4 or more" in missing["Recall-Means"]
     assert ("FD-Means" in missing) == ("KD-Means" in missing) == (count < 2)
     assert "20 real" not in str(missing) and found["FD-Means"].n == count
-    empty = judged(noise(0), noise(20))
+    empty = measured(noise(0), noise(20))
     assert all(record.value is None and "0 real images" in record.reason for record in empty.values())
 
 
@@ -114,7 +114,7 @@ def test_memory_holds_a_fixed_number_of_features(tmp_path: Path, monkeypatch: py
     np.testing.assert_allclose(found.statistics.mean, NETWORK.features(images).mean(0), rtol=1e-5)
     again = gather(NETWORK, images, tmp_path)
     np.testing.assert_array_equal(found.statistics.scatter, again.statistics.scatter)
-    record = judged(noise(40, seed=1), images)["FD-Means"]
+    record = measured(noise(40, seed=1), images)["FD-Means"]
     a, b = (FeatureStatistics.of(NETWORK.features(x)) for x in (noise(40, seed=1), images))
     assert record.n == 300 and record.value == pytest.approx(frechet_distance(a, b), rel=1e-5)
 

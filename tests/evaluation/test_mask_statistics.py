@@ -9,21 +9,21 @@ from tsgan_jax.errors import UserError
 from tsgan_jax.evaluation.mask_statistics import (
     PROPERTIES,
     Gate,
+    concatenate,
     gate_of,
-    judge_masks,
     mean_pairwise_iou,
     measure,
-    pooled,
+    measure_masks,
 )
 from tsgan_jax.labels import BODY, LEFT_LUNG, NODULE, RIGHT_LUNG, TRACHEA
-from tsgan_jax.masks.plausibility import judge
+from tsgan_jax.masks.plausibility import check
 
 TEST, TRAINING = chests(range(500, 530)), chests(range(40))
 GATE = Gate(30, 40, {"no nodule": 10})
 
 
-def judged(masks, test=TEST.mask, training=TRAINING.mask, gate=GATE):
-    records, values = judge_masks(iter(masks), test, training, gate, 5.0, "ours", {}, bootstraps=30)
+def measured(masks, test=TEST.mask, training=TRAINING.mask, gate=GATE):
+    records, values = measure_masks(iter(masks), test, training, gate, 5.0, "ours", {}, bootstraps=30)
     return {record.subject: record for record in records}, values
 
 
@@ -57,13 +57,15 @@ def test_a_mask_without_anatomy_has_no_ratio_and_no_nodule():
 
 def test_distances_are_wassersteins_and_floors_are_real_against_real():
     ours = chests(range(900, 925)).mask
-    by_name, values = judged(ours)
+    by_name, values = measured(ours)
     for name in PROPERTIES:
         record = by_name[name]
-        expected = wasserstein_distance(pooled(measure(ours, 5.0))[name], pooled(measure(TEST.mask, 5.0))[name])
+        expected = wasserstein_distance(
+            concatenate(measure(ours, 5.0))[name], concatenate(measure(TEST.mask, 5.0))[name]
+        )
         assert record.value == pytest.approx(expected)
         assert record.interval[0] <= record.interval[1]
-        np.testing.assert_array_equal(values["real"][name], pooled(measure(TEST.mask, 5.0))[name])
+        np.testing.assert_array_equal(values["real"][name], concatenate(measure(TEST.mask, 5.0))[name])
         assert record.value <= 3 * record.floor  # the same distribution: about as far away as training masks are
     assert by_name["lung area"].floor > 0
 
@@ -71,13 +73,13 @@ def test_distances_are_wassersteins_and_floors_are_real_against_real():
 def test_masks_of_another_distribution_are_far_above_the_floor():
     shrunken = np.where(TEST.mask == LEFT_LUNG, BODY, TEST.mask)
     shrunken[:, 20:24, 40:44] = LEFT_LUNG
-    by_name, _ = judged(shrunken)
+    by_name, _ = measured(shrunken)
     for name in ("lung area", "left / right lung"):
         assert by_name[name].interval[0] > 2 * by_name[name].floor
 
 
 def test_masks_without_nodules_give_a_reason_and_the_other_figures():
-    by_name, _ = judged(np.where(TEST.mask == NODULE, LEFT_LUNG, TEST.mask))
+    by_name, _ = measured(np.where(TEST.mask == NODULE, LEFT_LUNG, TEST.mask))
     assert by_name["nodule diameter"].value is None and "no generated mask" in by_name["nodule diameter"].reason
     assert by_name["nodules"].value == pytest.approx(1) and by_name["lung area"].value is not None
 
@@ -96,12 +98,12 @@ def test_diversity_is_the_mean_iou_of_all_pairs():
 
 
 def test_a_collapsed_generator_shows_no_diversity():
-    by_name, _ = judged([TEST.mask[0]] * 10)
+    by_name, _ = measured([TEST.mask[0]] * 10)
     assert by_name["diversity"].value == 1 and by_name["diversity"].floor < 0.9
 
 
 def test_precision_and_recall_stand_beside_those_of_training_masks():
-    records, _ = judge_masks(
+    records, _ = measure_masks(
         iter(TRAINING.mask[:20].repeat(2, 0)), TEST.mask, TRAINING.mask, GATE, 5.0, "ours", {}, bootstraps=30, nearest=2
     )
     found = {record.metric: record for record in records if record.subject == "variety"}
@@ -119,11 +121,11 @@ def test_the_gates_share_and_reasons():
     }
     gate = gate_of(manifest)
     assert gate == Gate(1, 4, {"no nodule": 2, "no body": 1, "lungs swapped": 1})
-    by_name, _ = judged(TEST.mask, gate=gate)
+    by_name, _ = measured(TEST.mask, gate=gate)
     assert by_name["gate"].value == 0.25 and by_name["gate"].details["reasons"]["no nodule"] == 2
-    assert by_name["gate"].floor == np.mean([judge(mask, 5.0).accepted for mask in TEST.mask])
+    assert by_name["gate"].floor == np.mean([check(mask, 5.0).accepted for mask in TEST.mask])
 
 
 def test_an_empty_side_is_refused():
     with pytest.raises(UserError, match="0 are generated, 30 real"):
-        judged([])
+        measured([])

@@ -10,14 +10,14 @@ from chests import PIXEL_MM, chests
 
 from tsgan_jax.config import GenerationConfig
 from tsgan_jax.evaluation import mask_baselines, mask_table
-from tsgan_jax.evaluation.mask_baselines import Comparison, judge_sources, judge_truncations
-from tsgan_jax.evaluation.mask_statistics import mean_pairwise_iou, measure, pooled
+from tsgan_jax.evaluation.mask_baselines import Comparison, measure_sources, measure_truncations
+from tsgan_jax.evaluation.mask_statistics import concatenate, mean_pairwise_iou, measure
 from tsgan_jax.evaluation.mask_table import ROWS, SWEPT_ROWS, compare_masks, records, rows_of, spread, table_lines
 from tsgan_jax.evaluation.mask_variety import compared, mask_features, scaled
 from tsgan_jax.generation import sources
 from tsgan_jax.labels import LEFT_LUNG, NODULE, TRACHEA
 from tsgan_jax.masks.deform import Deformer
-from tsgan_jax.masks.plausibility import judge
+from tsgan_jax.masks.plausibility import check
 
 TEST, TRAINING = chests(range(500, 530)), chests(range(40))
 BARE = np.where(np.isin(TRAINING.mask, (NODULE, TRACHEA)), LEFT_LUNG, TRAINING.mask).astype(np.uint8)
@@ -30,13 +30,13 @@ def table(masks):
 def test_every_figure_is_that_of_its_masks():
     found = table({"a": TRAINING.mask, "b": BARE})
     assert list(found) == list(ROWS) and list(found["nodules"]) == ["real test", "a", "b"]
-    every = pooled(measure(TRAINING.mask, PIXEL_MM))
+    every = concatenate(measure(TRAINING.mask, PIXEL_MM))
     assert found["nodule diameter, 75 %"]["a"] == np.percentile(every["nodule diameter"], 75)
     assert found["lung area, 90 %"]["a"] == np.percentile(every["lung area"], 90)
     assert found["body area, 10 %"]["a"] == found["body area, 10 %"]["b"] == np.percentile(every["body area"], 10)
     assert found["lung around a nodule"]["a"] == pytest.approx(every["lung around a nodule"].mean())
     assert found["pairwise IoU"]["a"] == mean_pairwise_iou(list(TRAINING.mask))
-    assert found["passes the gate"]["real test"] == np.mean([judge(m, PIXEL_MM).accepted for m in TEST.mask])
+    assert found["passes the gate"]["real test"] == np.mean([check(m, PIXEL_MM).accepted for m in TEST.mask])
     assert (found["trachea"]["a"], found["trachea"]["b"], found["nodules"]["b"]) == (1, 0, 0)
     assert found["nodule diameter, 50 %"]["b"] is None and found["passes the gate"]["b"] == 0
     assert "real test" not in found["recall"] and found["recall"]["a"] > found["recall"]["b"]
@@ -103,11 +103,11 @@ def values(found, metric):
 
 def test_stage_1_is_measured_as_it_draws_beside_deformed_and_real_masks(case, monkeypatch):
     monkeypatch.setattr(mask_baselines, "deformed", lambda slices, seed, count: BARE[:count])
-    found = judge_sources(case)
+    found = measure_sources(case)
     assert {one.kind for one in found} == {"mask sources"}
     shares = values(found, "passes the gate")
     assert list(shares) == ["real test", "stage 1", "deform", "real training"]
-    assert shares["stage 1"] == np.mean([judge(mask, PIXEL_MM).accepted for mask in TRAINING.mask[:24]])
+    assert shares["stage 1"] == np.mean([check(mask, PIXEL_MM).accepted for mask in TRAINING.mask[:24]])
     assert shares["deform"] == 0, "masks that the gate refuses are measured too"
     assert {one.subject: one.n for one in found} == {"real test": 30, "stage 1": 24, "deform": 24, "real training": 24}
 
@@ -119,14 +119,14 @@ def test_deformed_masks_are_first_attempts(case):
 
 
 def test_the_others_stand_where_nothing_can_be_deformed(case):
-    found = judge_sources(replace(case, training=replace(TRAINING, mask=BARE)))
+    found = measure_sources(replace(case, training=replace(TRAINING, mask=BARE)))
     assert list(values(found, "recall")) == ["stage 1", "real training"]
     (reason,) = (one.reason for one in found if one.subject == "deform")
     assert "none of the 40 training masks" in reason and mask_table.DEFORM not in rows_of(found)[0]
 
 
 def test_each_truncation_is_measured(case):
-    found = judge_truncations(case)
+    found = measure_truncations(case)
     assert {one.kind for one in found} == {"mask truncation"} and {one.metric for one in found} == set(SWEPT_ROWS)
     names = [f"psi {psi}" for psi in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)]
     assert list(values(found, "recall")) == ["real training", *names]

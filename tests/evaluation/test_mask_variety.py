@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from chests import chests
 
-from tsgan_jax.evaluation.mask_variety import FEATURES, compared, judge_variety, mask_features, scaled
+from tsgan_jax.evaluation.mask_variety import FEATURES, compared, mask_features, measure_variety, scaled
 from tsgan_jax.evaluation.records import Record
 from tsgan_jax.labels import BODY, LEFT_LUNG, NODULE, RIGHT_LUNG, TRACHEA
 
@@ -30,7 +30,7 @@ def named(mask, pixel_mm=2.0):
 
 
 def figures(ours, **more):
-    return {record.metric: record for record in judge_variety(RECORD, ours, TEST, TRAINING, bootstraps=30, **more)}
+    return {record.metric: record for record in measure_variety(RECORD, ours, TEST, TRAINING, bootstraps=30, **more)}
 
 
 def test_features_of_a_drawn_mask():
@@ -100,5 +100,5 @@ def test_too_few_masks_give_a_reason():
 
 
 def test_real_masks_that_are_all_the_same_give_a_reason():
-    (one, _) = judge_variety(RECORD, TRAINING, TEST[:1].repeat(9, 0), TRAINING)
-    assert one.value is None and "all the same" in one.reason
+    (one, _) = measure_variety(RECORD, TRAINING, TEST[:1].repeat(9, 0), TRAINING)
+    assert one.value is None and "are equal" in one.reason

@@ -141,7 +141,7 @@ def test_masks_of_stage_1_are_shown_without_a_set(run, tmp_path):
 
 
 def test_what_is_missing_is_told_with_its_reason(run):
-    assert "What could not be had" in text_of(run) and "evaluation.inception_weights is not set" in text_of(run)
+    assert "Missing figures" in text_of(run) and "evaluation.inception_weights is not set" in text_of(run)
 
 
 def test_the_flagged_pair_is_shown_with_both_slices(run):

@@ -47,9 +47,9 @@ def test_without_records_the_papers_figures_stand_alone():
 
 
 def test_the_diffusion_model_is_not_shown_as_controlnet_nor_beside_its_figures():
-    judged = [Record("distance", "controlnet_style", "full", "FID", 70.0, 238, fold=0)]
-    judged += detected("real+50", 0.3, system="controlnet_style")
-    first, second = tables(judged)[:2]
+    records = [Record("distance", "controlnet_style", "full", "FID", 70.0, 238, fold=0)]
+    records += detected("real+50", 0.3, system="controlnet_style")
+    first, second = tables(records)[:2]
     name = "ControlNet-style, no Stable Diffusion prior"
     ours, theirs = (one(first, system=system, region="full", figure="FID") for system in (name, "ControlNet"))
     assert (ours["ours"], ours["paper"]) == ("70.000", "–")
@@ -60,20 +60,20 @@ def test_the_diffusion_model_is_not_shown_as_controlnet_nor_beside_its_figures()
 def test_every_system_has_its_name_and_place_on_other_masks_too():
     ids = ["mine", "dl_pix2pix (real masks)", "cyclegan (real masks)", "dl_pix2pix", "gaugan", "mine (real masks)"]
     ids.append("gaugan (deformed masks)")
-    judged = [Record("distance", system, "nodules", "FID", 70.0, 238, fold=0) for system in ids]
-    assert [row["system"] for row in rows(tables(judged)[0]) if row["region"] == "nodules"] == [
+    records = [Record("distance", system, "nodules", "FID", 70.0, 238, fold=0) for system in ids]
+    assert [row["system"] for row in rows(tables(records)[0]) if row["region"] == "nodules"] == [
         *("GauGAN", "TSGAN (DL-Pix2Pix)", "mine", "GauGAN, deformed masks"),
         *("CycleGAN, real masks", "DL-Pix2Pix, real masks", "mine, real masks"),
     ]
 
 
 def test_image_quality_stands_beside_the_papers():
-    judged = [
+    records = [
         Record("similarity", "dl_pix2pix", "full", "PSNR", 20.5, 238, interval=(20.1, 20.9), floor=30.0, fold=0),
         Record("distance", "dl_pix2pix", "full", "FD-VGG19 relu3_4", 5.25, 238, fold=0),
         Record("distance", "dl_pix2pix", "lungs", "FID", None, 0, fold=0, reason="no weights\nare given"),
     ]
-    table = tables(judged)[0]
+    table = tables(records)[0]
     psnr = one(table, system="TSGAN (DL-Pix2Pix)", region="full", figure="PSNR")
     assert (psnr["ours"], psnr["95 %"], psnr["real against real"], psnr["n"], psnr["paper"]) == (
         "20.500",
@@ -88,24 +88,24 @@ def test_image_quality_stands_beside_the_papers():
 
 
 def test_folds_become_mean_and_spread_and_differences_keep_an_interval():
-    judged = [*detected("real", 0.2), *detected("real+50", 0.3), difference("real+50", 0.1, 0.03)]
-    alone = one(tables(judged)[2], **{"trained on": "real+50"})
+    records = [*detected("real", 0.2), *detected("real+50", 0.3), difference("real+50", 0.1, 0.03)]
+    alone = one(tables(records)[2], **{"trained on": "real+50"})
     assert alone["mAP50"] == "0.300" and alone["mAP50 - real"] == "+0.100 [-0.100, +0.300]"
     assert (alone["synthetic : real"], alone["mAP50, pycocotools"], alone["starts from"]) == (
         "0.50",
         "0.300",
         "random weights",
     )
-    judged += [*detected("real+50", 0.4, fold=1), difference("real+50", 0.3, 0.04, fold=1)]
-    both = one(tables(judged)[2], **{"trained on": "real+50"})
+    records += [*detected("real+50", 0.4, fold=1), difference("real+50", 0.3, 0.04, fold=1)]
+    both = one(tables(records)[2], **{"trained on": "real+50"})
     assert both["mAP50"] == "0.350 ± 0.071" and both["folds"] == "0, 1" and both["objects"] == "60"
     assert both["mAP50 - real"] == "+0.200 [+0.151, +0.249]"  # 1.96 * sqrt(.03^2 + .04^2) / 2
 
 
 def test_schedule_is_in_order_and_controls_follow():
     subjects = ["real, repeated", "real+1000", "real", "real+500", "real, augmented"]
-    judged = [record for subject in subjects for record in detected(subject, 0.2)]
-    assert [row["trained on"] for row in rows(tables(judged)[2])] == [
+    records = [record for subject in subjects for record in detected(subject, 0.2)]
+    assert [row["trained on"] for row in rows(tables(records)[2])] == [
         "real",
         "real+500",
         "real+1000",
@@ -115,17 +115,17 @@ def test_schedule_is_in_order_and_controls_follow():
 
 
 def test_systems_are_compared_at_their_most_synthetic_images():
-    judged = [
+    records = [
         *detected("real", 0.2),
         *detected("real+500", 0.3),
         *detected("real+1000", 0.25),
         *detected("real+1000", 0.28, system="pix2pix"),
     ]
-    table = tables(judged)[1]
+    table = tables(records)[1]
     ours = one(table, detector="YOLOv8n", system="TSGAN (DL-Pix2Pix)")
     assert (ours["trained on"], ours["mAP50"], ours["paper: mAP"]) == ("real+1000", "0.250", "0.792")
     assert one(table, detector="YOLOv8n", system="Pix2Pix")["mAP50"] == "0.280"
-    assert one(table, detector="YOLOv8n", system="real images alone")["paper: precision"] == "0.791"
+    assert one(table, detector="YOLOv8n", system="real images only")["paper: precision"] == "0.791"
 
 
 def test_controls_have_no_figure_of_the_papers():
@@ -160,11 +160,11 @@ def test_missing_cells_cautions_and_anchor_free_yolo_are_told():
 
 
 def test_ablation_shows_each_system_with_the_papers_figures():
-    judged = [
+    records = [
         Record("similarity", "pix2pix", "full", "SSIM", 0.6, 20, fold=0),
         *detected("real+50", 0.3, system="pix2pix+lia"),
     ]
-    table = tables(judged)[3]
+    table = tables(records)[3]
     assert one(table, system="Pix2Pix", figure="SSIM")["ours"] == "0.600"
     assert one(table, system="Pix2Pix + LIA", figure="mAP50, YOLOv8n on real+50")["ours"] == "0.300"
     assert one(table, system="Pix2Pix + LIA", figure="FID")["paper"] == "30.264"

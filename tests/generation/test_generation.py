@@ -68,7 +68,7 @@ def picky(mask, pixel_mm):
 
 @pytest.fixture(autouse=True)
 def gate(monkeypatch):
-    monkeypatch.setattr(generation, "judge", picky)
+    monkeypatch.setattr(generation, "check", picky)
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ def test_seeds_give_different_sets(make, tmp_path):
 
 
 def test_when_every_mask_is_refused_the_set_is_empty_and_says_why(make, tmp_path, monkeypatch):
-    monkeypatch.setattr(generation, "judge", lambda mask, pixel_mm: Verdict(False, ("no lung",)))
+    monkeypatch.setattr(generation, "check", lambda mask, pixel_mm: Verdict(False, ("no lung",)))
     summary = make(tmp_path, count=3)
     assert (summary.accepted, summary.drawn, summary.reasons) == (0, 9, {"no lung": 9})
     manifest = json.loads((tmp_path / "manifest.json").read_text())
@@ -248,11 +248,11 @@ def test_candidates_take_their_first_accepted_attempt_in_full_draws(size):
         index, attempt = mask[0]
         return Verdict(bool(good[index, attempt]), () if good[index, attempt] else (f"r{attempt}",))
 
-    generation.judge, before = table, generation.judge
+    generation.check, before = table, generation.check
     try:
         found = list(_candidates(draw, list(range(40)), lambda index: 1.0, 4, size, Now()))
     finally:
-        generation.judge = before
+        generation.check = before
     assert sorted(c.index for c in found) == list(range(40))
     for c in found:
         first = int(np.argmax(good[c.index])) if good[c.index].any() else None
@@ -319,7 +319,7 @@ def test_boxes_and_the_gate_agree_on_what_is_a_speck(pixel_mm):
 @pytest.fixture
 def real(monkeypatch):
     """Drawn chests under the true gate; the last one has no nodule."""
-    monkeypatch.setattr(generation, "judge", plausibility.judge)
+    monkeypatch.setattr(generation, "check", plausibility.check)
     slices = chests(range(5))
     slices.mask[4][slices.mask[4] == labels.NODULE] = labels.LEFT_LUNG
     return slices

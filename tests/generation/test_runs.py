@@ -120,7 +120,7 @@ def test_a_stage_in_training_is_named(run):
 
 
 def test_missing_pieces_are_named(run, tmp_path):
-    with pytest.raises(UserError, match=r"no run directory.*config\.yaml"):
+    with pytest.raises(UserError, match=r"not a run directory.*config\.yaml"):
         runs.restore(tmp_path / "nowhere")
     shutil.rmtree(run / "translation" / "checkpoints")
     with pytest.raises(UserError, match=r"stage translation has no usable checkpoint.*bin/train"):
@@ -137,7 +137,7 @@ def test_a_config_of_other_networks_is_refused(run, key, stated, changed):
     text = (run / "config.yaml").read_text()
     assert f"{key}: {stated}" in text
     (run / "config.yaml").write_text(text.replace(f"{key}: {stated}", f"{key}: {changed}"))
-    with pytest.raises(UserError, match="other than the run's config"):
+    with pytest.raises(UserError, match="another network than the run's config"):
         runs.restore(run)
 
 

@@ -133,8 +133,8 @@ def test_a_kill_before_the_first_manifest_is_no_obstacle(tmp_path):
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"seed": 2}, "seed: 1 in the set, 2 asked for"),
-        ({"weights": {"masks": "b2"}}, "weights.masks: a1 in the set, b2 asked for"),
+        ({"seed": 2}, "seed: 1 in the set, 2 requested"),
+        ({"weights": {"masks": "b2"}}, "weights.masks: a1 in the set, b2 requested"),
     ],
 )
 def test_a_set_of_another_source_is_refused_with_the_difference(tmp_path, change, line):
@@ -153,7 +153,7 @@ def test_other_software_may_finish_a_set_and_is_recorded(tmp_path):
 
 def test_without_resume_a_begun_set_is_refused(tmp_path):
     make(tmp_path, range(2), finish=False)
-    with pytest.raises(UserError, match="already begun"):
+    with pytest.raises(UserError, match="already exists"):
         make(tmp_path, range(2), resume=False)
 
 
@@ -161,7 +161,7 @@ def test_without_resume_a_begun_set_is_refused(tmp_path):
 def test_a_directory_with_other_files_is_refused(tmp_path, stranger):
     (tmp_path / stranger).parent.mkdir(exist_ok=True)
     (tmp_path / stranger).write_bytes(b"mine")
-    with pytest.raises(UserError, match="is no set"):
+    with pytest.raises(UserError, match="is not a set"):
         make(tmp_path, range(2))
     assert tree(tmp_path) == {stranger: b"mine"}
 

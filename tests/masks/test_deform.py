@@ -9,7 +9,7 @@ from tsgan_jax import labels
 from tsgan_jax.masks import warp
 from tsgan_jax.masks.deform import Deformer
 from tsgan_jax.masks.nodules import nodules_of, with_nodule, without_nodules
-from tsgan_jax.masks.plausibility import judge, nodule_components
+from tsgan_jax.masks.plausibility import check, nodule_components
 
 SIDE = 96
 MM = 3.0
@@ -53,7 +53,7 @@ def test_every_source_is_used_once_before_one_comes_again(deformer, drawn):
 
 def test_masks_are_possible_chests(drawn):
     assert drawn.dtype == np.uint8 and drawn.max() < labels.NUM_CLASSES
-    assert np.mean([judge(mask, MM).accepted for mask in drawn]) > 0.95
+    assert np.mean([check(mask, MM).accepted for mask in drawn]) > 0.95
 
 
 def test_organs_are_neither_torn_nor_lost(deformer, drawn):

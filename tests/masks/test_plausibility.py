@@ -5,7 +5,7 @@ import pytest
 
 from tsgan_jax.labels import BACKGROUND, BODY, LEFT_LUNG, NODULE, RIGHT_LUNG, TRACHEA
 from tsgan_jax.masks import plausibility
-from tsgan_jax.masks.plausibility import judge, nodule_components
+from tsgan_jax.masks.plausibility import check, nodule_components
 
 PIXEL_MM = 2.7
 
@@ -26,7 +26,7 @@ def chest():
 
 
 def test_a_chest_is_accepted(chest):
-    assert judge(chest, PIXEL_MM) == plausibility.Verdict(True, ())
+    assert check(chest, PIXEL_MM) == plausibility.Verdict(True, ())
 
 
 def swap_lungs(mask):
@@ -99,23 +99,23 @@ def huge_lung(mask):
     ],
 )
 def test_a_fault_is_the_only_reason(chest, fault, reason):
-    assert judge(fault(chest).astype(np.uint8), PIXEL_MM) == plausibility.Verdict(False, (reason,))
+    assert check(fault(chest).astype(np.uint8), PIXEL_MM) == plausibility.Verdict(False, (reason,))
 
 
 def test_speckles_beside_a_nodule_are_ignored(chest):
     chest[100, 64] = NODULE
-    assert judge(chest, PIXEL_MM).accepted
+    assert check(chest, PIXEL_MM).accepted
 
 
 def test_a_nodule_at_the_lung_wall_touches_the_lung(chest):
     ellipse(chest, 22, 64, 2, 2, NODULE)
-    assert judge(chest, PIXEL_MM).accepted
+    assert check(chest, PIXEL_MM).accepted
 
 
 @pytest.mark.parametrize("x", [64, 58])
 def test_trachea_between_the_lungs_or_at_the_hilum_is_where_it_belongs(chest, x):
     ellipse(chest, x, 60, 4, 3, TRACHEA)
-    assert judge(chest, PIXEL_MM).accepted
+    assert check(chest, PIXEL_MM).accepted
 
 
 def test_components_are_measured(chest):
@@ -134,7 +134,7 @@ def test_lung_around_tells_a_solitary_nodule_from_one_on_the_wall(chest):
 
 
 def test_small_pixels_raise_the_pixels_that_a_nodule_needs(chest):
-    assert judge(chest, 0.7).reasons == (plausibility.NO_NODULE,)  # 13 pixels are 2.8 mm
+    assert check(chest, 0.7).reasons == (plausibility.NO_NODULE,)  # 13 pixels are 2.8 mm
 
 
 def test_corner_neighbours_are_one_component():

@@ -135,7 +135,7 @@ def test_faulty_files_are_named(state: dict[str, np.ndarray], tmp_path: Path) ->
         load("hwio.npz", **{f"{first}.conv.weight": state[f"{first}.conv.weight"].transpose(2, 3, 1, 0)})
     with pytest.raises(UserError, match="not finite"):
         load("nan.npz", **{f"{first}.bn.bias": np.full(32, np.nan, np.float32)})
-    with pytest.raises(UserError, match="torchvision's Inception, whose distances are not FID"):
+    with pytest.raises(UserError, match="torchvision's Inception, which does not give FID"):
         load("vision.npz", **{"fc.bias": np.zeros(1000, np.float32)})
 
 
@@ -148,5 +148,5 @@ def test_files_that_are_no_weights_are_named(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(UserError, match="torn.npz: cannot be read"):
         inception.load_inception(tmp_path / "torn.npz")
     (tmp_path / "pt_inception-2015-12-05-6726825d.pth").write_bytes(b"half a download")
-    with pytest.raises(UserError, match="its name promises 6726825d"):
+    with pytest.raises(UserError, match="not with 6726825d as its name says"):
         inception.load_inception(tmp_path / "pt_inception-2015-12-05-6726825d.pth")

@@ -173,7 +173,7 @@ def test_bad_files_are_refused_by_name(tmp_path: Path) -> None:
 
 def test_a_file_named_by_its_hash_must_have_it(tmp_path: Path) -> None:
     (tmp_path / "vgg19-dcbb9e9d.pth").write_bytes(b"half a download")
-    with pytest.raises(UserError, match="its name promises dcbb9e9d"):
+    with pytest.raises(UserError, match="not with dcbb9e9d as its name says"):
         vgg.load_vgg19(tmp_path / "vgg19-dcbb9e9d.pth", LAYERS)
 
 

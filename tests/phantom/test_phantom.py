@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from tsgan_jax.config import PhantomConfig
 from tsgan_jax.errors import UserError
-from tsgan_jax.phantom import Nodule, Patient, patient, write_tree
+from tsgan_jax.phantom import Patient, PhantomNodule, patient, write_tree
 from tsgan_jax.phantom import vessels as trees
 from tsgan_jax.phantom.nodules import draw_diameters, paint_nodule
 from tsgan_jax.phantom.shapes import Capsule, Ellipse, cover, smooth_min
@@ -156,7 +156,9 @@ def test_a_nodule_fills_its_annotated_diameter(kind: str) -> None:
     shares = []
     for seed in range(12):
         hu = np.full((2, 81, 81), -850, np.float32)
-        paint_nodule(np.random.default_rng(seed), hu, Nodule((1.0, -2.0, 0.5), 12.0, kind), axes, np.full_like(hu, -99))
+        paint_nodule(
+            np.random.default_rng(seed), hu, PhantomNodule((1.0, -2.0, 0.5), 12.0, kind), axes, np.full_like(hu, -99)
+        )
         circles = [np.pi * (6**2 - (z - 0.5) ** 2) for z in axes[0]]
         edge = -700 if kind == "part-solid" else -425
         shares.append((hu > edge).sum((1, 2)) * 0.25 / circles)

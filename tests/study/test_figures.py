@@ -55,7 +55,7 @@ def test_rows_hold_the_same_mask_and_columns_a_system(systems, monkeypatch, tmp_
 def test_other_test_slices_are_refused(systems, tmp_path):
     kept = dict(np.load(systems["B"][0] / "evaluation" / "translated.npz"))
     np.savez(systems["B"][0] / "evaluation" / "translated.npz", **(kept | {"mask": kept["mask"][::-1]}))
-    with pytest.raises(UserError, match="B and A were judged on different test slices"):
+    with pytest.raises(UserError, match="B and A have different test slices"):
         figures.figure4(systems, 3, tmp_path / "4.png")
 
 

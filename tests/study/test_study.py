@@ -58,7 +58,7 @@ def manifest(directory: Path, name: str, *place: str) -> dict:
 def test_what_systems_share_is_trained_once(done):
     directory, _, lines, _ = done
     assert sum("from the start" in line for line in lines) == 1
-    assert "stage translation: that of first, trained under the same settings" in lines
+    assert "stage translation: reused from first, trained with the same settings" in lines
     made = [manifest(directory, name, "sets", "synthetic") for name in ("first", "second")]
     assert made[0]["made_from"]["parents"] == made[1]["made_from"]["parents"]
     assert [one["made_from"]["seed"] for one in made] == [0, 9]
@@ -100,7 +100,7 @@ def test_a_rerun_trains_and_judges_nothing(done):
     records = directory / "systems" / "first" / "evaluation" / "records.jsonl"
     before, screen = records.read_bytes(), Screen()
     run_study(study, directory, screen)
-    assert sum(line.endswith("judged earlier") for line in screen.lines) == 2
+    assert sum(line.endswith("evaluated earlier") for line in screen.lines) == 2
     assert not any("from the start" in line or "resumed" in line for line in screen.lines)
     assert records.read_bytes() == before
 
@@ -113,7 +113,7 @@ def test_a_damaged_shared_stage_is_taken_over_again(done):
     (newest / "manifest.json").unlink()
     screen = Screen()
     run_study(study, directory, screen)
-    assert "stage translation: that of first, trained under the same settings" in screen.lines
+    assert "stage translation: reused from first, trained with the same settings" in screen.lines
     assert not any("from the start" in line for line in screen.lines)
 
 

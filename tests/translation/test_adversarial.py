@@ -90,7 +90,7 @@ def test_generator_first_meets_the_critic_as_it_was_and_both_see_the_same_fakes(
 
 
 def test_the_critic_can_be_shown_what_memory_makes_of_the_fakes() -> None:
-    state, log = one_update(scalars(memory=10.0), show=lambda fake, memory: (memory - fake, memory + 1.0))
+    state, log = one_update(scalars(memory=10.0), critic_input=lambda fake, memory: (memory - fake, memory + 1.0))
     assert float(log["critic"]) == 3.0 * (10.0 - 4.0)
     assert float(state.memory) == 11.0
     critic = 3.0 - 0.1 * 6.0

@@ -66,8 +66,8 @@ def test_noise_that_was_added_can_be_taken_away(time: int) -> None:
 @pytest.mark.parametrize("kind", ["noise", "velocity", "clean"])
 def test_what_is_wanted_of_the_network_tells_the_noise(kind: diffusion.Prediction) -> None:
     clean, noise, kept = draw(2, 4, 4, 3), draw(2, 4, 4, 3, seed=1), jnp.float32(LATE)
-    noisy, said = diffusion.add_noise(clean, noise, kept), diffusion.wanted(clean, noise, kept, kind)
-    np.testing.assert_allclose(diffusion.noise_in(noisy, said, kept, kind), noise, atol=1e-6)
+    noisy, output = diffusion.add_noise(clean, noise, kept), diffusion.target(clean, noise, kept, kind)
+    np.testing.assert_allclose(diffusion.noise_in(noisy, output, kept, kind), noise, atol=1e-6)
 
 
 def test_ddim_step_is_its_formula() -> None:
@@ -277,13 +277,13 @@ def test_running_means_follow_a_short_run() -> None:
     ("changes", "message"),
     [
         ({"multipliers": ()}, "translation.multipliers is empty"),
-        ({"resolution": 16}, "leave less than 2 px at the bottom of 16 px"),
+        ({"resolution": 16}, "leave less than 2 px at the coarsest level of 16 px"),
         ({"attention_levels": (3,)}, "attention_levels names level 3.*levels 0 to 2"),
         ({"generator_width": 33}, "generator_width 33: it must be even"),
-        ({"generator_width": 8}, "generator_width 8.*16 or more"),
+        ({"generator_width": 8}, "generator_width 8.*at least 16"),
         ({"sampling_steps": 60, "noise_steps": 50}, "sampling_steps 60 is more than translation.noise_steps 50"),
         ({"betas": (0.02, 1e-4)}, "translation.betas.*must rise"),
-        ({"epochs": 1, "decay_start": 0, "prior_fraction": 0.9, "batch_size": 16}, "leaves the control no step"),
+        ({"epochs": 1, "decay_start": 0, "prior_fraction": 0.9, "batch_size": 16}, "leaves no step"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_fix(changes: dict, message: str) -> None:

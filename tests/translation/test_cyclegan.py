@@ -126,5 +126,5 @@ def test_masks_and_ct_need_not_belong_together(method: str) -> None:
 
 
 def test_a_critic_without_a_patch_is_refused() -> None:
-    with pytest.raises(UserError, match="critic_layers 4 leaves no patch to judge at 32 px"):
+    with pytest.raises(UserError, match="critic_layers 4 leaves no patch at 32 px"):
         translator(CONFIG.model_copy(update={"critic_layers": 4}))

@@ -1,1 +1,1 @@
-"""Commands: argument parsing, printing and exit codes, and nothing else."""
+"""Commands: argument parsing, printing and exit codes only."""

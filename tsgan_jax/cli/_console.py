@@ -1,15 +1,15 @@
-"""Where commands print: a live bar on a terminal, plain lines elsewhere.  Imports rich only when it draws."""
+"""Consoles of the commands: a live bar on a terminal, plain lines elsewhere.  rich is imported only when needed."""
 
 import sys
 import time
 from typing import Any, TextIO
 
 PLAIN_SECONDS = 30.0
-"""Least time between two lines of the same progress in a log file."""
+"""Minimum time between two progress lines in a log file."""
 
 
 class PlainConsole:
-    """One line an event; progress no more than every 30 s."""
+    """One line per event; progress at most every 30 s."""
 
     def __init__(self, stream: TextIO | None = None, interval: float = PLAIN_SECONDS) -> None:
         self._stream, self._interval = stream or sys.stdout, interval
@@ -21,7 +21,7 @@ class PlainConsole:
         self._print(line)
 
     def update(self, label: str, done: float, line: str) -> None:
-        """Print progress if it is new, complete or long ago; else keep it for `finish`."""
+        """Print progress if its label is new, it is complete or the interval is over; else keep it for `finish`."""
         text = f"{label} {100 * done:.0f} %: {line}"
         if label == self._label and done < 1 and time.monotonic() - self._shown < self._interval:
             self._held = text
@@ -30,7 +30,7 @@ class PlainConsole:
         self._print(text)
 
     def finish(self) -> None:
-        """Print the last progress that was kept back."""
+        """Print the last progress that was not printed."""
         if self._held is not None:
             self._print(self._held)
         self._label, self._held = "", None
@@ -40,7 +40,7 @@ class PlainConsole:
 
 
 class LiveConsole:
-    """A bar that is kept up to date under the lines of events."""
+    """A live bar below the lines of events."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -71,12 +71,12 @@ class LiveConsole:
         self._progress.update(self._task, description=label, completed=min(done, 1.0), line=line)
 
     def finish(self) -> None:
-        """Leave the bar as it is."""
+        """Close the bar."""
         if self._progress is not None:
             self._progress.stop()
         self._progress = None
 
 
 def console() -> "PlainConsole | LiveConsole":
-    """The console that suits standard output."""
+    """The console for standard output."""
     return LiveConsole() if sys.stdout.isatty() else PlainConsole()

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from tsgan_jax.errors import UserError
 
 OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR}
-"""What the place of a file is to blame for, and the user can change."""
+"""Error numbers with a cause in the file system that the user can correct."""
 
 
 DEFECT = 70

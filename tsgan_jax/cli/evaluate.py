@@ -1,4 +1,4 @@
-"""bin/evaluate: evaluates a trained run and writes its report; every figure is kept in evaluation/records.jsonl."""
+"""bin/evaluate: evaluates a trained run and writes its report; every figure is stored in evaluation/records.jsonl."""
 
 import argparse
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 _EPILOG = """\
 Parts: images (PSNR, SSIM, feature distances, t-SNE), masks (anatomy, CT against mask, copies),
-mask_sources (masks as stage 1 draws them beside deformed and real ones; needs stage 1 only), detection (where the
-config has a section `detection`), report (<run>/report.html).  All of them by default.  What cannot be had is said,
-recorded with the reason, and stops nothing else.  Settings that may be given: evaluation.*, detection.*, data.root,
-data.prepared, translation.vgg_weights; what the run was trained with stays as it was.
-Exit codes: 0 done, 2 refused or failed with a message, 3 done but some figures could not be had, 130 or 143
+mask_sources (stage 1's masks compared with deformed and real ones; needs stage 1 only), detection (if the
+config has a section `detection`), report (<run>/report.html).  The default is all of them.  Missing figures are
+reported and recorded with the reason; the others are still computed.  Settings that may be given: evaluation.*,
+detection.*, data.root, data.prepared, translation.vgg_weights; the settings of training cannot be changed.
+Exit codes: 0 done, 2 refused or failed with a message, 3 done but some figures are missing, 130 or 143
 interrupted.
 
 examples: bin/evaluate --run runs/luna16 evaluation.inception_weights=/data/pt_inception-2015-12-05-6726825d.pth
@@ -28,7 +28,7 @@ examples: bin/evaluate --run runs/luna16 evaluation.inception_weights=/data/pt_i
 """
 
 _OPEN = ("evaluation.", "detection.", "data.root=", "data.prepared=", "translation.vgg_weights=")
-"""Settings that change how a run is evaluated, not what it is."""
+"""Settings of the evaluation, which do not change the run."""
 
 _TABLES = {
     "mask sources": "Masks by their source, before the gate",
@@ -72,7 +72,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def summary(records: Sequence["Record"]) -> list[str]:
-    """Each new figure in a line, tables of masks as such, and how many figures could not be had."""
+    """One line per new figure, tables of masks, and the number of missing figures."""
     from tsgan_jax.evaluation.mask_table import table_lines
 
     lines = []
@@ -91,13 +91,13 @@ def summary(records: Sequence["Record"]) -> list[str]:
         found = [record for record in records if record.kind == kind and record.value is not None]
         lines += [title, *table_lines(found)] if found else []
     missing = sum(record.value is None for record in records)
-    return [*lines, f"{missing} of {len(records)} figures could not be had"] if missing else lines
+    return [*lines, f"{missing} of {len(records)} figures are missing"] if missing else lines
 
 
 def _config(run: Path, settings: Sequence[str]) -> "Config":
     """The run's config with the settings that may be given."""
     if not (run / "config.yaml").is_file():
-        raise UserError(f"{run}: no run directory (it has no config.yaml); bin/train makes one")
+        raise UserError(f"{run}: not a run directory (it has no config.yaml); bin/train makes one")
     for setting in settings:
         if not setting.startswith(_OPEN):
             raise UserError(
@@ -110,7 +110,7 @@ def _config(run: Path, settings: Sequence[str]) -> "Config":
 
 
 def _tables(run: Path) -> int:
-    """Tables 1 to 4 from the records alone, printed and written."""
+    """Print and write Tables 1 to 4 from the records."""
     from tsgan_jax.evaluation.report import write_tables
 
     for text in write_tables(run):
@@ -127,10 +127,10 @@ def _parser() -> argparse.ArgumentParser:
         "--only",
         action="append",
         choices=("images", "masks", "mask_sources", "detection", "report"),
-        help="this part alone; repeatable",
+        help="only this part; repeatable",
     )
     parser.add_argument("--set", default="synthetic", metavar="NAME", help="set under DIR/sets (default: synthetic)")
-    parser.add_argument("--tables", action="store_true", help="rebuild Tables 1 to 4 from the records, nothing else")
+    parser.add_argument("--tables", action="store_true", help="rebuild Tables 1 to 4 from the records only")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="override one setting of the run's config")
     return parser
 

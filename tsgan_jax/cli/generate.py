@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from tsgan_jax.generation.generate import SetProgress, SetSummary
 
 _EPILOG = """\
-The set holds images/ (8-bit PNG in the window), hu/ (16-bit PNG, HU + 1024), masks/ (indexed PNG), annotations.json
-(COCO, a box for each nodule) and manifest.json.  Image i depends on the checkpoints, the seed and i alone: a larger
-count extends a set, and any batch size or number of devices gives the same one.  Interrupt it however you like: the
-same command finishes it.  Exit codes: 0 done, 2 refused or failed with a message, 130 or 143 interrupted.
+The set has images/ (8-bit PNG in the window), hu/ (16-bit PNG, HU + 1024), masks/ (indexed PNG), annotations.json
+(COCO, a box for each nodule) and manifest.json.  Image i depends only on the checkpoints, the seed and i: a larger
+count extends a set, and batch size and number of devices do not change it.  After an interruption the same command
+finishes the set.  Exit codes: 0 done, 2 refused or failed with a message, 130 or 143 interrupted.
 
 examples: bin/generate --run runs/luna16 --count 2500 --out nodules
           bin/generate --run runs/luna16 --real-fold 0 --out real_test
@@ -33,13 +33,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     run: Path = arguments.run
     if not (run / "config.yaml").is_file():
-        raise UserError(f"{run}: no run directory (it has no config.yaml); bin/train makes one")
+        raise UserError(f"{run}: not a run directory (it has no config.yaml); bin/train makes one")
     bare = "/" not in arguments.out and arguments.out not in (".", "..")
     out = run / "sets" / arguments.out if bare else Path(arguments.out)
     if arguments.real_fold is not None:
         for name in ("seed", "truncation", "batch_size"):
             if getattr(arguments, name) is not None:
-                raise UserError(f"--{name.replace('_', '-')}: changes nothing in real slices; leave it out")
+                raise UserError(f"--{name.replace('_', '-')}: has no effect on real slices; omit it")
         return _export(run, arguments.real_fold, out)
     from tsgan_jax.cli._console import console
 
@@ -88,11 +88,11 @@ def _export(run: Path, fold: int, out: Path) -> int:
 
 
 def report(summary: "SetSummary", seconds: float) -> list[str]:
-    """What came out, in lines."""
+    """The result, as lines."""
     rate = f"{summary.accepted / summary.drawn:.0%}" if summary.drawn else "none"
     lines = [
-        f"images     {summary.accepted} of {summary.count} asked for"
-        + (f", {summary.count - summary.made} of them settled earlier" if summary.made < summary.count else ""),
+        f"images     {summary.accepted} of {summary.count} requested"
+        + (f", {summary.count - summary.made} of them finished earlier" if summary.made < summary.count else ""),
         f"masks      {summary.drawn} drawn, {rate} accepted",
         *(f"           {times} refused: {reason}" for reason, times in summary.reasons.items()),
         f"nodules    {summary.objects} boxes; {summary.specks} specks below 3 px or 3 mm have none",
@@ -103,7 +103,7 @@ def report(summary: "SetSummary", seconds: float) -> list[str]:
 
 
 def _reporter(screen: "PlainConsole | LiveConsole") -> Callable[["SetProgress"], None]:
-    """Progress with images a second and the time left, counted from the first call on (after compilation)."""
+    """Progress with images a second and the time left, measured from the first call (after compilation)."""
     first: list[tuple[float, int]] = []
 
     def show(now: "SetProgress") -> None:
@@ -113,7 +113,7 @@ def _reporter(screen: "PlainConsole | LiveConsole") -> Callable[["SetProgress"],
         speed = (done - at_start) / (time.monotonic() - start) if done > at_start else 0.0
         pace = f", {speed:.2g} images/s, {(now.count - done) / speed:.0f} s left" if speed else ""
         share = done / now.count if now.count else 1.0
-        screen.update("generate", share, f"{done}/{now.count} images, {now.rejected} given up{pace}")
+        screen.update("generate", share, f"{done}/{now.count} images, {now.rejected} rejected{pace}")
 
     return show
 
@@ -126,7 +126,9 @@ def _parser() -> argparse.ArgumentParser:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--count", type=_whole, metavar="N", help="images; default: the run's generation.count")
     what.add_argument("--real-fold", type=int, choices=range(5), metavar="K", help="export real fold K instead")
-    parser.add_argument("--out", required=True, metavar="SET", help="directory; a bare name means DIR/sets/NAME")
+    parser.add_argument(
+        "--out", required=True, metavar="SET", help="directory; a name without a folder means DIR/sets/NAME"
+    )
     parser.add_argument("--seed", type=_seed, metavar="S", help="default: the run's generation.seed")
     parser.add_argument("--truncation", type=_share, metavar="T", help="0 to 1; smaller: more typical masks")
     parser.add_argument("--batch-size", type=_positive, metavar="B", help="changes the speed, not the images")

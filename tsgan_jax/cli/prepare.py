@@ -1,4 +1,4 @@
-"""bin/prepare: a LUNA16 tree to prepared slices, with a verdict on every scan."""
+"""bin/prepare: prepares the slices of a LUNA16 tree, with a verdict on every scan."""
 
 import argparse
 import json
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 _EPILOG = """\
 Reads every scan of data.root once (headers, sizes on disk, checksums, HU, annotations), cuts the central slice of
-each nodule, and keeps the slices under data.prepared.  A scan that cannot be used is named and left out.
-Without data.root a phantom tree is written and prepared.  Run again, it finds what it made.
+each nodule, and stores the slices under data.prepared.  A scan that cannot be used is reported and left out.
+Without data.root a phantom tree is written and prepared.  A second run uses the prepared slices.
 
 example: bin/prepare --config configs/luna16.yaml data.root=/data/LUNA16 data.resolution=256
 """
@@ -48,8 +48,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="bin/prepare", description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="experiment, a YAML file")
-    parser.add_argument("--workers", type=_positive, metavar="N", help="processes; default: one a core, 8 at most")
-    parser.add_argument("--json", action="store_true", help="print the verdicts as JSON and nothing else")
+    parser.add_argument("--workers", type=_positive, metavar="N", help="processes; default: one per core, at most 8")
+    parser.add_argument("--json", action="store_true", help="print only the verdicts, as JSON")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="override one setting of the file")
     return parser
 
@@ -63,7 +63,7 @@ def _positive(text: str) -> int:
 
 @contextmanager
 def _progress(quiet: bool) -> Iterator[Callable[[int, int, "ScanVerdict"], None] | None]:
-    """A bar on a terminal; elsewhere a line now and then."""
+    """A bar on a terminal; elsewhere occasional lines."""
     if quiet:
         yield None
     elif sys.stderr.isatty():
@@ -84,7 +84,7 @@ def _progress(quiet: bool) -> Iterator[Callable[[int, int, "ScanVerdict"], None]
 
 
 def _print(prepared: "Prepared") -> None:
-    """One line a scan, then what it came to."""
+    """Print one line per scan, then the summary."""
     from rich.console import Console
 
     console = Console(soft_wrap=True, highlight=False, markup=False)

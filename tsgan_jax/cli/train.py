@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from tsgan_jax.train.progress import Console
 
 _EPILOG = """\
-The run directory holds everything: config.yaml, masks/ and translation/ (checkpoints, log.jsonl, samples/*.png),
-sets/.  Interrupt it however you like: the same command goes on from the last checkpoint and ends with the same
+The run directory has all results: config.yaml, masks/ and translation/ (checkpoints, log.jsonl, samples/*.png),
+sets/.  After an interruption the same command continues from the last checkpoint, with the same
 result.  A config with a section `study` compares several systems: each is trained in <run>/systems/<name>, and
-<run>/report.html, tables/ and figure*.png put them side by side; settings given here hold for all of them.
-Exit codes: 0 done, 2 refused or failed with a message, 3 done but a study had to leave a system out, 130 or 143
+<run>/report.html, tables/ and figure*.png compare them; settings given here apply to all of them.
+Exit codes: 0 done, 2 refused or failed with a message, 3 done but a study left a system out, 130 or 143
 interrupted with all saved.
 
 examples: bin/train --config configs/luna16.yaml data.root=/data/LUNA16 translation.epochs=50
@@ -28,7 +28,7 @@ examples: bin/train --config configs/luna16.yaml data.root=/data/LUNA16 translat
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
     arguments = _parser().parse_intermixed_args(argv)
-    return ending(lambda: _run(arguments), "run the command again to go on from the last checkpoint")
+    return ending(lambda: _run(arguments), "run the command again to continue from the last checkpoint")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -36,7 +36,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     if is_study(arguments.config):
         return _study(arguments)
-    config = load_config(arguments.config, arguments.settings)  # before JAX: mistakes are told at once
+    config = load_config(arguments.config, arguments.settings)  # before JAX is imported: errors are reported at once
     run = arguments.run or Path("runs") / arguments.config.stem
 
     if arguments.dry_run:
@@ -55,12 +55,12 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _study(arguments: argparse.Namespace) -> int:
-    """Several systems side by side."""
+    """Train and compare several systems."""
     from tsgan_jax.study.settings import load_study
 
     if arguments.stage != "all" or arguments.allow_config_change:
         raise UserError(
-            f"{arguments.config}: is a study, which trains whatever it needs; --stage and --allow-config-change are "
+            f"{arguments.config}: is a study, which trains all its systems; --stage and --allow-config-change are "
             "for the run of one system"
         )
     study = load_study(arguments.config, arguments.settings)
@@ -81,7 +81,7 @@ def _study(arguments: argparse.Namespace) -> int:
 
 
 def _show(plan: str, problem: str | None) -> int:
-    """A dry run's plan, also where it could not be carried out."""
+    """Print a dry run's plan, also if training would fail."""
     print(plan)
     if problem:
         raise UserError(problem)
@@ -89,7 +89,7 @@ def _show(plan: str, problem: str | None) -> int:
 
 
 def _interruptible(work: "Callable[[Console], int]", directory: Path) -> int:
-    """The exit status of `work`, or of the signal that stopped it with all saved."""
+    """The exit status of `work`, or of the signal that stopped it after saving."""
     from tsgan_jax.cli._console import console
     from tsgan_jax.train.loop import Interrupted
 
@@ -119,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="KEY",
-        help="let KEY (or section) differ from what the run was trained with so far; repeatable",
+        help="let KEY (or section) differ from the run's earlier training; repeatable",
     )
     parser.add_argument("settings", nargs="*", metavar="key=value", help="override one setting of the file")
     return parser

@@ -1,6 +1,6 @@
-"""The experiment as data: frozen, validated before JAX is imported, defaults as the paper has them.
+"""The config of an experiment: frozen, validated before JAX is imported, with the paper's settings as defaults.
 
-Sections and equations are those of arXiv 2602.02171; A-numbers are readings of its ambiguities, listed
+Sections and equations are those of arXiv 2602.02171; A-numbers are interpretations of its ambiguities, listed
 in docs/paper.md.  `load_config` (reading.py) reads YAML files into these models.
 """
 

@@ -1,4 +1,4 @@
-"""`data`: a LUNA16 tree, or the phantom in its place, to prepared slices."""
+"""`data`: a LUNA16 tree or the phantom, and prepared slices."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,12 +14,12 @@ from tsgan_jax.config.section import Resolution, Section, Seed
 
 
 class PhantomConfig(Section):
-    """The procedural chest that stands in for a LUNA16 tree when `data.root` is not given."""
+    """The procedural chest that replaces a LUNA16 tree when `data.root` is not given."""
 
     patients: PositiveInt = 60
     slices: PositiveInt = 3  # per volume; every one crosses a nodule
     size: Annotated[int, Field(ge=48)] = 256  # pixels of a slice; spacing follows from the patient's width
-    nodule_mm: tuple[float, float] = (3.0, 30.0)  # least and largest diameter
+    nodule_mm: tuple[float, float] = (3.0, 30.0)  # smallest and largest diameter
     seed: Seed = 0
 
     @model_validator(mode="after")
@@ -30,14 +30,14 @@ class PhantomConfig(Section):
 
 
 class DataConfig(Section):
-    """LUNA16 tree to prepared slices (section 3.1)."""
+    """A LUNA16 tree and its prepared slices (section 3.1)."""
 
     root: Path | None = None  # LUNA16 tree
-    phantom: PhantomConfig | None = None  # written and used where there is no root
-    prepared: Path = Path("prepared")  # where prepared slices are kept, shared by runs
+    phantom: PhantomConfig | None = None  # written and used if there is no root
+    prepared: Path = Path("prepared")  # folder of prepared slices, shared by runs
     resolution: Resolution = 512
-    hu_window: tuple[float, float] = (-1000.0, 400.0)  # HU shown as [-1, 1]; A30
-    test_fold: int | tuple[int, ...] = 0  # one or several, never seen in training; A27
+    hu_window: tuple[float, float] = (-1000.0, 400.0)  # HU mapped to [-1, 1]; A30
+    test_fold: int | tuple[int, ...] = 0  # one or several, never used in training; A27
 
     @field_validator("test_fold", mode="before")
     @classmethod
@@ -45,7 +45,9 @@ class DataConfig(Section):
         """One fold is always written as a number, several in rising order, so that equal splits compare equal."""
         folds: list[Any] = list(value) if isinstance(value, list | tuple) else [value]
         if any(isinstance(fold, bool) or fold not in range(5) for fold in folds) or not 1 <= len(set(folds)) <= 4:
-            raise ValueError("give one fold, 0 to 4, or a list of up to four of them, so that one is left to train on")
+            raise ValueError(
+                "give one fold, 0 to 4, or a list of at most four of them, so that one remains for training"
+            )
         return folds[0] if len(set(folds)) == 1 else tuple(sorted(set(folds)))
 
     @property

@@ -16,7 +16,7 @@ Detector = Literal["yolov5n", "yolov5s", "yolov5m", "yolov8n", "yolov8s", "yolov
 
 
 class DetectionConfig(Section):
-    """What the set does for a detector (section 4.5, Eq. 14 to 16; A35 to A40)."""
+    """Training of detectors with and without the set (section 4.5, Eq. 14 to 16; A35 to A40)."""
 
     models: tuple[Detector, ...] = ("yolov8n", "yolov5n")  # yolov5*: ultralytics' anchor-free YOLOv5u; A44
     epochs: PositiveInt = 100
@@ -24,11 +24,11 @@ class DetectionConfig(Section):
     image_size: Annotated[int, Field(ge=64, multiple_of=32)] = 512  # side that images are scaled to
     schedule: tuple[Annotated[int, Field(ge=0)], ...] = (0, 500, 1000, 1500, 2000, 2500)  # synthetic images added
     controls: tuple[Literal["augmented", "repeated"], ...] = ("augmented", "repeated")
-    seeds: PositiveInt = 1  # trainings of each, from other random numbers
+    seeds: PositiveInt = 1  # trainings of each, with different seeds
     learning_rate: PositiveFloat = 0.002
-    weights: dict[Detector, Path] = {}  # local files that detectors start from; those without one from random
-    bootstrap: Annotated[int, Field(ge=20)] = 1000  # resamplings of scans behind each interval
-    python: Path | None = None  # interpreter with ultralytics; none: .venv-detect
+    weights: dict[Detector, Path] = {}  # local files of starting weights; others start from random weights
+    bootstrap: Annotated[int, Field(ge=20)] = 1000  # resamplings of scans for each interval
+    python: Path | None = None  # interpreter with ultralytics; None: .venv-detect
     timeout_minutes: PositiveFloat = 600.0  # of one training
     device: str = "auto"
 

@@ -1,4 +1,4 @@
-"""The whole config of one experiment, and how its run is kept."""
+"""The whole config of one experiment, and settings of its run."""
 
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,14 @@ from tsgan_jax.config.translation import DLPix2PixConfig, TranslationConfig
 
 
 class RunConfig(Section):
-    """How a run keeps and shows itself; changes nothing in the result."""
+    """Checkpoints, logs and samples of a run; they do not change the result."""
 
     save_minutes: PositiveFloat = 5.0
     keep: PositiveInt = 2
     log_steps: PositiveInt = 50
     samples: PositiveInt = 12  # grids per stage 2, and per phase of stage 1 at least one
     tensorboard: bool = False
-    evaluate: bool = False  # bin/train ends with what bin/evaluate does
+    evaluate: bool = False  # bin/train also does the work of bin/evaluate
 
 
 class Config(Section):
@@ -39,12 +39,12 @@ class Config(Section):
     translation: TranslationConfig = DLPix2PixConfig()
     generation: GenerationConfig = GenerationConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
-    detection: DetectionConfig | None = None  # none: detectors are not trained
+    detection: DetectionConfig | None = None  # None: no detectors are trained
     run: RunConfig = RunConfig()
 
     @property
     def system(self) -> str:
-        """The name that results carry: the method, and the masks where stage 1 does not draw them."""
+        """The system's name in results: the method, and the kind of masks if they are not from stage 1."""
         return self.translation.system + MASKS_OF[self.generation.masks]
 
     @property
@@ -54,7 +54,7 @@ class Config(Section):
 
     @property
     def vgg_weights(self) -> Path | None:
-        """VGG-19's file for evaluation: its own, else the one stage 2 was trained with."""
+        """VGG-19's file for evaluation; default: that of stage 2."""
         return self.evaluation.vgg_weights or getattr(self.translation, "vgg_weights", None)
 
     @model_validator(mode="before")
@@ -65,7 +65,7 @@ class Config(Section):
             return values
         data = values.get("data") or {}
         if not isinstance(data, dict | DataConfig):
-            return values  # refused as such
+            return values  # refused later
         resolution = data.resolution if isinstance(data, DataConfig) else data.get("resolution", 512)
         shared = {"resolution": resolution, "precision": values.get("precision", "float32")}
         values = dict(values)

@@ -12,15 +12,17 @@ from tsgan_jax.config.section import Section, Seed
 REAL_MASKS = " (real masks)"
 DEFORMED_MASKS = " (deformed masks)"
 MASKS_OF = {"stylegan": "", "deform": DEFORMED_MASKS, "real": REAL_MASKS}
-"""What ends the name of a system, by `generation.masks`."""
+"""Suffixes of a system's name, by `generation.masks`."""
 
 
 class GenerationConfig(Section):
     """A synthetic set (section 3.4)."""
 
-    masks: Literal["stylegan", "deform", "real"] = "stylegan"  # by stage 1, of training slices warped, as they are: A40
+    masks: Literal["stylegan", "deform", "real"] = (
+        "stylegan"  # from stage 1, deformed or unchanged training slices: A40
+    )
     count: Annotated[int, Field(ge=0)] = 2500
     truncation: Annotated[float, Field(ge=0, le=1)] = 1.0  # 1: none, for variety; A20
     seed: Seed = 0
     batch_size: PositiveInt = 16
-    attempts: PositiveInt = 50  # masks drawn for one image before it is given up as rejected
+    attempts: PositiveInt = 50  # masks drawn for one image before it is rejected

@@ -25,7 +25,7 @@ class MasksConfig(Section):
 
     resolution: Resolution = 512  # filled from data.resolution
     precision: Precision = "float32"  # filled from the top level
-    grow_to: Resolution = 512  # the networks' last resolution, where the masks' own is not lower
+    grow_to: Resolution = 512  # the networks' last resolution, at most that of the masks
     z_dim: PositiveInt = 512
     w_dim: PositiveInt = 512
     mapping_layers: PositiveInt = 8
@@ -34,16 +34,18 @@ class MasksConfig(Section):
     steps_per_resolution: PositiveInt | dict[int, PositiveInt] = 10_000  # section 4.1; half fade, half stable: A20
     fade_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.5
     batch_size: dict[int, PositiveInt] = {4: 16, 8: 16, 16: 16, 32: 16, 64: 16, 128: 8, 256: 4, 512: 2}  # A20
-    accumulate: PositiveInt | dict[int, PositiveInt] = 1  # parts that a batch is computed in, where memory is short
+    accumulate: PositiveInt | dict[int, PositiveInt] = (
+        1  # parts of a batch that are computed in sequence, to save memory
+    )
     learning_rate: PositiveFloat | dict[int, PositiveFloat] = 0.002  # section 4.1
     adam_betas: tuple[Decay, Decay] = (0.0, 0.99)
     gradient_penalty: NonNegativeFloat = 10.0  # lambda_gp of Eq. 1
     drift: NonNegativeFloat = 0.001  # lambda_drift of Eq. 1
     drift_on: Literal["all", "real"] = "all"  # A18
     representation: Literal["one_hot", "distance"] = "one_hot"  # of label maps; A23; distance: ours
-    discretisation: Literal["gumbel", "none"] = "gumbel"  # what the critic sees of one_hot; A23
+    discretisation: Literal["gumbel", "none"] = "gumbel"  # critic input for one_hot; A23
     temperature: PositiveFloat = 1.0  # of gumbel
-    calibrate: bool = False  # count and size of a drawn mask's small objects as real ones have them; distance; ours
+    calibrate: bool = False  # match number and size of small objects to real masks; for distance; ours
     style_mixing: Annotated[float, Field(ge=0, le=1)] = 0.9
     ema_half_life: PositiveInt = 10_000  # images
     w_avg_decay: Decay = 0.995
@@ -79,7 +81,7 @@ class MasksConfig(Section):
         return _at(self.steps_per_resolution, resolution)
 
     def parts(self, resolution: int) -> int:
-        """Parts that a batch is computed in at one resolution."""
+        """Number of parts of a batch at one resolution."""
         return _at(self.accumulate, resolution)
 
     def rate(self, resolution: int) -> float:

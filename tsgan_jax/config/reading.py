@@ -1,9 +1,9 @@
-"""YAML files and `key=value` overrides to a frozen `Config`, and back.
+"""Reading of YAML files and `key=value` overrides to a frozen `Config`, and writing of YAML.
 
-YAML 1.2, safe, no aliases, no duplicate keys; a file says each thing once.  `base: FILE` (a path from the file that
-says it) begins with another file's settings, over which those of the file itself are laid key by key; another
-`translation.method` puts that whole section aside, since methods have settings of their own.  Every refusal names
-the file, the line, the value and, for an unknown key, the nearest one that exists.
+Files are safe YAML 1.2 without aliases and duplicate keys.  `base: FILE` (a path relative to the file) loads the
+settings of another file, which the file's own settings override key by key.  A different `translation.method` discards
+that section of the base, because methods have different settings.  Every error names the file, the line, the value
+and, for an unknown key, the nearest valid one.
 """
 
 import difflib
@@ -35,14 +35,14 @@ METHOD_SECTIONS: Mapping[str, type[BaseModel]] = {
 }
 """The settings of each method of stage 2."""
 TRANSLATION_METHOD = "dl_pix2pix"
-"""The method of a config that names none."""
+"""The default method."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Values as files and the command line give them, not yet validated.
+    """Values from files and the command line before validation.
 
-    origins: dotted key to where it was written, as refusals name it.  path: the file that was asked for.
+    origins: dotted key to its file and line, for error messages.  path: the requested file.
     """
 
     values: dict[str, Any]
@@ -50,14 +50,14 @@ class Settings:
     path: Path
 
     def over(self, base: "Settings") -> "Settings":
-        """These settings laid over others, key by key."""
+        """These settings merged over `base`, key by key."""
         replaced = {key for key in _sections_of_another_method(base.values, self.values)}
         kept = {key: value for key, value in base.values.items() if key not in replaced}
         origins = {key: place for key, place in base.origins.items() if key.partition(".")[0] not in replaced}
         return Settings(_laid_over(kept, self.values), origins | self.origins, self.path)
 
     def overridden(self, overrides: Sequence[str]) -> "Settings":
-        """With `key=value` of the command line, whose values are YAML, set over all."""
+        """These settings with `key=value` of the command line, whose values are YAML, set over them."""
         values, origins = _plain(self.values), dict(self.origins)
         for override in overrides:
             key, value = _split(override)
@@ -66,7 +66,7 @@ class Settings:
         return Settings(values, origins, self.path)
 
     def at(self, key: str, under: str = "") -> "Settings":
-        """What stands at a dotted key that holds a mapping, as settings of their own below `under`."""
+        """The mapping at a dotted key, as settings below `under`."""
         values: Any = self.values
         for part in key.split("."):
             values = values.get(part) or {}
@@ -80,11 +80,11 @@ class Settings:
         return Settings(_plain(values), origins, self.path)
 
     def without(self, *keys: str) -> "Settings":
-        """All but some sections."""
+        """These settings without some sections."""
         return Settings({k: v for k, v in self.values.items() if k not in keys}, self.origins, self.path)
 
     def validated(self, model: type[M], prefix: str = "") -> M:
-        """As `model`; UserError names every value that it refuses.  prefix: of the keys, as the file has them."""
+        """These settings as `model`; UserError names every invalid value.  prefix: of the keys in the file."""
         try:
             return model.model_validate(self.values)
         except ValidationError as error:
@@ -95,7 +95,7 @@ class Settings:
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read one experiment.
 
-    path: YAML file that states what differs from the defaults (the paper's settings).
+    path: YAML file with the differences from the defaults (the paper's settings).
     overrides: dotted settings, `"data.root=/data/LUNA16"`; values are YAML.
     Raises UserError for a file that cannot be read, an unknown key, a wrong type or a duplicate key.
     """
@@ -103,23 +103,23 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     if STUDY in file.values:
         raise UserError(
             f"{origin_of(STUDY, file.origins, file.path)}: '{STUDY}' compares several experiments, so the file is not "
-            "one; bin/train takes it"
+            "one experiment; use bin/train"
         )
     return file.overridden(overrides).validated(Config)
 
 
 def read_settings(path: str | Path) -> Settings:
-    """A file over its bases.  Raises UserError for one that cannot be read, or that is its own base."""
+    """The settings of a file and its bases.  Raises UserError for a file that cannot be read or is its own base."""
     return _read_over_bases(Path(path), ())
 
 
 def is_study(path: str | Path) -> bool:
-    """Whether a file compares several experiments; UserError where it cannot be read."""
+    """Whether a file compares several experiments; UserError if it cannot be read."""
     return STUDY in read_settings(path).values
 
 
 def dump_config(config: BaseModel) -> str:
-    """YAML text of a config, every value stated; `load_config` of it gives the same config."""
+    """YAML text of a config with every value; `load_config` of it gives the same config."""
     yaml = YAML()
     yaml.default_flow_style = None
     stream = io.StringIO()
@@ -158,7 +158,7 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _read_over_bases(path: Path, above: tuple[Path, ...]) -> Settings:
-    """above: the files that led here by `base`."""
+    """Settings of a file over its bases.  above: the chain of files whose `base` led here."""
     tree = _parse(_read(path), str(path))
     settings = Settings(_plain(tree), {key: f"{path}, line {line}" for key, line in _lines(tree)}, path)
     if BASE not in settings.values:
@@ -176,7 +176,7 @@ def _read_over_bases(path: Path, above: tuple[Path, ...]) -> Settings:
 
 
 def _sections_of_another_method(base: Mapping[str, Any], over: Mapping[str, Any]) -> Iterator[str]:
-    """`translation`, where the two sides state it for different methods."""
+    """`translation` if both mappings set it for different methods, else nothing."""
     before, now = base.get("translation"), over.get("translation")
     if not isinstance(before, dict) or not isinstance(now, dict) or "method" not in now:
         return
@@ -204,12 +204,14 @@ def _read(path: Path) -> str:
 
 
 def _parse(text: str, name: str) -> CommentedMap:
-    """Round-trip loading is safe (no Python objects) and remembers line numbers."""
+    """Parse YAML; round-trip loading is safe (no Python objects) and keeps line numbers."""
     yaml = YAML(typ="rt")
     try:
         for event in YAML(typ="rt").parse(text):
             if isinstance(event, AliasEvent):
-                raise UserError(f"{name}, line {event.start_mark.line + 1}: YAML aliases are not used here; repeat it")
+                raise UserError(
+                    f"{name}, line {event.start_mark.line + 1}: YAML aliases are not allowed here; repeat the value"
+                )
         tree = yaml.load(text)
     except DuplicateKeyError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
@@ -235,7 +237,7 @@ def _lines(tree: CommentedMap, prefix: str = "") -> Iterable[tuple[str, int]]:
 
 
 def _plain(value: Any) -> Any:
-    """Dictionaries and lists of its own."""
+    """A copy as plain dictionaries and lists."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -255,7 +257,7 @@ def _set(values: dict[str, Any], key: str, value: Any, override: str) -> None:
     *sections, leaf = key.split(".")
     node = values
     for section in sections:
-        if node.get(section) is None:  # absent, or stated as absent by a resolved config
+        if node.get(section) is None:  # missing, or null in a resolved config
             node[section] = {}
         node = node[section]
         if not isinstance(node, dict):
@@ -264,7 +266,7 @@ def _set(values: dict[str, Any], key: str, value: Any, override: str) -> None:
 
 
 def _explain(problem: Any, settings: Settings, model: type[BaseModel], prefix: str) -> str:
-    """One pydantic error in the words of the file."""
+    """One pydantic error as a message about the file."""
     parts = [str(part) for part in problem["loc"]]
     if model is Config and parts[0] == "translation" and len(parts) > 1 and parts[1] in METHOD_SECTIONS:
         del parts[1]  # the union's tag is not part of the key
@@ -282,7 +284,7 @@ def _explain(problem: Any, settings: Settings, model: type[BaseModel], prefix: s
 
 
 def origin_of(key: str, origins: Mapping[str, str], path: Path) -> str:
-    """Where a key, or the nearest section above it, was written."""
+    """File and line of a key, or of the nearest section above it."""
     while key:
         if key in origins:
             return origins[key]
@@ -291,7 +293,7 @@ def origin_of(key: str, origins: Mapping[str, str], path: Path) -> str:
 
 
 def _siblings(model: type[BaseModel], parts: Sequence[str], values: Mapping[str, Any]) -> list[str]:
-    """Valid keys of the section that a key was found in."""
+    """Valid keys of the section of a key."""
     for part in parts:
         if model is Config and part == "translation":
             model = METHOD_SECTIONS[(values.get(part) or {}).get("method", TRANSLATION_METHOD)]

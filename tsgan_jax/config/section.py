@@ -1,4 +1,4 @@
-"""What all sections of the config share: a frozen model, and types of values."""
+"""The base class of config sections, a frozen model, and types of values."""
 
 from typing import Annotated, Literal
 
@@ -10,12 +10,12 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 Layer = Annotated[str, Field(pattern=r"^relu[1-5]_[1-4]$")]
 
 SEEDS = 2**32
-"""JAX's keys hold 32 bits; a greater seed would silently be another one."""
+"""JAX's keys have 32 bits; a larger seed would silently be truncated."""
 
 Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
 
 
 class Section(BaseModel):
-    """A frozen part of the config that refuses keys it does not know."""
+    """A frozen section of the config that refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

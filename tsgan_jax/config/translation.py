@@ -1,4 +1,4 @@
-"""`translation`: stage 2, one class a method."""
+"""`translation`: stage 2, one class per method."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -16,11 +16,11 @@ from tsgan_jax.config.section import Decay, Layer, Precision, Resolution, Sectio
 VGG_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
 CONTROLNET_STYLE = "ControlNet-style, no Stable Diffusion prior"
-"""How the method is named wherever it is shown: its figures are not those of ControlNet on Stable Diffusion."""
+"""The method's name in results: its figures are not those of ControlNet on Stable Diffusion."""
 
 
 class TranslatorConfig(Section):
-    """What every method of stage 2 has: Adam's budget and pix2pix's schedule (section 4.1)."""
+    """Settings of every method of stage 2: Adam and pix2pix's schedule (section 4.1)."""
 
     resolution: Resolution = 512  # filled from data.resolution
     precision: Precision = "float32"  # filled from the top level
@@ -50,7 +50,7 @@ class TranslatorConfig(Section):
 
 
 class AdversarialConfig(TranslatorConfig):
-    """What the methods with a critic have as well."""
+    """Additional settings of the methods with a critic."""
 
     critic_width: PositiveInt = 64
     critic_layers: PositiveInt = 3  # 3: the 70x70 PatchGAN
@@ -71,7 +71,7 @@ class DLPix2PixConfig(AdversarialConfig):
     dwmh: bool = True
     heads: PositiveInt = 8  # A9
     window: PositiveInt = 4  # A9
-    num_downs: Annotated[int, Field(ge=2, le=9)] | None = None  # none: an 8x8 bottleneck, A8
+    num_downs: Annotated[int, Field(ge=2, le=9)] | None = None  # None: an 8x8 bottleneck, A8
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
 
     @property
@@ -81,13 +81,13 @@ class DLPix2PixConfig(AdversarialConfig):
 
     @property
     def system(self) -> str:
-        """The name that results carry: what an ablation leaves decides it, not which method it was made from."""
+        """The system's name in results; it depends on the parts that are on, not on the method."""
         parts = [name for name, on in (("lia", self.lia), ("dwmh", self.dwmh)) if on]
         return "dl_pix2pix" if len(parts) == 2 else "+".join(["pix2pix", *parts])
 
 
 class Pix2PixConfig(DLPix2PixConfig):
-    """Plain pix2pix: DL-Pix2Pix with all of its parts off, and pix2pix's own L1 weight (A14)."""
+    """pix2pix: DL-Pix2Pix with all parts off, and pix2pix's L1 weight (A14)."""
 
     method: Literal["pix2pix"] = "pix2pix"  # type: ignore[assignment]
     l1_weight: NonNegativeFloat = 100.0
@@ -103,15 +103,15 @@ class CycleGANConfig(AdversarialConfig):
     residual_blocks: PositiveInt = 9
     cycle_weight: Annotated[float, Field(ge=0)] = 10.0  # lambda_A = lambda_B
     identity_weight: Annotated[float, Field(ge=0)] = 0.5  # times cycle_weight; 0: no identity loss
-    pool_size: Annotated[int, Field(ge=0)] = 50  # generated images kept for the critics, each way; 0: none
+    pool_size: Annotated[int, Field(ge=0)] = 50  # generated images stored for each critic; 0: none
 
 
 class AttentionGANConfig(CycleGANConfig):
-    """AttentionGAN v2 (Tang et al. 2021): CycleGAN's losses, a generator that says where it changes the mask."""
+    """AttentionGAN v2 (Tang et al. 2021): CycleGAN's losses, and a generator with attention maps."""
 
     method: Literal["attentiongan"] = "attentiongan"  # type: ignore[assignment]
     batch_size: PositiveInt = 4
-    contents: PositiveInt = 9  # images painted; with the input, contents + 1 attention maps
+    contents: PositiveInt = 9  # generated images; with the input, contents + 1 attention maps
 
 
 class GauGANConfig(AdversarialConfig):
@@ -121,7 +121,7 @@ class GauGANConfig(AdversarialConfig):
     learning_rate: PositiveFloat = 1e-4  # of the generator; two time-scale update
     critic_learning_rate: PositiveFloat = 4e-4
     adam_betas: tuple[Decay, Decay] = (0.0, 0.9)
-    critic_scales: PositiveInt = 2  # critic_layers 3 is what its code calls 4
+    critic_scales: PositiveInt = 2  # critic_layers 3 is 4 in the published code
     num_ups: Annotated[int, Field(ge=2, le=7)] = 5  # from 16x16 at 512 px
     spade_width: PositiveInt = 128  # hidden channels of each modulation
     matching_weight: NonNegativeFloat = 10.0  # feature matching
@@ -146,7 +146,9 @@ class ControlNetConfig(TranslatorConfig):
     multipliers: tuple[PositiveInt, ...] = (1, 2, 4)  # widths of the U-Net's levels in generator_width
     residual_blocks: PositiveInt = 1  # of a level's encoder; its decoder has one more
     attention_levels: tuple[Annotated[int, Field(ge=0)], ...] = (2,)  # from 0, the finest
-    prediction: Literal["noise", "velocity", "clean"] = "noise"  # of the U-Net; short or narrow trainings want clean
+    prediction: Literal["noise", "velocity", "clean"] = (
+        "noise"  # of the U-Net; clean suits short trainings and narrow networks
+    )
     noise_steps: PositiveInt = 1000  # T of DDPM
     betas: tuple[PositiveFloat, PositiveFloat] = (1e-4, 0.02)  # first and last of a linear schedule
     sampling_steps: PositiveInt = 50  # DDIM, eta 0
@@ -154,7 +156,7 @@ class ControlNetConfig(TranslatorConfig):
 
     @property
     def system(self) -> str:
-        """The name that results carry; not ControlNet's."""
+        """The system's name in results; not ControlNet's."""
         return "controlnet_style"
 
 

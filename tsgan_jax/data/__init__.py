@@ -1,1 +1,1 @@
-"""LUNA16 tree to numpy batches.  Only here: tensorflow, tensorflow_datasets, SimpleITK."""
+"""From a LUNA16 tree to numpy batches.  Only this package imports TensorFlow, TensorFlow Datasets and SimpleITK."""

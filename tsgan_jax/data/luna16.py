@@ -1,7 +1,7 @@
-"""Prepared slices on disk: the TFDS dataset `luna16_slices`, one split for each fold.
+"""Prepared slices on disk: the TFDS dataset `luna16_slices` with one split per fold.
 
-Its BuilderConfig is named after everything that decides its content (the tree, the resolution, the source of the
-preparing code), so that neither a changed tree nor a changed recipe is ever answered from a stale cache.
+The name of its BuilderConfig depends on everything that decides its content: the tree, the resolution and the source
+of the preparing code.  A changed tree or recipe is therefore prepared again.
 """
 
 import glob
@@ -41,10 +41,10 @@ _RECIPE = (
 
 @dataclass(frozen=True)
 class PreparationSummary:
-    """What one preparation came to.
+    """The result of one preparation.
 
-    folds: slices in each fold; nodules: drawn in them; subpixel: of these, smaller than one stored pixel.
-    dropped: annotations that could not be used; unknown: annotations of scans the tree does not have.
+    folds: slices in each fold; nodules: drawn in them; subpixel: those smaller than one stored pixel.
+    dropped: annotations that could not be used; unknown: annotations of scans that are not in the tree.
     """
 
     resolution: int
@@ -72,7 +72,7 @@ class Prepared:
 
     @property
     def verdicts(self) -> tuple[ScanVerdict, ...]:
-        """The verdict of every scan, as it was when the slices were prepared."""
+        """The verdict of every scan when the slices were prepared."""
         scans = json.loads((self.directory / "verify.json").read_text())["scans"]
         return tuple(verdict_from(scan) for scan in scans)
 
@@ -148,18 +148,18 @@ class Luna16Slices(_Builder):
 
 
 def prepare(config: DataConfig, *, workers: int | None = None, progress: ScanProgress | None = None) -> Prepared:
-    """Bring the tree's slices to disk, or find them there.
+    """Prepare the slices of the tree on disk, or find those of an earlier call.
 
-    config.root None: the phantom is written first.  workers: processes, none for one a core.
-    Raises UserError when the tree has no usable slice, or none to train on or to test on.
+    config.root None: the phantom is written first.  workers: processes, None for one per core.
+    Raises UserError when the tree has no usable slice, or none for training or for test.
     """
     config.prepared.mkdir(parents=True, exist_ok=True)
-    busy = f"{config.prepared}: another process is preparing slices there; waiting for its end"
+    busy = f"{config.prepared}: another process is preparing slices there; waiting until it is done"
     with locked(config.prepared / ".lock", busy, wait=True):
         root = _root(config)
         directory = _directory(config, root)
         record = _record(directory)
-        fresh = record is None or _mended(root, directory, record)
+        fresh = record is None or _refused_changed(root, directory, record)
         if fresh:
             _prepare(config, root, directory, workers, progress)
     fields = json.loads((directory / "verify.json").read_text())["summary"]
@@ -180,7 +180,7 @@ def open_prepared(config: DataConfig) -> Luna16Slices:
 def _prepare(
     config: DataConfig, root: Path, directory: Path, workers: int | None, progress: ScanProgress | None
 ) -> None:
-    """Read the tree, then write verify.json and the dataset; whatever a killed run left is removed first."""
+    """Read the tree, then write verify.json and the dataset; files of an interrupted run are removed first."""
     started = time.monotonic()
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
@@ -197,7 +197,7 @@ def _prepare(
     if not summary.slices:
         raise UserError(_no_slices(root, tree, verdicts, directory))
     builder = Luna16Slices(data_dir=config.prepared, key=directory.name, resolution=config.resolution, slices=folds)
-    with redirect_stdout(io.StringIO()):  # it announces a download that never happens
+    with redirect_stdout(io.StringIO()):  # TFDS announces a download that does not happen
         builder.download_and_prepare(
             download_dir=directory / "downloads", download_config=tfds.download.DownloadConfig(try_download_gcs=False)
         )
@@ -230,13 +230,13 @@ def _no_slices(root: Path, tree: Tree, verdicts: tuple[ScanVerdict, ...], direct
     why = f"{len(refused)} of {len(verdicts)} scans are refused and {sum(v.nodules for v in verdicts)} nodules usable"
     example = f"; the first refusal: {refused[0].reasons[0]}" if refused else ""
     return (
-        f"{root}: no usable slice: {why}, {tree.unknown} annotations are of scans that are not here{example}; "
-        f"every verdict stands in {directory / 'verify.json'}"
+        f"{root}: no usable slice: {why}, {tree.unknown} annotations are of scans that are not in the tree{example}; "
+        f"every verdict is in {directory / 'verify.json'}"
     )
 
 
 def _check_split(config: DataConfig, summary: PreparationSummary) -> None:
-    """Both sides of the split must hold slices."""
+    """Raise UserError unless training and test folds have slices."""
     filled = [fold for fold, count in enumerate(summary.folds) if count]
     counts = ", ".join(f"fold {fold}: {count}" for fold, count in enumerate(summary.folds))
     for fold in config.test_folds:
@@ -247,7 +247,7 @@ def _check_split(config: DataConfig, summary: PreparationSummary) -> None:
 
 
 def _root(config: DataConfig) -> Path:
-    """The tree to read; the phantom's is written when there is none of the user's."""
+    """The tree to read; without `config.root` it is the phantom's, written if needed."""
     if config.root is not None:
         return config.root
     root = _phantom(config)
@@ -263,7 +263,7 @@ def _root(config: DataConfig) -> Path:
 
 
 def _phantom(config: DataConfig) -> Path:
-    """Named after the phantom's settings and the code that draws it."""
+    """The phantom's folder; its name depends on the phantom's settings and source code."""
     if config.phantom is None:
         raise UserError("data.root: missing; give the folder that holds subset0 .. subset9, or set data.phantom")
     digest = hashlib.sha256(config.phantom.model_dump_json().encode())
@@ -273,7 +273,7 @@ def _phantom(config: DataConfig) -> Path:
 
 
 def _directory(config: DataConfig, root: Path) -> Path:
-    """prepared/luna16_slices/<name>: the name states the resolution and hashes recipe and tree."""
+    """prepared/luna16_slices/<name>: the name has the resolution and a hash of recipe and tree."""
     digest = hashlib.sha256()
     for name in _RECIPE:
         digest.update((_SOURCE / name).read_bytes())
@@ -282,9 +282,9 @@ def _directory(config: DataConfig, root: Path) -> Path:
 
 
 def _fingerprint(root: Path) -> str:
-    """What identifies the files that preparing reads, wherever the tree stands.
+    """Identifies the files that preparation reads, independent of the tree's location.
 
-    Relative paths; the content of headers and annotations; size and modification second of voxels.
+    One line per file: relative path, then the hash of headers and annotations, or size and modification time of voxels.
     """
     if not root.is_dir():
         raise UserError(f"data.root: {root} is not a folder; give the folder that holds subset0 .. subset9")
@@ -306,12 +306,12 @@ def _identity(path: Path) -> str:
         if path.suffix in (".csv", ".mhd") and stat.st_size < MAX_TEXT_BYTES:
             return hashlib.sha256(path.read_bytes()).hexdigest()
         return f"{stat.st_size} {int(stat.st_mtime)}"
-    except OSError as error:  # a scan that cannot be read is refused by its verdict
+    except OSError as error:  # a scan that cannot be read gets the verdict "refused"
         return str(error.strerror)
 
 
 def _record(directory: Path) -> dict[str, Any] | None:
-    """verify.json of the dataset that stands there; None where there is none, or a damaged one, to be made anew."""
+    """The content of verify.json; None if there is no complete dataset, which is then prepared again."""
     version = directory / str(Luna16Slices.VERSION)
     try:
         record: dict[str, Any] = json.loads((directory / "verify.json").read_text())
@@ -320,8 +320,8 @@ def _record(directory: Path) -> dict[str, Any] | None:
     return record if {"scans", "summary"} <= record.keys() and (version / "dataset_info.json").is_file() else None
 
 
-def _mended(root: Path, directory: Path, record: dict[str, Any]) -> bool:
-    """Whether a file of a refused scan has changed since, in content, place or permissions: then all is read again."""
+def _refused_changed(root: Path, directory: Path, record: dict[str, Any]) -> bool:
+    """Whether a file of a refused scan has changed since then in content, path or permissions."""
     written = (directory / "verify.json").stat().st_mtime
     refused = [root / scan["file"] for scan in record["scans"] if scan["status"] == "refused"]
     places = {(folder, path.stem) for path in refused for folder in (path.parent, root / LUNG_MASKS)}

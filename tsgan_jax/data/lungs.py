@@ -1,11 +1,11 @@
-"""Body, lungs and trachea from Hounsfield units, for scans that have no mask of their own.
+"""Segmentation of body, lungs and trachea from HU, for scans without a lung mask.
 
-Classical steps only (FACTS 9): body from tissue, air inside it, the airway near the middle, the lungs by size and
-texture, and one seam of least air per slice that parts right from left.  A slice is examined in its own plane; which
-air belongs to the lungs, and what is airway, is decided in 3-D where there is more than one slice.
+The steps are classical (FACTS 9): body from tissue, air inside it, the airway near the middle, the lungs by size and
+texture, and one seam of least air per slice that separates right from left.  Candidates are found slice by slice; in a
+volume of several slices, which air is lung and which is airway is decided in 3-D.
 
 Array index order is [z, y, x] with x rising to the patient's left, y to the back, z to the head; lengths are in mm.
-Work is done on pixels of about 1 mm (means of f x f blocks), edges are then put back on the scan's own pixels.
+The steps run on pixels of about 1 mm (means of f x f blocks); edges are then refined on the pixels of the scan.
 """
 
 import math
@@ -17,11 +17,11 @@ from scipy import ndimage
 from tsgan_jax.labels import BODY, LEFT_LUNG, RIGHT_LUNG, TRACHEA
 
 TISSUE_HU = -400.0
-"""Half way between lung and tissue, so that a blurred wall keeps its place."""
+"""Half way between lung and tissue, so that blur does not move the wall."""
 AIRWAY_HU = (-820.0, -900.0, -600.0)
-"""Levels at which the airway is looked for: one or another parts it from lung that lies against it."""
+"""Thresholds for the airway; at least one separates it from adjacent lung."""
 OUTSIDE_HU = -935.0
-"""Air at the picture's edge that is denser than this on average is lung cut open, not the room."""
+"""Air at the image border with a higher mean is lung cut by the field of view, not room air."""
 CLOSING_MM = 4.5
 """Radius of the disc that closes the lungs over vessels at their edge."""
 HOLE_MM2 = 1000.0
@@ -32,7 +32,7 @@ Spacing = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class _Plane:
-    """What a slice alone says.  hu: float32, body, air, airway: bool, all [h, w]; middle: x of the patient's middle in
+    """Candidates of one slice.  hu: float32, body, air, airway: bool, all [h, w]; middle: x of the patient's middle in
     pixels; width: the body's in pixels; mm: pixel size."""
 
     hu: np.ndarray
@@ -47,8 +47,8 @@ class _Plane:
 def segment(hu: np.ndarray, spacing: Spacing) -> np.ndarray:
     """Classes 0 to 4 (labels.py, no nodules) of a whole scan, a slab of it or one slice.
 
-    hu: [z, h, w] HU, any padding below air; spacing: mm, z y x.  Returns uint8 [z, h, w].  Lungs are solid: vessels
-    and nodules inside them are lung.  A slice without lungs holds body only.
+    hu: [z, h, w] HU, any padding below air; spacing: mm, z y x.  Returns uint8 [z, h, w].  Vessels and
+    nodules inside the lungs are lung.  A slice without lungs holds body only.
     """
     fine, f, mm = _prepare(hu, spacing)
     planes = [_examine(_smooth(_coarse(plane, f), mm), mm) for plane in fine]
@@ -108,7 +108,7 @@ def _examine(hu: np.ndarray, mm: float) -> _Plane:
 
 
 def _body(hu: np.ndarray, mm: float) -> np.ndarray:
-    """The largest thick piece of tissue with its holes filled; what is thinner than 12 mm and sticks out is cut."""
+    """The largest thick component of tissue, holes filled; protrusions thinner than 12 mm are removed."""
     tissue = hu > TISSUE_HU
     thin, thick = max(1, round(2 / mm)), max(2, round(6 / mm))
     core = _largest(_shrink(tissue, thin))
@@ -119,7 +119,7 @@ def _body(hu: np.ndarray, mm: float) -> np.ndarray:
 
 
 def _fill(skin: np.ndarray, hu: np.ndarray, mm: float) -> np.ndarray:
-    """Fills holes, and lungs that a narrow field of view cuts open at the picture's edge."""
+    """Fill holes, including lungs that a narrow field of view cuts at the image border."""
     closed = np.pad(skin, 1)
     depth = max(1, round(4 / mm))
     for side in range(4):
@@ -133,7 +133,7 @@ def _fill(skin: np.ndarray, hu: np.ndarray, mm: float) -> np.ndarray:
 
 
 def _airway(hu: np.ndarray, body: np.ndarray, air: np.ndarray, middle: float, width: float, mm: float) -> np.ndarray:
-    """Trachea and main bronchi: compact dark air near the middle with a wall of tissue round it, bool [h, w]."""
+    """Trachea and main bronchi: compact dark air near the middle, enclosed by tissue, bool [h, w]."""
     found = np.zeros_like(body)
     top, bottom = _airway_rows(body, air, mm)
     left, right = max(0, int(middle - 0.2 * width)), int(middle + 0.2 * width) + 1
@@ -187,8 +187,8 @@ def _airway_rows(body: np.ndarray, air: np.ndarray, mm: float) -> tuple[int, int
 def _linked_airway(planes: list[_Plane], dz: float) -> np.ndarray:
     """Which candidates are airway, bool [z, h, w].
 
-    One slice: those with lung on either hand.  A volume: the candidates that form its longest tube, and other tubes
-    of 8 mm or more that begin no lower than 40 mm under it (gas in the belly forms tubes as well).
+    One slice: those with lung on both sides.  A volume: the longest tube, and tubes of at least 8 mm that begin no
+    lower than 40 mm below it (gas in the bowel forms tubes as well).
     """
     if len(planes) == 1:
         return _between_lungs(planes[0])[None]
@@ -216,7 +216,7 @@ def _between_lungs(plane: _Plane) -> np.ndarray:
 
 
 def _lung_air(planes: list[_Plane], airway: np.ndarray, dz: float) -> np.ndarray:
-    """Air that is lung, vessels still open: pieces (3-D) of fair size that are not free gas.  bool [z, h, w]."""
+    """Air of the lungs without their vessels: large 3-D components that are not free gas.  bool [z, h, w]."""
     mm, volume = planes[0].mm, len(planes) > 1
     air = np.stack([_without_gas(p, tube, volume) for p, tube in zip(planes, airway, strict=True)])
     if not volume:
@@ -229,10 +229,10 @@ def _lung_air(planes: list[_Plane], airway: np.ndarray, dz: float) -> np.ndarray
 
 
 def _without_gas(plane: _Plane, airway: np.ndarray, trust_airway: bool = False) -> np.ndarray:
-    """Pieces of a slice's air of at least 80 mm2, less those of stomach and bowel: darker than the rest, and even.
+    """Components of a slice's air of at least 80 mm2, without gas of stomach and bowel (darker and more uniform).
 
-    Where there is airway (of a volume: of one slice it is less sure) the slice lies above the diaphragm's domes, and
-    all of its air is lung.
+    In a volume, a slice with airway is above the domes of the diaphragm, so all of its air is lung.  In a single slice
+    the airway is less certain and this is not used.
     """
     labels, count = ndimage.label(plane.air & ~_grow(airway, 1))
     sizes = np.bincount(labels.ravel(), minlength=count + 1) * plane.mm**2
@@ -248,14 +248,14 @@ def _without_gas(plane: _Plane, airway: np.ndarray, trust_airway: bool = False) 
         darker = usual - median
         even = sizes[i] < 2000 and high - low < 90 and median < -905 and darker > 40
         empty = sizes[i] < 6000 and median < -940 and (darker > 60 or high < -900)
-        # The belly's gas lies left, beside the liver: a large dark piece on the right is a bulla.
+        # Abdominal gas is on the left, next to the liver: a large dark component on the right is a bulla.
         bulla = sizes[i] > 2000 and boxes[i - 1][1].stop < plane.middle
         keep[i] = bulla or not (even or empty)
     return keep[labels]
 
 
 def _core_hu(plane: _Plane, labels: np.ndarray, index: int, box: tuple[slice, slice]) -> tuple[float, float, float]:
-    """10th, 50th and 90th percentile of the HU of a piece, 2.5 mm off its edge where it is that thick."""
+    """10th, 50th and 90th percentile of the HU of a component, 2.5 mm inside its edge where it is thick enough."""
     piece = np.pad(labels[box] == index, 1)
     core = _shrink(piece, max(1, round(2.5 / plane.mm)))
     values = plane.hu[box][(core if core.any() else piece)[1:-1, 1:-1]]
@@ -266,7 +266,8 @@ def _core_hu(plane: _Plane, labels: np.ndarray, index: int, box: tuple[slice, sl
 def _seam(plane: _Plane, lung: np.ndarray, previous: np.ndarray | None) -> np.ndarray:
     """x of the line from front to back that crosses the least lung: right lung lies at smaller x.  int [h].
 
-    Dynamic programming over the rows with lung; the middle and the slice below (previous) pull weakly.
+    Dynamic programming over the rows with lung; a weak cost keeps the seam near the
+    middle of the body and near the seam of the slice below (`previous`).
     """
     h, w = lung.shape
     rows = np.flatnonzero(lung.any(1))
@@ -285,7 +286,7 @@ def _seam(plane: _Plane, lung: np.ndarray, previous: np.ndarray | None) -> np.nd
 
 
 def _cheapest_path(cost: np.ndarray, reach: int = 2, turn: float = 0.05) -> np.ndarray:
-    """Column per row of the path of least cost [rows, columns] that moves at most reach columns a row."""
+    """Column per row of the cheapest path through `cost` [rows, columns]; it moves at most `reach` columns a row."""
     rows, columns = cost.shape
     steps = np.arange(2 * reach + 1)
     came = np.empty((rows, columns), np.intp)
@@ -306,7 +307,7 @@ def _cheapest_path(cost: np.ndarray, reach: int = 2, turn: float = 0.05) -> np.n
 
 
 def _paint_lungs(labels: np.ndarray, plane: _Plane, lung: np.ndarray, airway: np.ndarray, seam: np.ndarray) -> None:
-    """Writes both lungs into labels, solid.  Bits that the seam cut off from one lung go back to the other."""
+    """Write both lungs into `labels`, holes filled.  Fragments that the seam cut from one lung go back to it."""
     margin = math.ceil(CLOSING_MM / plane.mm) + 2
     rows, columns = np.flatnonzero(lung.any(1)), np.flatnonzero(lung.any(0))
     box = (
@@ -315,8 +316,8 @@ def _paint_lungs(labels: np.ndarray, plane: _Plane, lung: np.ndarray, airway: np
     )
     air, at = lung[box], labels[box]
     on_right = np.arange(lung.shape[1])[None, box[1]] < seam[box[0], None]
-    right, left = _hand_back(air & on_right, air & ~on_right)
-    left, right = _hand_back(left, right)
+    right, left = _move_fragments(air & on_right, air & ~on_right)
+    left, right = _move_fragments(left, right)
     allowed = plane.body[box] & ~airway[box]
     solid_right = _solid(right, plane.mm) & ~left & allowed
     solid_left = _solid(left, plane.mm) & ~right & allowed
@@ -325,24 +326,24 @@ def _paint_lungs(labels: np.ndarray, plane: _Plane, lung: np.ndarray, airway: np
     at[solid_left & ~(both & on_right)] = LEFT_LUNG
 
 
-def _hand_back(mine: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Moves small pieces of `mine` that touch `other`, and not the rest of mine, to the other."""
-    labels, count = ndimage.label(mine)
-    if count == 0 or not other.any():
-        return mine, other
+def _move_fragments(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Move the small components of `source` that touch `target` to `target`; the largest one stays."""
+    labels, count = ndimage.label(source)
+    if count == 0 or not target.any():
+        return source, target
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    touching = np.unique(labels[_grow(other, 1) & mine])
+    touching = np.unique(labels[_grow(target, 1) & source])
     move = np.zeros(count + 1, bool)
-    move[touching] = sizes[touching] < 0.25 * max(sizes.max(), other.sum())
+    move[touching] = sizes[touching] < 0.25 * max(sizes.max(), target.sum())
     if count > 1:
         move[int(sizes.argmax())] = False
     moved = move[labels]
-    return mine & ~moved, other | moved
+    return source & ~moved, target | moved
 
 
 def _solid(lung: np.ndarray, mm: float) -> np.ndarray:
-    """Closing by a disc, then holes up to HOLE_MM2: a vessel or a nodule, not the dome of the diaphragm."""
+    """Close by a disc, then fill holes up to HOLE_MM2: vessels and nodules, not the dome of the diaphragm."""
     if not lung.any():
         return lung
     margin = math.ceil(CLOSING_MM / mm) + 1
@@ -355,7 +356,7 @@ def _solid(lung: np.ndarray, mm: float) -> np.ndarray:
 
 
 def _refine(labels: np.ndarray, fine: np.ndarray, f: int, spacing: Spacing) -> np.ndarray:
-    """Labels of f x f blocks on the scan's own pixels [h, w]: within a block of an edge, HU decides."""
+    """Labels of f x f blocks on the pixels of the scan [h, w]; within a block of an edge they follow HU."""
     h, w = fine.shape
     if f == 1:
         return labels
@@ -388,7 +389,7 @@ def _fill_holes(mask: np.ndarray) -> np.ndarray:
 
 
 def _shrink(mask: np.ndarray, pixels: int) -> np.ndarray:
-    """Erosion by a square; beyond the picture lies what is at its edge."""
+    """Erosion by a square; the image is extended by its edge values."""
     return ndimage.minimum_filter(mask.view(np.uint8), 2 * pixels + 1, mode="nearest").view(bool)
 
 

@@ -1,9 +1,9 @@
-"""MetaImage files read with suspicion: the header's text is judged before any library believes it.
+"""Reading of MetaImage files whose headers are validated first.
 
 SimpleITK accepts a NaN origin as 0, takes a negative spacing for a flipped axis, follows an ElementDataFile out
 of the tree and returns wrong voxels for a damaged .zraw without an exception.  So the text is validated here,
-SimpleITK then interprets the geometry of a header known to be sane, and the voxels are read by us: size on disk
-against DimSize x type for .raw; full decompression, checksum and length for .zraw.
+SimpleITK interprets the geometry of the valid header, and the voxels are read here: .raw files must have the size of
+DimSize x type; .zraw files must decompress in full, with the right checksum and length.
 """
 
 import math
@@ -37,7 +37,7 @@ _ORTHONORMAL = 1e-3
 
 
 class VolumeError(UserError):
-    """A scan that cannot be used: names the file, the value found in it and the fix."""
+    """A scan that cannot be used: the message names the file, the value found and the fix."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Header:
 def parse_header(path: Path, root: Path) -> Header:
     """Read and validate `path`, a .mhd file of the tree `root`.
 
-    Raises VolumeError for anything a LUNA16 volume has no reason to contain.
+    Raises VolumeError for anything that a LUNA16 volume does not contain.
     """
     path = inside(path, root, path)
     fields = _fields(path)
@@ -100,7 +100,7 @@ def parse_header(path: Path, root: Path) -> Header:
 
 
 def read_voxels(header: Header) -> np.ndarray:
-    """The voxels [k, j, i] in the header's type and native byte order; every byte of the file is accounted for."""
+    """The voxels [k, j, i] in the header's type and native byte order; VolumeError for missing or extra bytes."""
     try:
         on_disk = header.data.stat().st_size
         data = header.data.read_bytes() if header.compressed else None
@@ -119,7 +119,7 @@ def read_voxels(header: Header) -> np.ndarray:
 
 
 def inside(path: Path, root: Path, named_by: Path) -> Path:
-    """`path` with links resolved; VolumeError when that leads out of `root` or to no regular file."""
+    """`path` with links resolved; VolumeError unless it is a regular file inside `root`."""
     real, base = Path(os.path.realpath(path)), Path(os.path.realpath(root))
     if not real.is_relative_to(base):
         raise VolumeError(f"{named_by}: {path.name} leads to {real}, outside the tree {base}; copy it into the tree")
@@ -129,7 +129,7 @@ def inside(path: Path, root: Path, named_by: Path) -> Path:
 
 
 def _decompressed(header: Header, data: bytes) -> bytes:
-    """The zlib (or gzip) stream in full, its checksum and length verified, never more than the header announces."""
+    """The decompressed zlib or gzip stream; checksum and length are verified, and no more than num_bytes is read."""
     if header.compressed_size is not None and header.compressed_size != len(data):
         raise VolumeError(
             f"{header.data}: {len(data)} bytes, but CompressedDataSize = {header.compressed_size}; "
@@ -154,7 +154,7 @@ def _decompressed(header: Header, data: bytes) -> bytes:
 
 
 def _with_itk_geometry(header: Header) -> Header:
-    """The header with origin and direction as ITK understands them, so that MetaImage's conventions are ITK's."""
+    """The header with origin and direction as ITK reads them."""
     import SimpleITK as sitk
 
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
@@ -179,7 +179,7 @@ def _fields(path: Path) -> dict[str, str]:
     with path.open("rb") as stream:
         raw = stream.read(MAX_HEADER_BYTES + 1)
     if len(raw) > MAX_HEADER_BYTES:
-        raise VolumeError(f"{path}: longer than {MAX_HEADER_BYTES} bytes; expected a text header beside its data file")
+        raise VolumeError(f"{path}: longer than {MAX_HEADER_BYTES} bytes; expected a text header next to its data file")
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -192,7 +192,7 @@ def _fields(path: Path) -> dict[str, str]:
         if not equals or not re.fullmatch(r"\w+", key):
             raise VolumeError(f"{path}, line {number}: {line.strip()[:60]!r} is not 'Key = value'")
         if key in fields:
-            raise VolumeError(f"{path}, line {number}: {key} stands twice; remove one")
+            raise VolumeError(f"{path}, line {number}: {key} is given twice; remove one")
         fields[key] = value
     return fields
 
@@ -271,9 +271,9 @@ def _compressed_size(path: Path, fields: dict[str, str]) -> int | None:
 def _data_file(path: Path, root: Path, fields: dict[str, str]) -> Path:
     name = fields.get("ElementDataFile", "")
     if not name or name.split()[0].upper() in ("LIST", "LOCAL") or "%" in name:
-        raise VolumeError(f"{path}: ElementDataFile = {name or 'missing'}; expected a .raw or .zraw file beside it")
+        raise VolumeError(f"{path}: ElementDataFile = {name or 'missing'}; expected a .raw or .zraw file next to it")
     if Path(name).is_absolute() or ".." in Path(name).parts or "\\" in name or ":" in name:
-        raise VolumeError(f"{path}: ElementDataFile = {name} leads out of the tree; expected a file beside the header")
+        raise VolumeError(f"{path}: ElementDataFile = {name} leads out of the tree; expected a file next to the header")
     if list(fields)[-1] != "ElementDataFile":
         raise VolumeError(f"{path}: {list(fields)[-1]} follows ElementDataFile, which must be the last line")
     return inside(path.parent / name, root, path)

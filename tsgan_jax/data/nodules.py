@@ -1,8 +1,8 @@
-"""Nodules: rows of annotations.csv to discs in a slice, and their boxes.
+"""Nodules: rows of annotations.csv, their discs in a slice, and their boxes.
 
-LUNA16 gives a centre and a diameter only, so a nodule is a sphere and its section a disc (FACTS A25).  A pixel
-belongs to the disc when a quarter of it does: a nodule outweighs the rest of its pixel three to one, since at
-training resolutions most nodules are two or three pixels wide and equal weights lose them (FACTS 13).
+LUNA16 gives a centre and a diameter, so a nodule is a sphere and its section a disc (FACTS A25).  A pixel is nodule
+when the disc covers a quarter of it.  At training resolutions most nodules are two or three pixels wide, and a
+threshold of one half loses them (FACTS 13).
 """
 
 import csv
@@ -51,7 +51,7 @@ class Box:
 
 
 def find_annotations(root: Path) -> Path:
-    """annotations.csv in the tree or in its CSVFILES folder; UserError when neither is there."""
+    """Path of annotations.csv in the tree or in its CSVFILES folder; UserError when neither exists."""
     for path in (root / "annotations.csv", root / "CSVFILES" / "annotations.csv"):
         if path.is_file():
             return path
@@ -59,9 +59,9 @@ def find_annotations(root: Path) -> Path:
 
 
 def read_annotations(path: Path) -> tuple[dict[str, list[Nodule]], list[str]]:
-    """Nodules by seriesuid, and a line of reason for every row that was dropped.
+    """Nodules by seriesuid, and a reason for every dropped row.
 
-    Raises UserError when the file is not LUNA16's table at all.
+    Raises UserError when the file does not have the columns of LUNA16's table.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
@@ -121,7 +121,7 @@ def section_radius(nodule: Nodule, z_mm: float) -> float:
 def coverage(
     shape: tuple[int, int], centre: tuple[float, float], radius: float, pixel: tuple[float, float]
 ) -> np.ndarray:
-    """float32 [h, w]: the share of each pixel that a disc covers, by 8 x 8 points a pixel.
+    """float32 [h, w]: the share of each pixel that a disc covers, sampled at 8 x 8 points a pixel.
 
     centre: x, y in pixels; radius: mm; pixel: height and width of a pixel in mm.
     """
@@ -143,8 +143,8 @@ def coverage(
 def draw(shape: tuple[int, int], section: NoduleSection, pixel: tuple[float, float]) -> tuple[np.ndarray, float]:
     """bool [h, w], the nodule's pixels, and its area in pixels.
 
-    A nodule that fills a quarter of no pixel keeps the one it covers most (or the one that holds its centre), so
-    that none is lost.  All False only if the disc lies outside the image.
+    A nodule that covers no pixel by a quarter keeps the pixel it covers most, or the pixel of its centre.  The result
+    is all False only if the disc is outside the image.
     """
     share = coverage(shape, section.centre, section.radius, pixel)
     mask = share >= NODULE_SHARE
@@ -157,9 +157,9 @@ def draw(shape: tuple[int, int], section: NoduleSection, pixel: tuple[float, flo
 
 
 def boxes(mask: np.ndarray, centres: Iterable[tuple[float, float]]) -> list[Box]:
-    """For each centre (x, y in pixels) the box of the 8-connected component of `mask` nearest to it.
+    """The box of the 8-connected component of `mask` nearest to each centre (x, y in pixels).
 
-    Nodules that touch share a component and so a box.  Raises ValueError when the mask is empty.
+    Nodules that touch share a component and a box.  Raises ValueError when the mask is empty.
     """
     found = list(components(mask))
     if not found:

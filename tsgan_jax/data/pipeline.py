@@ -1,4 +1,4 @@
-"""Prepared slices to batches.  Where a stream stands is a function of the images seen, so a resume is exact."""
+"""Batches of prepared slices.  The position in a stream is a function of the images seen, so a resume is exact."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class PreparedNodule:
 class SliceSet:
     """Prepared slices in memory.
 
-    ct: int16 HU [n, R, R]; mask: uint8 [n, R, R]; the rest has one entry a slice.
+    ct: int16 HU [n, R, R]; mask: uint8 [n, R, R]; the other fields have one entry per slice.
     pixel_mm: float32 [n], side of a stored pixel; native_mm: float32 [n, 2], height and width of a scanned pixel.
     """
 
@@ -51,14 +51,14 @@ class SliceSet:
 
 
 def training_folds(config: DataConfig) -> tuple[int, ...]:
-    """The folds that may be trained on: all but config.test_folds."""
+    """The folds for training: all but config.test_folds."""
     return other_folds(config.test_folds)
 
 
 def load(config: DataConfig, folds: Sequence[int]) -> SliceSet:
     """The prepared slices of some folds, in the order of the folds.
 
-    Raises UserError when they are not prepared, or hold no slice.
+    Raises UserError when they are not prepared or have no slice.
     """
     from google.protobuf.json_format import ParseError
 
@@ -104,9 +104,9 @@ def _slice_set(rows_of: dict[int, list[dict[str, Any]]], source: str) -> SliceSe
 
 
 def pool_maps(maps: np.ndarray, resolution: int) -> np.ndarray:
-    """Encoded masks [n, R, R, c] averaged over the pixels that make up one of `resolution`, as float16.
+    """Encoded masks [n, R, R, c] averaged to [n, r, r, c], r = `resolution`, as float16.
 
-    Half the memory of float32: 2.5 GB for LUNA16 at 512 px.  An outline moves by less than a hundredth of a pixel.
+    float16 halves the memory (2.5 GB for LUNA16 at 512 px) and moves an outline by less than 0.01 pixels.
     """
     n, side, _, channels = maps.shape
     factor = side // resolution
@@ -143,7 +143,7 @@ def pair_batches(
 ) -> Iterator[PairBatch]:
     """Endless batches of masks, uint8 [b, h, w], and CT in the window, float32 [b, h, w, 1], from `images_seen` on.
 
-    mirror: as in `mask_batches`.  paired: a mask and the CT of its own slice; else masks in an order of their own.
+    mirror: as in `mask_batches`.  paired: a mask and the CT of its slice; else masks in an independent order.
     """
     if not paired:
         drawn = (pair_batches(slices, batch_size, one, images_seen, window, mirror) for one in (seed ^ _UNPAIRED, seed))
@@ -169,9 +169,9 @@ def _stream(
     images_seen: int,
     mirror: bool,
 ) -> Iterator[tuple[Any, ...]]:
-    """Batches of `gather(index [b], flipped [b])`, made ahead of their use.
+    """Batches of `gather(index [b], flipped [b])`, prefetched.
 
-    Image j of the stream is the slice at place j mod n of a permutation of epoch j // n; nothing is remembered.
+    Image j of the stream is the slice at place j mod n of a permutation of epoch j // n; there is no other state.
     """
     from tsgan_jax.data.tensorflow_quiet import import_tensorflow
 

@@ -1,4 +1,4 @@
-"""One scan to stored slices, and all scans of a tree in parallel.  Runs in worker processes: no TensorFlow here."""
+"""Stored slices of one scan, and of all scans of a tree in parallel.  Runs in worker processes, without TensorFlow."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -17,13 +17,13 @@ from tsgan_jax.errors import UserError
 from tsgan_jax.workers import cores, pool
 
 ScanProgress = Callable[[int, int, ScanVerdict], None]
-"""Called after each scan with scans done, scans in all, and the verdict."""
+"""Called after each scan with the scans done, the total and the verdict."""
 
 ASTRAY_MM = 10.0
-"""Between a nodule's edge and the nearest lung; of 1,038 real nodules one is farther away."""
+"""Largest usual distance from a nodule's edge to the nearest lung; of 1,038 real nodules one is farther away."""
 
 AIRLESS_HU = -400.0
-"""Median of the lungs of a slice above which they are no lungs; real ones reach -570."""
+"""A slice whose lungs have a higher median HU has no valid lungs; real lungs reach -570."""
 
 SMALLEST_MM = 20.0
 """Side of a slice below which nothing can be told of a chest."""
@@ -57,33 +57,33 @@ def prepare_case(case: Case, root: Path, resolution: int) -> tuple[ScanVerdict, 
 
 
 def doubts(slices: Sequence[StoredSlice]) -> list[str]:
-    """What suggests that annotations, lung mask and CT do not belong together; nothing is dropped for it."""
-    nodules, astray, airless = 0, 0, 0
+    """Warnings that annotations, lung mask and CT may not belong together; no slice is dropped."""
+    nodules, far, dense = 0, 0, 0
     for one in slices:
         lungs = (one.mask == labels.LEFT_LUNG) | (one.mask == labels.RIGHT_LUNG)
-        airless += bool(lungs.any() and np.median(one.ct[lungs]) > AIRLESS_HU)
+        dense += bool(lungs.any() and np.median(one.ct[lungs]) > AIRLESS_HU)
         distance = ndimage.distance_transform_edt(~lungs) if lungs.any() else np.full(lungs.shape, np.inf)
         for nodule in one.nodules:
             row = min(int(nodule.box.y + nodule.box.h / 2), len(lungs) - 1)
             column = min(int(nodule.box.x + nodule.box.w / 2), len(lungs) - 1)
             nodules += 1
-            astray += bool(distance[row, column] * one.pixel_mm - nodule.diameter / 2 > ASTRAY_MM)
+            far += bool(distance[row, column] * one.pixel_mm - nodule.diameter / 2 > ASTRAY_MM)
     found = []
-    if astray:
+    if far:
         found.append(
-            f"{astray} of {nodules} nodules drawn more than {ASTRAY_MM:g} mm from any lung: check that annotations.csv "
+            f"{far} of {nodules} nodules drawn more than {ASTRAY_MM:g} mm from any lung: check that annotations.csv "
             "is in world coordinates (LPS, mm) and that CT and lung mask are of the same scan"
         )
-    if airless:
+    if dense:
         found.append(
-            f"the lungs of {airless} of {len(slices)} slices are above {AIRLESS_HU:g} HU, which lungs are not: check "
+            f"the lungs of {dense} of {len(slices)} slices have a median above {AIRLESS_HU:g} HU: check "
             "that CT and lung mask are of the same scan"
         )
     return found
 
 
 def anatomy(checked: Checked, indices: Sequence[int]) -> np.ndarray:
-    """uint8 [n, h, w], classes 0 to 4 of some slices: lungs and trachea of the scan's own mask where it has one."""
+    """uint8 [n, h, w], classes 0 to 4 of some slices, from the scan's lung mask if it has one, else segmented."""
     volume = checked.volume
     assert volume is not None
     sides = [size * mm for size, mm in zip(volume.hu.shape[1:], volume.spacing[1:], strict=True)]
@@ -99,7 +99,7 @@ def anatomy(checked: Checked, indices: Sequence[int]) -> np.ndarray:
 def prepare_cases(
     tree: Tree, resolution: int, workers: int | None = None, progress: ScanProgress | None = None
 ) -> list[tuple[ScanVerdict, list[StoredSlice]]]:
-    """Every case of the tree, in the tree's order, by `workers` processes (none: as many as there are cores).
+    """Prepare every case of the tree, in order, in `workers` processes (None: one per core).
 
     Raises UserError when a worker process dies.
     """
@@ -117,7 +117,7 @@ def prepare_cases(
             _follow(futures, report)
         except BrokenProcessPool:
             raise UserError(
-                f"a worker of {workers} was killed while reading {tree.root}, most likely for want of memory; "
+                f"a worker of {workers} was killed while reading {tree.root}, probably for lack of memory; "
                 "run again with fewer workers"
             ) from None
         except BaseException:
@@ -127,7 +127,7 @@ def prepare_cases(
 
 
 def _follow(futures: Sequence[Future], report: ScanProgress) -> None:
-    """Report each result as it comes."""
+    """Report each result when it is complete."""
     pending, done = set(futures), 0
     while pending:
         finished, pending = wait(pending, return_when=FIRST_COMPLETED)

@@ -1,7 +1,7 @@
-"""Volumes to labelled slices, labelled slices to the training resolution, and their folds.
+"""Labelled slices of volumes, resampling to the training resolution, and folds.
 
-One slice for every nodule, its central one; a slice that is central to several is stored once, with every nodule that
-crosses it drawn (FACTS A26).  Five folds of whole scans (FACTS A26, A27): no scan is on both sides of a split.
+Each nodule gives its central slice.  A slice that is central to several nodules is stored once, and every nodule that
+crosses it is drawn (FACTS A26).  The five folds hold whole scans, so a split never divides a scan (FACTS A26, A27).
 """
 
 import hashlib
@@ -26,8 +26,9 @@ def scan_of(seriesuid: str) -> str:
 def fold_of(seriesuid: str, subset: int | None, subsets: Collection[int]) -> int:
     """The fold, 0 to 4, of a scan in the folder `subset<subset>` of a tree that has the folders `subsets`.
 
-    LUNA16's ten subsets are folds in pairs (0 and 1 are fold 0).  Another number of folders, from two on, is dealt
-    out in turn.  With one folder or none the hash of the scan's name decides, so that adding scans moves no other.
+    LUNA16's ten subsets form folds in pairs: subsets 0 and 1 are fold 0.  Any other number of folders, at least two,
+    is assigned to folds in turn.  With fewer folders the fold is a hash of the scan's name, which does not change
+    when scans are added.
     """
     ordered = sorted(set(subsets))
     if subset is None or len(ordered) < 2:
@@ -38,14 +39,14 @@ def fold_of(seriesuid: str, subset: int | None, subsets: Collection[int]) -> int
 
 
 def other_folds(test_folds: int | Collection[int]) -> tuple[int, ...]:
-    """The folds that are not tested on."""
+    """The folds that are not test folds."""
     tested = (test_folds,) if isinstance(test_folds, int) else test_folds
     return tuple(fold for fold in range(NUM_FOLDS) if fold not in tested)
 
 
 @dataclass(frozen=True)
 class LabelledSlice:
-    """An axial slice as scanned.
+    """An axial slice at the resolution of the scan.
 
     hu: int16 [h, w]; anatomy: uint8 [h, w], classes 0 to 4; pixel: height and width of a pixel in mm.
     sections: the nodules that cross it.  index: position in the volume (z ascends); z: world mm.
@@ -69,7 +70,7 @@ class LabelledSlice:
 class StoredNodule:
     """A nodule of a stored slice.
 
-    box: pixels of the stored mask; native_box: pixels of the slice as scanned (both of the mask's component).
+    box: in pixels of the stored mask; native_box: in pixels of the scan; both enclose the mask's component.
     centre: x, y in stored pixels; diameter: mm, of the sphere; area: of the section, in stored pixels.
     """
 
@@ -99,7 +100,7 @@ class StoredSlice:
 
 
 def central_index(volume: Volume, nodule: Nodule) -> int | None:
-    """The slice nearest to the nodule's centre; None when the centre lies above or below the volume."""
+    """The slice nearest to the nodule's centre; None when the centre is above or below the volume."""
     index = int(np.floor(world_to_voxel(volume.affine, np.array(nodule.centre))[2] + 0.5))
     return index if 0 <= index < len(volume.hu) else None
 
@@ -127,10 +128,10 @@ def labelled_slices(volume: Volume, nodules: Sequence[Nodule], anatomy: np.ndarr
 
 
 def resample(source: LabelledSlice, resolution: int) -> StoredSlice:
-    """The slice padded to a square with air and brought to `resolution` x `resolution` pixels.
+    """The slice padded to a square with air and resampled to `resolution` x `resolution` pixels.
 
-    HU by exact area average when shrinking and linearly when enlarging; the anatomy likewise as class shares, of
-    which the largest wins, ties by precedence.  Nodules are drawn afresh on the new grid.
+    Shrinking is an exact area average, enlarging is linear interpolation.  HU is resampled directly, the anatomy as
+    class shares: the largest share wins, ties go by precedence.  Nodules are drawn again on the new grid.
     """
     grid = _Grid.square(source.hu.shape, source.pixel, resolution)
     rows, columns = grid.weights()
@@ -139,7 +140,7 @@ def resample(source: LabelledSlice, resolution: int) -> StoredSlice:
     order = [code for code in labels.PRECEDENCE if code != labels.NODULE]
     shares = {code: rows @ (source.anatomy == code).astype(np.float32) @ columns.T for code in order}
     shares[labels.BACKGROUND] += 1.0 - inside
-    # Rounded, so that shares that are equal but for the last bit count as a tie.
+    # Rounded: shares that differ only in the last bit are a tie.
     winner = np.round(np.stack([shares[c] for c in order]), 4).argmax(0)
     anatomy = np.array(order, np.uint8)[winner]
 
@@ -156,7 +157,7 @@ def resample(source: LabelledSlice, resolution: int) -> StoredSlice:
 
 
 def pool_classes(mask: np.ndarray, resolution: int) -> np.ndarray:
-    """float32 [r, r, 6]: the share of each class in each pixel of a mask [h, h] brought down to r = `resolution`."""
+    """float32 [r, r, 6]: the share of each class in each pixel of a mask [h, h] pooled to r = `resolution`."""
     factor = mask.shape[0] // resolution
     return count_classes(mask[None], resolution)[0].astype(np.float32) / factor**2
 
@@ -181,8 +182,8 @@ def count_classes(masks: np.ndarray, resolution: int) -> np.ndarray:
 def area_weights(size: int, step: float, offset: float, resolution: int, pixel: float) -> np.ndarray:
     """float32 [resolution, size]: row j holds the share of output pixel j that each input pixel fills.
 
-    Input pixel i spans offset + [i, i+1] step, output pixel j [j, j+1] pixel (mm); a row sums to less than 1 where
-    the output reaches beyond the input.
+    Input pixel i spans offset + [i, i+1] step, output pixel j spans [j, j+1] pixel (mm).  A row sums to less than 1
+    where the output extends beyond the input.
     """
     inputs = offset + step * np.arange(size)
     outputs = pixel * np.arange(resolution)[:, None]
@@ -191,7 +192,7 @@ def area_weights(size: int, step: float, offset: float, resolution: int, pixel: 
 
 
 def linear_weights(size: int, step: float, offset: float, resolution: int, pixel: float) -> np.ndarray:
-    """float32 [resolution, size]: linear interpolation between input pixels' centres, none beyond the input."""
+    """float32 [resolution, size]: linear interpolation between centres of input pixels, 0 beyond the input."""
     weights = np.zeros((resolution, size), np.float32)
     position = ((np.arange(resolution) + 0.5) * pixel - offset) / step - 0.5
     rows = np.flatnonzero((position >= -0.5) & (position <= size - 0.5))
@@ -216,7 +217,7 @@ class _Grid:
     @staticmethod
     def square(shape: tuple[int, int], step: tuple[float, float], resolution: int) -> "_Grid":
         side = max(n * s for n, s in zip(shape, step, strict=True))
-        # Whole pixels of padding: half a pixel would blur a slice that needs no other change.
+        # Padding is in whole pixels: half a pixel would blur a slice that is not resampled.
         offset = [s * int((side / s - n) / 2 + 1e-6) for n, s in zip(shape, step, strict=True)]
         return _Grid(shape, step, (offset[0], offset[1]), resolution, side / resolution)
 
@@ -231,7 +232,7 @@ class _Grid:
         return rows, columns
 
     def position(self, centre: tuple[float, float]) -> tuple[float, float]:
-        """Pixel x, y of the slice to pixel x, y of the square."""
+        """Position x, y of the slice in pixels of the square."""
         x, y = (
             ((c + 0.5) * step + offset) / self.pixel_mm - 0.5
             for c, step, offset in zip(centre, self.step[::-1], self.offset[::-1], strict=True)

@@ -1,4 +1,4 @@
-"""TensorFlow as this project uses it: for reading records on the CPU, silently and without the network."""
+"""Import of TensorFlow, configured to read records on the CPU, without messages and without the network."""
 
 import logging
 import os
@@ -8,9 +8,9 @@ THREADS = 2
 
 
 def import_tensorflow() -> tuple[Any, Any]:
-    """(tensorflow, tensorflow_datasets), with no accelerator taken from JAX and few threads."""
+    """(tensorflow, tensorflow_datasets), limited to the CPU and few threads; the accelerators stay with JAX."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # where it is on, TensorFlow says so at every start
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # otherwise TensorFlow prints a message at every start
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     import absl.logging
     import tensorflow as tf
@@ -24,6 +24,6 @@ def import_tensorflow() -> tuple[Any, Any]:
         tf.config.set_visible_devices([], "GPU")
         tf.config.threading.set_intra_op_parallelism_threads(THREADS)
         tf.config.threading.set_inter_op_parallelism_threads(THREADS)
-    except RuntimeError:  # the caller has used TensorFlow before; then its settings stand
+    except RuntimeError:  # TensorFlow is already initialised: keep its settings
         pass
     return tf, tfds

@@ -1,4 +1,4 @@
-"""The whole tree looked at, one verdict a scan; a bad scan is named and left out and never stops the others."""
+"""Checks of a LUNA16 tree, with one verdict per scan.  A scan that cannot be used is reported and left out."""
 
 import json
 import os
@@ -25,7 +25,7 @@ Status = Literal["ok", "warning", "refused"]
 
 @dataclass(frozen=True)
 class Case:
-    """A scan as the tree offers it, unread.  fault: why it cannot be used whatever it holds."""
+    """A scan found in the tree, not yet read.  fault: why it cannot be used, whatever its content; "" for none."""
 
     seriesuid: str
     path: Path
@@ -51,10 +51,10 @@ class Tree:
 
 @dataclass(frozen=True)
 class ScanVerdict:
-    """What became of one scan.
+    """The result of checking one scan.
 
-    nodules: usable annotations; dropped: reasons for the others; lungs: where the lung mask comes from (a tree
-    without any lung masks is no warning, a scan without one among others with is).
+    nodules: usable annotations; dropped: reasons for the others; lungs: source of the lung mask.
+    A scan without a lung mask is a warning only if the tree has lung masks for others.
     """
 
     seriesuid: str
@@ -71,7 +71,7 @@ class ScanVerdict:
     slices: int = 0
 
     def line(self) -> str:
-        """One line for a reader."""
+        """The verdict as one line of text."""
         facts = "left out"
         if self.status != "refused":
             facts = f"{self.nodules} nodules, {self.slices} slices, lungs {self.lungs}"
@@ -81,7 +81,7 @@ class ScanVerdict:
 
 @dataclass(frozen=True)
 class Checked:
-    """A scan that was read.  volume is None when it was refused; lungs: uint8 [z, y, x], classes 0, 2, 3, 4."""
+    """A checked scan.  volume: None when it was refused; lungs: uint8 [z, y, x], classes 0, 2, 3, 4."""
 
     verdict: ScanVerdict
     volume: Volume | None = None
@@ -123,13 +123,13 @@ def find_cases(root: Path) -> Tree:
 
 
 def scan_tree(root: Path) -> tuple[ScanVerdict, ...]:
-    """Read and check every scan of the tree, one after another."""
+    """Read and check every scan of the tree in order."""
     tree = find_cases(root)
     return tuple(check_case(case, root).verdict for case in tree.cases)
 
 
 def check_case(case: Case, root: Path) -> Checked:
-    """Read one scan with its lung mask and place its nodules; never raises for what the files hold."""
+    """Read one scan with its lung mask and place its nodules; errors in the files are reported in the verdict."""
     verdict = ScanVerdict(case.seriesuid, str(case.path.relative_to(root)), case.subset, case.fold, "ok")
     if case.fault:
         return Checked(replace(verdict, status="refused", reasons=(case.fault,)))
@@ -164,7 +164,7 @@ def check_case(case: Case, root: Path) -> Checked:
 
 
 def place_nodules(volume: Volume, nodules: tuple[Nodule, ...]) -> tuple[tuple[Nodule, ...], tuple[str, ...]]:
-    """The nodules that cross a slice of the volume, and reasons for the others; nothing is moved or clipped.
+    """The nodules that cross a slice of the volume, and the reasons for dropping the others.
 
     A centre above or below the volume is accepted as long as its sphere reaches the first or last slice.
     """
@@ -178,14 +178,14 @@ def place_nodules(volume: Volume, nodules: tuple[Nodule, ...]) -> tuple[tuple[No
             kept.append(nodule)
         else:
             place = ", ".join(f"{v:.0f}" for v in voxel)
-            dropped.append(f"nodule at voxel ({place}) lies outside the volume of {' x '.join(map(str, size))}")
+            dropped.append(f"nodule at voxel ({place}) is outside the volume of {' x '.join(map(str, size))}")
     return tuple(kept), tuple(dropped)
 
 
 def remap_lungs(mask: np.ndarray, path: Path) -> tuple[np.ndarray, str]:
-    """LUNA16's codes to ours: uint8, classes 0, 2, 3, 4, and a warning ("" for none).
+    """LUNA16's codes as classes of this project: uint8, classes 0, 2, 3, 4, and a warning ("" for none).
 
-    The left lung must have the larger mean x; when the codes are the other way round they are swapped.
+    The left lung must have the larger mean x; swapped codes are corrected, with a warning.
     Raises VolumeError for codes that LUNA16 does not use.
     """
     codes = set(np.unique(mask).tolist())
@@ -195,20 +195,20 @@ def remap_lungs(mask: np.ndarray, path: Path) -> tuple[np.ndarray, str]:
         raise VolumeError(f"{path}: no lung (codes {sorted(codes)}); remove it to have the lungs segmented from HU")
     left, right, warning = labels.LEFT_LUNG, labels.RIGHT_LUNG, ""
     if {SEG_LEFT, SEG_RIGHT} <= codes and _mean_x(mask == SEG_LEFT) < _mean_x(mask == SEG_RIGHT):
-        left, right, warning = right, left, "lung mask names left and right the other way round, swapped"
+        left, right, warning = right, left, "lung mask has left and right exchanged, corrected"
     table = np.zeros(SEG_TRACHEA + 1, np.uint8)
     table[[SEG_LEFT, SEG_RIGHT, SEG_TRACHEA]] = left, right, labels.TRACHEA
     return table[mask.astype(np.uint8)], warning
 
 
 def verdict_from(fields: dict[str, Any]) -> ScanVerdict:
-    """A verdict as `report` wrote it."""
+    """The verdict of a scan from the fields that `report` wrote."""
     values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}
     return ScanVerdict(**values)
 
 
 def report(tree: Tree, verdicts: tuple[ScanVerdict, ...]) -> str:
-    """The verdicts as JSON, for programs."""
+    """The verdicts as JSON."""
     return json.dumps(
         {
             "scans": [asdict(verdict) for verdict in verdicts],
@@ -222,8 +222,8 @@ def report(tree: Tree, verdicts: tuple[ScanVerdict, ...]) -> str:
 def _scan_files(root: Path) -> tuple[list[tuple[Path, int | None]], set[int]]:
     """Every .mhd that is a scan, with the number of its subset folder, and those of all subset folders.
 
-    A folder counts though it is empty: what is missing from a tree must not move the other scans to other folds.
-    Raises UserError for a folder that cannot be listed, whose scans would be missing without a word.
+    Empty subset folders count, so that missing scans do not move the others to other folds.
+    Raises UserError for a folder that cannot be listed.
     """
 
     def unlisted(error: OSError) -> NoReturn:
@@ -249,19 +249,20 @@ def _scan_files(root: Path) -> tuple[list[tuple[Path, int | None]], set[int]]:
 
 
 def _duplicate(root: Path, path: Path, group: set[tuple[Path, int | None]]) -> str:
-    """Why a scan that stands in the tree more than once is not used: it could be trained on and tested on."""
+    """Why a scan that is in the tree more than once is not used; "" for the others.  Its copies could be in two
+    folds."""
     elsewhere = [other for other, _ in sorted(group) if other != path and other.stem == path.stem]
     if elsewhere:
-        return f"{path.name} also stands in {elsewhere[0].parent.relative_to(root)}; keep one of the two"
+        return f"{path.name} is also in {elsewhere[0].parent.relative_to(root)}; keep one of the two"
     subsets = sorted({subset for _, subset in group if subset is not None})
     if len(subsets) > 1:
-        return f"slices of scan {scan_of(path.stem)} stand in subset folders {subsets}; keep a scan in one of them"
+        return f"slices of scan {scan_of(path.stem)} are in subset folders {subsets}; keep a scan in one of them"
     return ""
 
 
 def _strange_name(path: Path) -> str:
-    """Why a scan is not used whose name could not name the files of a set made from it."""
-    from tsgan_jax.files import safe_name  # here, for the workers, which import this module, need none of it
+    """Why a scan's name cannot be used as a file name in a generated set; "" if it can."""
+    from tsgan_jax.files import safe_name  # imported here: the workers, which import this module, do not need it
 
     try:
         safe_name(path.stem)

@@ -1,8 +1,8 @@
-"""A CT scan as HU on a grid whose axes are the world's.
+"""A CT scan in HU on a grid aligned with the world axes.
 
 World coordinates are ITK's, LPS in mm: x rises to the patient's left, y to the back, z to the head (FACTS 9).
-Whatever axis order and flips the file has, the array comes out as [z, y, x] with identity direction, so that an
-index rises with its coordinate and the patient's left lung has the larger x.
+The array is always [z, y, x] with identity direction, whatever the axis order of the file.  Indices rise with
+coordinates, so the patient's left lung has the larger x.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from tsgan_jax.data.metaimage import Header, VolumeError, parse_header, read_vox
 Triple = tuple[float, float, float]
 
 HU_MIN, HU_MAX = -1024, 3071
-"""Padding outside the field of view (-2000, -3024 and others) and metal lie beyond these; both are clamped."""
+"""Values are clamped to this range; padding (-2000, -3024 and others) and metal are outside it."""
 
 _AXIS_ALIGNED = 1e-3
 _MIN_SHARE = 0.005
@@ -26,7 +26,7 @@ class Volume:
     """One scan.
 
     hu: int16 [z, y, x], HU in [HU_MIN, HU_MAX]; spacing: mm along z, y, x; origin: world x, y, z (mm) of hu[0, 0, 0].
-    padding, overflow: voxels that had to be clamped.  reoriented: whether the file's axes were not the world's.
+    padding, overflow: clamped voxels below and above the range.  reoriented: whether the file had other axes.
     """
 
     seriesuid: str
@@ -44,14 +44,14 @@ class Volume:
 
 
 def read_header(path: Path, root: Path) -> Header:
-    """The validated header of a scan of the tree `root`, with its affine checked to be along the world's axes."""
+    """The validated header of a scan of the tree `root`; VolumeError unless its axes are the world axes."""
     header = parse_header(path, root)
     _world_axes(header)
     return header
 
 
 def read_volume(path: Path, root: Path) -> Volume:
-    """Read a CT scan of the tree `root`; VolumeError when any part of it cannot be trusted."""
+    """Read a CT scan of the tree `root`; VolumeError when the header, the voxels or the HU range are invalid."""
     header = read_header(path, root)
     voxels = read_voxels(header)
     if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
@@ -70,7 +70,7 @@ def read_volume(path: Path, root: Path) -> Volume:
 
 
 def read_labels(path: Path, root: Path, like: Volume) -> np.ndarray:
-    """A label volume [z, y, x] on the same grid as `like`; VolumeError when its geometry is another one."""
+    """A label volume [z, y, x]; VolumeError unless it has the grid of `like`."""
     header = read_header(path, root)
     labels, spacing, origin = _to_world_axes(header, read_voxels(header))
     same = labels.shape == like.hu.shape and np.allclose(spacing, like.spacing, rtol=1e-3)
@@ -83,7 +83,7 @@ def read_labels(path: Path, root: Path, like: Volume) -> np.ndarray:
 
 
 def grid_affine(spacing: Triple, origin: Triple) -> np.ndarray:
-    """float64 [4, 4] from the spacing (z, y, x) and origin (x, y, z) of an array along the world's axes."""
+    """float64 [4, 4] from the spacing (z, y, x) and origin (x, y, z) of an array in world axes."""
     affine = np.diag([*spacing[::-1], 1.0])
     affine[:3, 3] = origin
     return affine
@@ -108,7 +108,7 @@ def header_affine(header: Header) -> np.ndarray:
 
 
 def _world_axes(header: Header) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """For each world axis x, y, z the file axis along it and its sign."""
+    """The file axis of each world axis x, y, z, and its sign."""
     axes = tuple(int(a) for a in np.abs(header.direction).argmax(axis=1))
     signs = tuple(int(np.sign(header.direction[world, axis])) for world, axis in enumerate(axes))
     permutation = np.zeros((3, 3))
@@ -122,7 +122,7 @@ def _world_axes(header: Header) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def _to_world_axes(header: Header, voxels: np.ndarray) -> tuple[np.ndarray, Triple, Triple]:
-    """Array [k, j, i] of the file to [z, y, x] of the world, with its spacing (z, y, x) and origin (x, y, z)."""
+    """The array [k, j, i] of the file as [z, y, x] in world axes, with spacing (z, y, x) and origin (x, y, z)."""
     axes, signs = _world_axes(header)
     first = np.zeros(3)  # the file's voxel that becomes [0, 0, 0]
     for axis, sign in zip(axes, signs, strict=True):
@@ -135,11 +135,11 @@ def _to_world_axes(header: Header, voxels: np.ndarray) -> tuple[np.ndarray, Trip
 
 
 def _check_hounsfield(header: Header, voxels: np.ndarray) -> None:
-    """A chest has air and soft tissue; values in which one of them is missing are not HU (stored 0..4095, 8-bit)."""
+    """Raise VolumeError unless the values contain air and soft tissue: 0..4095 or 8-bit values are not HU."""
     sample = voxels.reshape(-1)[:: max(1, voxels.size // 2_000_000)]
     sample = sample[sample >= HU_MIN]
     if not sample.size:
-        raise VolumeError(f"{header.data}: every value lies below {HU_MIN}; expected a CT in HU")
+        raise VolumeError(f"{header.data}: every value is below {HU_MIN}; expected a CT in HU")
     air = float(np.mean(sample < -200))
     tissue = float(np.mean((sample > -200) & (sample < 200)))
     if air < _MIN_SHARE or tissue < _MIN_SHARE:

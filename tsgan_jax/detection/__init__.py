@@ -1,6 +1,7 @@
-"""What a set does for a detector (section 4.5): real folds and synthetic images to YOLO, five folds of whole scans.
+"""Evaluation of a set by training detectors (section 4.5): YOLO on real folds and synthetic images, five folds of
+scans.
 
-Detectors are trained by ultralytics, which is AGPL-3.0: `worker.py` runs in a process and an environment of its own.
+Detectors are trained by ultralytics, which is AGPL-3.0: `worker.py` runs in a separate process and environment.
 """
 
 from tsgan_jax.detection.comparison import run_detection

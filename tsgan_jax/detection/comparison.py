@@ -1,10 +1,10 @@
 """The comparison of section 4.5: each detector on each training set, tested on each test fold of whole scans.
 
     detection/real/fold_<k>/            real folds as sets
-    detection/fold_<k>/images, labels   what YOLO reads; <k> is the test fold
+    detection/fold_<k>/images, labels   input of YOLO; <k> is the test fold
     detection/fold_<k>/<model>/<training set>/seed_<s>/   job.json, result.json, detector.pt, worker.log
 
-A run's generators have seen none of its test folds; the detectors' real training images are all other folds.
+The run's generators are not trained on test folds; detectors are trained on the real images of all other folds.
 """
 
 from collections.abc import Callable
@@ -29,12 +29,12 @@ from tsgan_jax.generation.provenance import decisive_settings, fingerprint
 Say = Callable[[str], None]
 Results = list[dict[str, Any]]
 DetectionProgress = Callable[[str, float, str], None]
-"""As a console's `update`: label, share done, line."""
+"""Called with label, share done and line, as a console's `update`."""
 
 
 @dataclass(frozen=True)
 class Fold:
-    """A test fold as YOLO reads it.  train: the real pictures of the other folds."""
+    """A test fold in YOLO's form.  train: the real images of the other folds."""
 
     number: int
     folder: Path
@@ -45,7 +45,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class Synthetic:
-    """The synthetic set, or why there is none."""
+    """The synthetic set, or the reason why there is none."""
 
     made: LabelledSet | None
     reason: str = ""
@@ -59,13 +59,13 @@ def run_detection(
     *,
     progress: DetectionProgress | None = None,
 ) -> list[Record]:
-    """Train and test what `config.detection` asks for; finished trainings are kept from call to call.
+    """Train and test the detectors of `config.detection`; finished trainings are reused.
 
     run: a trained run directory; its data must be prepared.  synthetic: the set that is added to the real images;
-    none: the run's own, sets/synthetic.  Returns a record for each figure of each detector, training set and test
-    fold (records.py; `details` has the trainings' settings, pycocotools' figures and what to be wary of), and for
-    each training set its difference from `real`.  What could not be trained has a record with the reason.
-    Raises UserError for a leak, whatever else would still work, and where no detector can be run at all.
+    None: the run's sets/synthetic.  Returns a record for each figure of each detector, training set and test fold
+    (records.py; `details` has the trainings' settings, pycocotools' figures and cautions), and for each training set
+    its difference from `real`.  A failed training has a record with the reason.
+    Raises UserError for any leak, and if no detector can be run.
     """
     chosen = config.detection
     if chosen is None:
@@ -91,7 +91,7 @@ def run_detection(
 
 
 def _cells(chosen: DetectionConfig, system: str) -> list[Cell]:
-    """One detector on one training set each, in the order of training."""
+    """Pairs of detector and training set, in the order of training."""
     return [
         Cell(model, one, system if one.synthetic else "real")
         for model in chosen.models
@@ -100,7 +100,7 @@ def _cells(chosen: DetectionConfig, system: str) -> list[Cell]:
 
 
 def _real_sets(folder: Path, config: Config, say: Say) -> tuple[dict[int, LabelledSet], dict[int, str]]:
-    """Every real fold as a set, and which test folds cannot be tested on, with the reason."""
+    """Every real fold as a set, and the test folds that cannot be used, with the reason."""
     data = {key: value for key, value in decisive_settings(config)["data"].items() if key != "test_fold"}
     sets: dict[int, LabelledSet] = {}
     missing: dict[int, str] = {}
@@ -113,7 +113,7 @@ def _real_sets(folder: Path, config: Config, say: Say) -> tuple[dict[int, Labell
             missing[number] = str(error)
             continue
         if not datasets.objects(sets[number].pictures):
-            missing[number] = f"fold {number} holds {len(sets[number])} slices without a nodule: nothing to find"
+            missing[number] = f"fold {number} has {len(sets[number])} slices without a nodule: nothing to detect"
     for number in sets.keys() & missing.keys():
         if number not in config.data.test_folds:
             say(f"detection: {missing[number]}; its slices train detectors as background")
@@ -159,7 +159,7 @@ def _lay_out(folder: Path, number: int, sets: dict[int, LabelledSet], synthetic:
 
 
 def _compare_fold(fold: Fold, config: Config, say: Say, train: Callable[[Cell], Results | str]) -> list[Record]:
-    """train: the workers' results for a cell, one for each seed; or why they cannot be had."""
+    """train: the workers' results for a cell, one per seed, or the reason why there are none."""
     assert config.detection is not None
     truth = datasets.ground_truth(fold.test.pictures)
     scans = [scan_of(picture.record["seriesuid"]) for picture in fold.test.pictures]
@@ -235,9 +235,9 @@ def _train(
 
 
 def _training_files(fold: Fold, trained_on: TrainingSet, made: Synthetic) -> list[Path] | str:
-    """The training list; or why there is none."""
+    """The training list, or the reason why there is none."""
     if not datasets.objects(fold.train.pictures):
-        return "the other folds hold no nodule to train on"
+        return "the other folds have no nodule to train on"
     files = list(fold.train.files)
     files += [files[place % len(files)] for place in range(trained_on.repeated)]
     if not trained_on.synthetic:
@@ -246,14 +246,14 @@ def _training_files(fold: Fold, trained_on: TrainingSet, made: Synthetic) -> lis
         return made.reason
     if len(made.made) < trained_on.synthetic:
         return (
-            f"{made.made.directory} holds {len(made.made)} of the {trained_on.synthetic} synthetic images asked for; "
+            f"{made.made.directory} has {len(made.made)} of the {trained_on.synthetic} synthetic images requested; "
             "extend it with bin/generate --count"
         )
     return files + list(fold.synthetic.files[: trained_on.synthetic])
 
 
 def _made_from(fold: Fold, trained_on: TrainingSet) -> dict[str, Any]:
-    """Hashes of the images behind a training, as many of the synthetic ones as it sees."""
+    """Hashes of the images of a training, with the number of synthetic ones that it uses."""
     hashes: dict[str, Any] = {
         "real": datasets.digest(fold.train.pictures),
         "test": datasets.digest(fold.test.pictures),
@@ -265,7 +265,7 @@ def _made_from(fold: Fold, trained_on: TrainingSet) -> dict[str, Any]:
 
 
 def _about(fold: Fold, cell: Cell, chosen: DetectionConfig) -> dict[str, Any]:
-    """What a reader of a record needs besides its figure."""
+    """Extra fields of a detection record."""
     return {
         "made_from": _made_from(fold, cell.trained_on),
         "real_images": len(fold.train.pictures),
@@ -279,19 +279,19 @@ def _about(fold: Fold, cell: Cell, chosen: DetectionConfig) -> dict[str, Any]:
 
 
 def _cautions(fold: Fold, chosen: DetectionConfig) -> dict[str, str]:
-    """Why the figures of a fold may say little: "too_small", "too_few"."""
+    """Warnings about the figures of a fold: "too_small", "too_few"."""
     found = {}
     median = datasets.median_object_px(fold.test.pictures, chosen.image_size)
     if median < datasets.SMALLEST_PX:
         found["too_small"] = (
-            f"objects are too small to judge detectors by: half of them are below {median:.1f} px a side "
-            f"({datasets.SMALLEST_PX:g} px is the least that says something); prepare the data at a higher "
+            f"objects are too small for a comparison of detectors: half of them are below {median:.1f} px a side "
+            f"({datasets.SMALLEST_PX:g} px is the minimum); prepare the data at a higher "
             "data.resolution"
             + ("" if chosen.image_size >= fold.test.pictures[0].width else " and raise detection.image_size")
         )
     if len(fold.train.pictures) <= chosen.batch_size:
         found["too_few"] = (
             f"{len(fold.train.pictures)} training images are no more than a batch of {chosen.batch_size}: detectors "
-            "hardly learn from one step an epoch"
+            "learn little from one step per epoch"
         )
     return found

@@ -1,7 +1,7 @@
-"""What detectors are trained on: training sets (Tables 2 and 3), written as YOLO reads them.
+"""Training sets of detectors (Tables 2 and 3), written in YOLO's form.
 
-A dataset is `images/<part>/*.png`, `labels/<part>/*.txt` and lists of images.  Our own writer: ultralytics' converter
-follows file names out of its folder and renumbers classes.
+A dataset is `images/<part>/*.png`, `labels/<part>/*.txt` and lists of images.  ultralytics' converter is
+not used: it follows file names out of its folder and renumbers classes.
 """
 
 import os
@@ -28,11 +28,11 @@ ANCHOR_FREE = "YOLOv5u is ultralytics' anchor-free YOLOv5, not the anchor-based 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """All real training images of a fold, and what is done to them.
+    """All real training images of a fold, with additions or augmentation.
 
-    synthetic: synthetic images added.  repeated: real images shown again, so that an epoch is as long as with that
-    many synthetic ones.  augmented: flips, shifts, scales, brightness and mosaics drawn anew each time; without it an
-    image is always shown as it is, so that nothing but the set differs.
+    synthetic: synthetic images added.  repeated: real images used again, so that an epoch is as long as with that
+    many synthetic ones.  augmented: random flips, shifts, scales, brightness and mosaics; without it images are not
+    changed, so that only the set differs.
     """
 
     name: str
@@ -42,7 +42,7 @@ class TrainingSet:
 
 
 def training_sets(config: DetectionConfig) -> tuple[TrainingSet, ...]:
-    """`real` first, for every other one is compared with it; then the schedule, then the controls."""
+    """`real` first, because the others are compared with it; then the schedule, then the controls."""
     sets = [TrainingSet(REAL), *(TrainingSet(f"real+{count}", synthetic=count) for count in config.schedule if count)]
     if "augmented" in config.controls:
         sets.append(TrainingSet(AUGMENTED, augmented=True))
@@ -52,15 +52,14 @@ def training_sets(config: DetectionConfig) -> tuple[TrainingSet, ...]:
 
 
 def shown(model: str) -> str:
-    """A detector's name wherever it is shown: yolov8n is YOLOv8n, yolov5n is YOLOv5nu (A44)."""
+    """A detector's display name: yolov8n is YOLOv8n, yolov5n is YOLOv5nu (A44)."""
     name = model.replace("yolo", "YOLO")
     return f"{name}u" if model.startswith("yolov5") else name
 
 
 SMALLEST_PX = 4.0
-"""Side of a median object below which figures say little.  YOLO's finest grid has cells of 8 pixels: objects of 6 px
-gave YOLOv8n a third of the perfect mAP50 on LUNA16's slices, objects of 2 to 3 px nothing that could be told from
-chance (FACTS 13)."""
+"""Minimum side of the median object for useful figures.  YOLO's finest grid has cells of 8 pixels.  On LUNA16's slices
+YOLOv8n reached an mAP50 of one third with objects of 6 px, and chance level with objects of 2 to 3 px (FACTS 13)."""
 
 Box = tuple[float, float, float, float]
 
@@ -81,7 +80,7 @@ class DetectionImage:
 
 @dataclass(frozen=True)
 class LabelledSet:
-    """A finished set directory (generation/sets.py) that has been checked."""
+    """A finished and checked set directory (generation/sets.py)."""
 
     directory: Path
     made_from: dict[str, Any]
@@ -93,16 +92,16 @@ class LabelledSet:
 
 @dataclass(frozen=True)
 class DatasetPart:
-    """Pictures, and the files that YOLO reads them from."""
+    """Images, and their files for YOLO."""
 
     pictures: tuple[DetectionImage, ...]
     files: tuple[Path, ...]
 
 
 def open_set(directory: Path) -> LabelledSet:
-    """A set that is finished and whole.
+    """Open a finished set.
 
-    Raises UserError for one that is missing, unfinished, was changed, or has a box outside its image.
+    Raises UserError for a set that is missing, unfinished or changed, or has a box outside its image.
     """
     if not (directory / MANIFEST).is_file():
         raise UserError(f"{directory}: no set (it has no {MANIFEST}); bin/generate makes one")
@@ -128,19 +127,19 @@ def open_set(directory: Path) -> LabelledSet:
 
 
 def digest(pictures: Sequence[DetectionImage]) -> str:
-    """Of the images' files, as the manifest has them, and of their boxes."""
+    """Hash of the images' hashes in the manifest and of their boxes."""
     return config_hash([[picture.record["sha256"][IMAGES], picture.boxes] for picture in pictures])
 
 
 def objects(pictures: Sequence[DetectionImage]) -> int:
-    """How many boxes there are."""
+    """Number of boxes."""
     return sum(len(picture.boxes) for picture in pictures)
 
 
 def median_object_px(pictures: Sequence[DetectionImage], image_size: int) -> float:
-    """Side (root of the area) of the median object in pixels that the detector sees and the source resolved.
+    """Side (root of the area) of the median object in pixels of the detector's input, at most those of the source.
 
-    Scaling an image up adds pixels and no detail, so only scaling down counts.
+    Upscaling adds no detail, so only downscaling is considered.
     """
     sides = [
         (width * height) ** 0.5 * min(1.0, image_size / max(picture.width, picture.height))
@@ -153,7 +152,7 @@ def median_object_px(pictures: Sequence[DetectionImage], image_size: int) -> flo
 def write_part(folder: Path, name: str, pictures: Sequence[DetectionImage]) -> DatasetPart:
     """Images and labels of one part ("real", "test", "synthetic") below `folder`.
 
-    Written anew each time, so that nothing of an earlier use is left; files are linked where the disk allows it.
+    The folder is always written from scratch; files are linked if the disk allows it.
     """
     images, labels = folder / "images" / name, folder / "labels" / name
     for place in (images, labels):
@@ -164,7 +163,7 @@ def write_part(folder: Path, name: str, pictures: Sequence[DetectionImage]) -> D
         target = images / f"{number:06d}.png"
         try:
             os.link(picture.path, target)
-        except OSError:  # another disk, or one that has no links
+        except OSError:  # another disk, or one without links
             shutil.copyfile(picture.path, target)
         (labels / f"{number:06d}.txt").write_text("".join(_lines(picture)))
         files.append(target)
@@ -172,7 +171,7 @@ def write_part(folder: Path, name: str, pictures: Sequence[DetectionImage]) -> D
 
 
 def write_lists(folder: Path, name: str, train: Sequence[Path], test: Sequence[Path]) -> Path:
-    """The YAML file of one training, with its lists of images; an image may stand in a list several times."""
+    """The YAML file of one training, with its lists of images; a list may repeat an image."""
     for role, paths in (("train", train), ("test", test)):
         write_bytes(folder / f"{name}.{role}.txt", "".join(f"{path.resolve()}\n" for path in paths).encode())
     data = folder / f"{name}.yaml"
@@ -187,7 +186,7 @@ def write_lists(folder: Path, name: str, train: Sequence[Path], test: Sequence[P
 
 
 def ground_truth(test: Sequence[DetectionImage]) -> dict[str, Any]:
-    """COCO tree of the test images, numbered as `write_part` names their files."""
+    """COCO tree of the test images, with the numbers of `write_part`'s file names."""
     annotations: list[dict[str, Any]] = []
     for number, picture in enumerate(test, 1):
         for box in picture.boxes:

@@ -1,7 +1,7 @@
-"""Refusals before anything is trained: what a detector is tested on was seen by nothing that it is trained on.
+"""Checks for leaks from test to training images, before any training.
 
-Three ways in are closed (A26, A27): a scan on both sides of a split, a generator trained on the test fold, a real
-test slice among the synthetic ones.  Each is read off manifests and pixels, none is assumed.
+Three kinds of leaks are refused (A26, A27): a scan on both sides of a split, a generator trained on the test fold, and
+a real test slice among the synthetic ones.  The checks use manifests and pixels.
 """
 
 import hashlib
@@ -22,21 +22,21 @@ from tsgan_jax.labels import MIRROR
 
 STAGES = ("masks", "translation")
 OF_SLICES = ("real", "deform")
-"""Kinds of masks that come from training slices and not from stage 1."""
+"""Kinds of masks from training slices instead of stage 1."""
 MANIFEST = "manifest.json"
 
 
 def refuse_shared_scans(folds: Mapping[int, LabelledSet]) -> None:
-    """No scan and no image in two folds.
+    """Raise UserError if a scan or an image is in two folds.
 
-    folds: real sets by fold.  Raises UserError naming the scan, or the two images with the same pixels.
+    folds: real sets by fold.  The error names the scan, or the two images with the same pixels.
     """
     homes: dict[str, int] = {}
     for fold, slices in folds.items():
         for picture in slices.pictures:
             uid = picture.record.get("seriesuid")
             if not isinstance(uid, str):
-                raise UserError(f"{slices.directory}: {picture.path.name} does not say which scan it is of")
+                raise UserError(f"{slices.directory}: {picture.path.name} does not say to which scan it belongs")
             if homes.setdefault(scan_of(uid), fold) != fold:
                 raise UserError(
                     f"leak: scan {scan_of(uid)} is in fold {homes[scan_of(uid)]} and in fold {fold}; "
@@ -54,10 +54,10 @@ def refuse_shared_scans(folds: Mapping[int, LabelledSet]) -> None:
 
 
 def refuse_trained_on(fold: int, run: Path, synthetic: LabelledSet, data: Mapping[str, Any], slices: str) -> None:
-    """The generators behind a synthetic set have not seen the test fold.
+    """Raise UserError unless the generators of a synthetic set were trained without the test fold.
 
-    data: the run's data settings (runs.decisive_settings).  slices: fingerprint of the slices that the generators may
-    have been trained on.  Raises UserError where the set's or a stage's manifest says otherwise, or does not say.
+    data: the run's data settings (runs.decisive_settings).  slices: fingerprint of the generators' training
+    slices.  A manifest of the set or of a stage without this information is also an error.
     """
     made = synthetic.made_from
     where = f"{synthetic.directory / MANIFEST}"
@@ -69,8 +69,8 @@ def refuse_trained_on(fold: int, run: Path, synthetic: LabelledSet, data: Mappin
     for key in ours.keys() & theirs.keys():
         if ours[key] != theirs[key]:
             raise UserError(
-                f"{where}: made from data with {key} {theirs[key]!r}, the run has {ours[key]!r}: whether their folds "
-                f"are the same cannot be told; make the set with bin/generate --run {run}"
+                f"{where}: made from data with {key} {theirs[key]!r}, the run has {ours[key]!r}: their folds may "
+                f"differ; make the set with bin/generate --run {run}"
             )
     masks = made.get("masks", {})
     if masks.get("kind") in OF_SLICES and masks.get("slices") != slices:
@@ -83,10 +83,9 @@ def refuse_trained_on(fold: int, run: Path, synthetic: LabelledSet, data: Mappin
 
 
 def refuse_real_among(synthetic: LabelledSet, tests: Mapping[int, LabelledSet]) -> None:
-    """No synthetic image or mask is a real test slice, pixel for pixel, turned or mirrored.
+    """Raise UserError if a synthetic image or mask equals a real test slice, also rotated or mirrored.
 
-    tests: real sets by test fold.  A mask without a nodule tells nothing and is passed over.
-    Raises UserError naming both.
+    tests: real sets by test fold.  Masks without a nodule are not compared.  The error names both.
     """
     real: dict[str, str] = {}
     for fold, slices in tests.items():
@@ -105,15 +104,15 @@ def refuse_real_among(synthetic: LabelledSet, tests: Mapping[int, LabelledSet]) 
             if found is not None:
                 raise UserError(
                     f"leak: the {kind} of synthetic {picture.path.name} in {synthetic.directory} is that of the real "
-                    f"{found}; detectors would be tested on what they were trained on.  Make the set again"
+                    f"{found}; detectors would be tested on a training image.  Make the set again"
                 )
 
 
 def _refuse_seen(where: str, what: str, tested: Any, fold: int) -> None:
-    """`tested`: data.test_fold as a manifest has it."""
+    """Raise UserError unless `tested`, a manifest's data.test_fold, includes the fold."""
     folds = tested if isinstance(tested, list) else [tested]
     if not folds or any(not isinstance(one, int) for one in folds):
-        raise UserError(f"{where}: does not say which fold was kept for tests (data.test_fold: {tested!r})")
+        raise UserError(f"{where}: does not say which fold was the test fold (data.test_fold: {tested!r})")
     if fold not in folds:
         raise UserError(
             f"leak: {where}: {what} data.test_fold {tested}, so they have seen fold {fold}, which the detectors are "
@@ -128,7 +127,7 @@ def _refuse_stage(path: Path, stage: str, fold: int, slices: str) -> None:
     for change in manifest.get("changes", []):
         if change.get("key") == "data.test_fold":
             for side in ("from", "to"):
-                _refuse_seen(str(path), f"stage {stage} was for a time trained with", change.get(side), fold)
+                _refuse_seen(str(path), f"stage {stage} was temporarily trained with", change.get(side), fold)
     trained = manifest.get("slices_sha256")
     if trained != slices:
         raise UserError(
@@ -154,7 +153,7 @@ def _file_of(picture: DetectionImage, folder: str) -> Path:
 
 
 def _turned(image: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """All eight ways to lay a square down."""
+    """All eight rotations and mirrored rotations of a square image."""
     for side in (image, image[:, ::-1]):
         for quarters in range(4):
             yield np.rot90(side, quarters)

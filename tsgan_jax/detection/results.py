@@ -1,4 +1,4 @@
-"""The workers' results as records: figures, and differences from the detector trained on real images alone."""
+"""The workers' results as records: figures, and differences from the detector trained only on real images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from tsgan_jax.evaluation.records import Record
 
 @dataclass(frozen=True)
 class Difference:
-    """value: ours - real, means over the trainings; error: its standard error; interval: 95 %, of resampled scans."""
+    """value: ours - real, means over the trainings; error: its standard error; interval: 95 %, by resampling scans."""
 
     ours: float
     real: float
@@ -32,11 +32,11 @@ class Difference:
 def differences(
     ours: Sequence[Matched], real: Sequence[Matched], scans: Sequence[str], resamples: int, seed: int
 ) -> dict[str, Difference]:
-    """What `ours` have over `real` in each figure, on the same test images.
+    """Differences of `ours` from `real` in each figure, on the same test images.
 
-    ours, real: one entry a training (they differ in their random numbers).  scans: of each image; whole scans are
-    drawn, since slices of one patient are no independent witnesses.  The interval covers the choice of patients; it
-    covers the luck of a training only as far as there are several.
+    ours, real: one entry per training (with different seeds).  scans: of each image; whole scans are resampled, because
+    slices of one patient are not independent.  The interval covers the choice of patients; it covers the variation
+    between trainings only if there are several.
     """
     names, image_scan = np.unique(np.asarray(scans), return_inverse=True)
     rng = np.random.default_rng(seed)
@@ -45,7 +45,7 @@ def differences(
         counts = np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))[image_scan]
         if not counts @ real[0].objects:
             continue
-        # Trainings are drawn again as well, so that their spread is part of the interval.
+        # Trainings are resampled too, so that their spread is part of the interval.
         some = [ours[i] for i in rng.integers(len(ours), size=len(ours))]
         others = [real[i] for i in rng.integers(len(real), size=len(real))]
         mine, theirs = _means(some, counts), _means(others, counts)
@@ -70,12 +70,12 @@ def _means(trainings: Sequence[Matched], counts: np.ndarray) -> dict[str, float]
 
 
 MINUS_REAL = " - real"
-"""Ends the metric of a difference."""
+"""Suffix of the metric of a difference."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One detector on one training set.  system: whose images are in it, "real" if there are none but real ones."""
+    """One detector on one training set.  system: the source of its synthetic images, "real" if there are none."""
 
     model: Detector
     trained_on: TrainingSet
@@ -99,8 +99,8 @@ class Cell:
 class Trained:
     """A cell with its results.
 
-    results: of the worker, one a seed.  truth: COCO tree of the test images.  scans: of each of them.
-    about: what is the same for all of its records.
+    results: of the worker, one per seed.  truth: COCO tree of the test images.  scans: of each of them.
+    about: common details of its records.
     """
 
     cell: Cell
@@ -112,12 +112,12 @@ class Trained:
 
     @cached_property
     def matched(self) -> list[Matched]:
-        """Predictions and objects of each training, matched."""
+        """Matched predictions and objects of each training."""
         return [match(self.truth, result["predictions"]) for result in self.results]
 
     @property
     def objects(self) -> int:
-        """Objects to find."""
+        """Number of objects in the test images."""
         return len(self.truth["annotations"])
 
     def mean(self, figure: str) -> float:
@@ -130,7 +130,7 @@ class Trained:
         return f"{self.cell.label}, fold {self.fold}: {figures}"
 
     def records(self) -> list[Record]:
-        """One record a figure: ultralytics' own, pycocotools' next to it in the details."""
+        """One record per figure, by ultralytics; pycocotools' value is in the details."""
         other = [cocotools(self.truth, result["predictions"]) for result in self.results]
         records = []
         for figure in FIGURES:
@@ -145,10 +145,10 @@ class Trained:
         return records
 
     def differences(self, real: "Trained | None", resamples: int, seed: int) -> list[Record]:
-        """Each figure minus that of the same detector trained on real images alone, by pycocotools' arithmetic.
+        """Each figure minus that of the same detector trained only on real images, by pycocotools' formulas.
 
-        interval: 95 %, from scans of the test fold drawn again for both; details["error"] is the standard error,
-        details["of"] the two figures, which are not ultralytics': it smooths the curves it reads them off.
+        interval: 95 %, from resampled scans of the test fold; details["error"] is the standard error, details["of"] the
+        two figures.  They differ from ultralytics' figures, which use smoothed curves.
         """
         if real is None:
             return without_difference(self.cell, self.fold, "the detector trained on real images failed")
@@ -194,5 +194,5 @@ def without(cell: Cell, fold: int, reason: str) -> list[Record]:
 
 
 def without_difference(cell: Cell, fold: int, reason: str) -> list[Record]:
-    """As `without`, for the differences from real."""
+    """Records without a value for the differences from real."""
     return [cell.record(figure + MINUS_REAL, fold, None, 0, reason=reason) for figure in FIGURES]

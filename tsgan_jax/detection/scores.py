@@ -1,8 +1,8 @@
-"""Average precision and what goes with it (Eq. 14 to 16), from predictions and the objects that are there.
+"""Average precision, precision and recall (Eq. 14 to 16) from predictions and true objects.
 
-mAP50-95 is the mean over the ten thresholds .50, .55, ... .95 (A32).  The arithmetic is that of pycocotools; precision
-and recall are at IoU .5 and the confidence of the largest F1.  It is fast enough to be repeated for an interval:
-images are matched once and weighted afterwards.
+mAP50-95 is the mean over the ten thresholds .50, .55, ... .95 (A32).  The formulas are those of pycocotools; precision
+and recall are at IoU .5 and the confidence of the largest F1.  Images are matched once and then weighted, which is
+fast enough for bootstrap intervals.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)
 MOST = 100
-"""Predictions of an image that count, the surest first."""
+"""Maximum number of predictions of an image, by decreasing score."""
 
 FIGURES = ("precision", "recall", "mAP50", "mAP50-95")
 
@@ -25,7 +25,7 @@ Prediction = Sequence[float]
 
 @dataclass(frozen=True)
 class Matched:
-    """Predictions of a test set, the surest first, and whether they hit.
+    """Predictions of a test set by decreasing score, and whether they match an object.
 
     image: of each prediction [p], from 0; hit: bool [10, p] by threshold; score: [p]; objects: of each image [n].
     """
@@ -37,9 +37,9 @@ class Matched:
 
 
 def match(truth: dict[str, Any], predictions: Sequence[Prediction]) -> Matched:
-    """Each prediction takes the object it overlaps most among those that no surer one has taken.
+    """Match each prediction, by decreasing score, to the unmatched object with the largest overlap.
 
-    truth: COCO tree whose images are numbered from 1, without crowds.
+    truth: COCO tree with images numbered from 1, without crowds.
     """
     count = len(truth["images"])
     real: list[list[list[float]]] = [[] for _ in range(count)]
@@ -65,9 +65,9 @@ def match(truth: dict[str, Any], predictions: Sequence[Prediction]) -> Matched:
 
 
 def figures(matched: Matched, weights: NDArray[Any] | None = None) -> dict[str, float]:
-    """The four figures.  weights: how often each image [n] counts, once where none are given.
+    """The four figures.  weights: of each image [n], default 1.
 
-    Raises ValueError where no image that counts has an object.
+    Raises ValueError if no image with a weight has an object.
     """
     counts = np.ones(len(matched.objects), np.int64) if weights is None else np.asarray(weights)
     objects = int(counts @ matched.objects)
@@ -102,11 +102,11 @@ def cocotools(truth: dict[str, Any], predictions: Sequence[Prediction]) -> dict[
                 for image, x, y, w, h, score in predictions
             ]
         )
-        judged = COCOeval(real, found, "bbox")
-        judged.evaluate()
-        judged.accumulate()
-        judged.summarize()
-    return {"mAP50": float(judged.stats[1]), "mAP50-95": float(judged.stats[0])}
+        evaluation = COCOeval(real, found, "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return {"mAP50": float(evaluation.stats[1]), "mAP50-95": float(evaluation.stats[0])}
 
 
 def overlaps(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -119,7 +119,7 @@ def overlaps(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np
 
 
 def _hits(found: NDArray[np.float64], real: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """[10, p] for one image's predictions, the surest first."""
+    """[10, p] for one image's predictions, by decreasing score."""
     hit = np.zeros((len(THRESHOLDS), len(found)), bool)
     if not len(real):
         return hit
@@ -128,7 +128,7 @@ def _hits(found: NDArray[np.float64], real: NDArray[np.float64]) -> NDArray[np.b
         taken = np.zeros(len(real), bool)
         for place in range(len(found)):
             free = np.where(taken, -1.0, iou[place])
-            best = len(real) - 1 - int(np.argmax(free[::-1]))  # of equal overlaps the last, as pycocotools has it
+            best = len(real) - 1 - int(np.argmax(free[::-1]))  # the last of equal overlaps, as in pycocotools
             if free[best] >= threshold:
                 hit[row, place] = taken[best] = True
     return hit

@@ -1,8 +1,8 @@
-"""One training by the worker: the Python that has ultralytics, and its process.
+"""One training by the worker: its Python interpreter with ultralytics, and its process.
 
-The Python is one that the user names, or .venv-detect, made on first use by the launchers.  It is apart from the one
-that runs this because torch and jax disagree about CUDA libraries, and because ultralytics is AGPL-3.0.  A finished
-training is kept; one that crashes or hangs twice is given up.
+The user names the interpreter, or the launchers make .venv-detect on first use.  It is separate because torch and jax
+need different CUDA libraries, and because ultralytics is AGPL-3.0.  A finished training is reused; one that crashes or
+hangs twice fails.
 """
 
 import json
@@ -26,29 +26,29 @@ NEEDS = "import sys; from importlib.util import find_spec; sys.exit(find_spec('u
 
 
 def interpreter(named: Path | None) -> Path:
-    """The detector's interpreter; the first call without a name installs it, which is told on standard error.
+    """The detector's interpreter; the first call without `named` installs it, with messages on standard error.
 
-    named: detection.python.  Raises UserError where it lacks ultralytics, or none can be made.
+    named: detection.python.  Raises UserError if it lacks ultralytics or cannot be made.
     """
     if named is not None:
         return _with_ultralytics(named)
     maker = CHECKOUT / "bin" / "_detector"
     if not maker.is_file():
         raise UserError(
-            "detection.python: not given, and this is no checkout whose launchers could make .venv-detect; name the "
+            "detection.python: not given, and without a checkout's launchers .venv-detect cannot be made; name the "
             "Python of an environment that has ultralytics (pip install 'ultralytics>=8.4')"
         )
     made = subprocess.run([maker], stdout=subprocess.PIPE, text=True)
     if made.returncode or not made.stdout.strip():
         raise UserError(
-            "the detector's environment could not be made (the reason stands above); mend it and run this again, or "
+            "the detector's environment could not be made (the reason is above); correct it and run this again, or "
             "name a Python that has ultralytics as detection.python"
         )
     return _with_ultralytics(Path(made.stdout.strip().splitlines()[-1]))
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's variables without those that would lead the other interpreter to this one's packages."""
+    """This process's environment variables without those that point to its packages."""
     return {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
 
 
@@ -60,29 +60,27 @@ def _with_ultralytics(python: Path) -> Path:
     if found.returncode:
         raise UserError(
             f"detection.python: {python} has no ultralytics; install it there (pip install 'ultralytics>=8.4'), or "
-            "leave detection.python out and .venv-detect is made"
+            "omit detection.python to have .venv-detect made"
         )
     return python.absolute()
 
 
 ATTEMPTS = 2
 RESULT, JOB, LOG = "result.json", "job.json", "worker.log"
-REFUSED = 3
-"""Exit code of a worker whose job cannot be done however often it is tried."""
 
 POLL_SECONDS = 0.5
 
 Say = Callable[[str], None]
 TrainingProgress = Callable[[float, str], None]
-"""(share done, how far in words)."""
+"""(share done, progress as text)."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training, and where its result is kept.
+    """One training, and the folder of its result.
 
-    data: YOLO's YAML file; images: how many its training list has.  made_from: hashes of the images behind it.
-    threads: of the processor, 0 for as many as the library likes.
+    data: YOLO's YAML file; images: length of its training list.  made_from: hashes of its images.
+    threads: CPU threads, 0 for the library's default.
     """
 
     folder: Path
@@ -102,13 +100,13 @@ class Job:
 
     @property
     def sha256(self) -> str:
-        """Of everything that decides the result."""
+        """Hash of everything that decides the result."""
         decisive = {key: value for key, value in asdict(self).items() if key not in ("folder", "data", "threads")}
         return config_hash({**decisive, "weights": self.weights_sha256})
 
     @property
     def weights_sha256(self) -> str | None:
-        """Of the file that training starts from; UserError where it is missing."""
+        """Hash of the file of starting weights; UserError if it is missing."""
         if self.weights is None:
             return None
         try:
@@ -117,7 +115,7 @@ class Job:
             raise UserError(f"detection.weights: {self.weights} cannot be read: {error.strerror}") from None
 
     def told(self, settings: Path) -> dict[str, Any]:
-        """What the worker reads."""
+        """The job as the worker reads it."""
         paths = {"folder": self.folder, "data": self.data, "weights": self.weights, "settings": settings}
         absolute = {name: str(path.absolute()) if path is not None else None for name, path in paths.items()}
         return {**asdict(self), **absolute, "weights_sha256": self.weights_sha256, "sha256": self.sha256}
@@ -125,7 +123,7 @@ class Job:
 
 @dataclass(frozen=True)
 class TrainingOutcome:
-    """result: what the worker wrote; none: `reason` says why."""
+    """result: the worker's result; None: `reason` says why."""
 
     result: dict[str, Any] | None
     reason: str = ""
@@ -151,7 +149,7 @@ def run(
 ) -> TrainingOutcome:
     """Train and test one detector, or take its finished result.
 
-    minutes: after which a worker counts as hung.  A worker that crashes or hangs is started once more.
+    minutes: time limit of a worker.  A worker that crashes or exceeds it is started once more.
     """
     try:
         known = finished(job)
@@ -179,7 +177,7 @@ def run(
 
 
 def _attempt(job: Job, python: Path, minutes: float, progress: TrainingProgress) -> str:
-    """Run the worker to its end; returns why it failed, or nothing."""
+    """Run the worker; returns why it failed, or ""."""
     log = job.folder / LOG
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -196,7 +194,7 @@ def _attempt(job: Job, python: Path, minutes: float, progress: TrainingProgress)
         finally:
             _end(process)
     if code is None:
-        return f"the worker was still busy after {minutes:g} minutes (detection.timeout_minutes); its log is {log}"
+        return f"the worker was still running after {minutes:g} minutes (detection.timeout_minutes); its log is {log}"
     if code == 0:
         return ""
     ended = f"was ended by signal {-code}" if code < 0 else f"failed with exit code {code}"
@@ -204,7 +202,7 @@ def _attempt(job: Job, python: Path, minutes: float, progress: TrainingProgress)
 
 
 def _wait(process: subprocess.Popen[bytes], job: Job, minutes: float, progress: TrainingProgress) -> int | None:
-    """The exit code; none when time is up."""
+    """The exit code; None after the time limit."""
     deadline = time.monotonic() + 60 * minutes
     shown = ""
     while time.monotonic() < deadline:
@@ -221,25 +219,25 @@ def _wait(process: subprocess.Popen[bytes], job: Job, minutes: float, progress: 
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Whatever is left of the worker and what it started, when we are told to stop as well."""
+    """End the worker and its child processes."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
 def _checked(job: Job) -> TrainingOutcome:
-    """The result, if it is whole and of the images that were asked for."""
+    """The result, checked for completeness and the requested images."""
     try:
         result = json.loads((job.folder / RESULT).read_text())
     except (OSError, ValueError) as error:
         return TrainingOutcome(None, f"the worker left no result: {error}")
     if result["images"] != job.images:
         return TrainingOutcome(
-            None, f"the worker used {result['images']} of {job.images} training images; {job.folder / LOG} names them"
+            None, f"the worker used {result['images']} of {job.images} training images; see {job.folder / LOG}"
         )
     return TrainingOutcome(result)
 
 
 def _last_line(log: Path) -> str:
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1].strip()[:300] if lines else "it said nothing"
+    return lines[-1].strip()[:300] if lines else "it printed nothing"

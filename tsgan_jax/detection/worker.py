@@ -1,8 +1,8 @@
-"""One detector trained and tested by ultralytics: `python worker.py JOB.json`, in an environment of its own.
+"""Train and test one detector with ultralytics: `python worker.py JOB.json`, in a separate environment.
 
 Imports nothing of tsgan_jax: it runs under another interpreter, and ultralytics is AGPL-3.0.  The job's keys are
-those of `training.Job.told`; the result is written to `result.json` in the job's folder.  No address outside this
-machine is ever contacted: connections are refused in this process whatever a library may try.
+those of `training.Job.told`; the result is written to `result.json` in the job's folder.  This process refuses
+all network connections beyond this machine.
 """
 
 import json
@@ -15,17 +15,18 @@ from pathlib import Path
 from typing import Any
 
 OFF = ("hsv_h", "hsv_s", "hsv_v", "translate", "scale", "fliplr", "mosaic", "erasing", "close_mosaic")
-"""Augmentations of ultralytics that are on unless they are set to 0."""
+"""Augmentations of ultralytics that are on by default."""
 
 FITTING = 0.5
-"""Least share of a detector's tensors that a file of weights has to supply."""
+"""Minimum share of a detector's tensors that a file of weights must have."""
 
 FIRST_GUESS = 0.7
-"""Fall of the head's first guess from one distance (in cells) to the next; its mean is then one cell a direction."""
+"""Decrease of the head's initial logits per unit of distance (in cells); the mean distance is then one cell."""
 
 
 def main(path: str) -> int:
-    """Train, test, write the result; returns the exit code.  A refusal goes to `refused.txt`, other errors raise."""
+    """Train, test, write the result; returns the exit code.  A refused job is reported in `refused.txt`; other errors
+    raise."""
     job = json.loads(Path(path).read_text())
     folder = Path(job["folder"])
     parent = os.getppid()
@@ -62,7 +63,7 @@ def main(path: str) -> int:
 
 
 def stay_on_this_machine(event: str, arguments: tuple[Any, ...]) -> None:
-    """Audit hook that refuses look-ups and connections beyond loopback."""
+    """Audit hook that refuses name look-ups and connections beyond loopback."""
     if event == "socket.getaddrinfo":
         host = arguments[0]
     elif event in ("socket.connect", "socket.sendto"):
@@ -72,16 +73,16 @@ def stay_on_this_machine(event: str, arguments: tuple[Any, ...]) -> None:
         return
     host = host.decode() if isinstance(host, bytes) else host
     if host not in (None, "", "localhost", "127.0.0.1", "::1"):
-        raise OSError(f"no network: {host} is not contacted by the detector's process")
+        raise OSError(f"no network: the detector's process must not contact {host}")
 
 
 def prepare(settings: Path) -> None:
-    """ultralytics' settings and font, so that it asks no one for them.  Before it is imported."""
+    """Write ultralytics' settings and font, so that it does not download them.  Call it before the import."""
     os.environ |= {
         "YOLO_OFFLINE": "1",
         "YOLO_AUTOINSTALL": "false",
         "YOLO_CONFIG_DIR": str(settings),
-        "ULTRALYTICS_SAFE_LOAD": "1",  # of a file of weights, tensors and known layers only; never code
+        "ULTRALYTICS_SAFE_LOAD": "1",  # load only tensors and known layers from weights, never code
         "MPLBACKEND": "Agg",
     }
     font = settings / "Ultralytics" / "Arial.ttf"
@@ -92,10 +93,10 @@ def prepare(settings: Path) -> None:
 
 
 def starting_weights(job: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """{"file": what training starts from (none: random), "says": the same in words}.
+    """{"file": file of starting weights (None: random), "says": its description}.
 
-    A file of weights may be one of ultralytics' own or a plain state dict; tensors are taken where name and shape
-    fit.  ValueError for a file that cannot be read, or fits less than half.
+    A file of weights is ultralytics' or a plain state dict; tensors with the same name and shape are used.
+    Raises ValueError for a file that cannot be read, or has fewer than half of the tensors.
     """
     if job["weights"] is None:
         return {"file": None, "says": "random weights, first boxes of two cells a side"}
@@ -118,8 +119,8 @@ def starting_weights(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     fitting = {key: given[key] for key in mine.keys() & given.keys() if given[key].shape == mine[key].shape}
     if len(fitting) < FITTING * len(mine):
         raise ValueError(
-            f"{name}: {len(fitting)} of the {len(mine)} tensors of {job['model']} are in it with their shape; "
-            "it is of another detector"
+            f"{name}: {len(fitting)} of the {len(mine)} tensors of {job['model']} have the same name and shape; "
+            "the file is of another detector"
         )
     model.load_state_dict(fitting, strict=False)
     torch.save({"model": model, "epoch": -1, "train_args": {}}, folder / "start.pt")
@@ -128,7 +129,7 @@ def starting_weights(job: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def train(job: dict[str, Any], start: dict[str, Any], folder: Path, parent: int) -> Any:
-    """The finished trainer.  The test images are not looked at while training, so no epoch is chosen by them."""
+    """The finished trainer.  The test images are not used in training, so they choose no epoch."""
     from ultralytics.models.yolo.detect import DetectionTrainer
 
     settings = {
@@ -137,7 +138,7 @@ def train(job: dict[str, Any], start: dict[str, Any], folder: Path, parent: int)
         "data": job["data"],
         "epochs": job["epochs"],
         "batch": job["batch_size"],
-        "nbs": job["batch_size"],  # a step a batch; ultralytics would gather gradients of 64 images for each
+        "nbs": job["batch_size"],  # one step per batch; the default accumulates gradients of 64 images
         "imgsz": job["image_size"],
         "lr0": job["learning_rate"],
         "optimizer": "AdamW",
@@ -145,7 +146,7 @@ def train(job: dict[str, Any], start: dict[str, Any], folder: Path, parent: int)
         "seed": job["seed"],
         "device": device(job["device"]),
         "deterministic": True,
-        "amp": False,  # its self-check would fetch a file
+        "amp": False,  # its self-check would download a file
         "workers": 0,
         "val": False,
         "patience": 0,
@@ -172,10 +173,10 @@ def train(job: dict[str, Any], start: dict[str, Any], folder: Path, parent: int)
 
 
 def guess_small_boxes(model: Any) -> None:
-    """Biases of the head that make its first boxes about two cells a side.
+    """Set the biases of the head so that initial boxes are about two cells a side.
 
-    ultralytics' own start at fifteen cells, 120 pixels on the finest grid.  An object is assigned to predictions only
-    if it overlaps one by about a twentieth, so of nodules none is ever learned unless some are large.
+    ultralytics' initial boxes have fifteen cells, 120 pixels on the finest grid.  An object is assigned to a prediction
+    only if they overlap by about a twentieth, so small nodules would never be learned.
     """
     import torch
 
@@ -223,12 +224,12 @@ def device(asked: str) -> str:
 
 
 def say(folder: Path, epoch: int, epochs: int) -> None:
-    """Tell the process that started this one how far it is."""
+    """Report progress to the parent process."""
     (folder / "epoch.txt").write_text(f"{epoch}/{epochs}")
 
 
 def end_with(parent: int) -> None:
-    """A worker whose parent was killed has no one to write for."""
+    """End this worker when its parent process has ended."""
     if os.getppid() != parent:
         os._exit(4)
 

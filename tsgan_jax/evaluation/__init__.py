@@ -1,1 +1,1 @@
-"""What a trained run is worth: image quality, masks, CT against its mask, copies, tables and the report."""
+"""Evaluation of a trained run: image quality, masks, adherence of CT to masks, copies, tables and the report."""

@@ -1,7 +1,7 @@
-"""Does the CT show what its mask says?  Our own lung segmentation of the CT against the mask, and nodule contrast.
+"""Adherence of generated CT to its mask: Dice of this project's lung segmentation of the CT, and nodule contrast.
 
-The segmentation errs on real slices too, so its agreement with real masks is the ceiling that stands beside each
-figure.  Where real masks came from the same segmentation (scans without seg-lungs masks), that ceiling is flattering.
+The segmentation has errors on real slices too, so its agreement with real masks is reported as the ceiling of each
+figure.  The ceiling is too high where real masks are from the same segmentation (scans without seg-lungs masks).
 """
 
 import math
@@ -23,13 +23,13 @@ from tsgan_jax.labels import BACKGROUND, LEFT_LUNG, NODULE, RIGHT_LUNG, TRACHEA
 
 CLASSES = ("body", "left lung", "right lung", "trachea")
 BLIND = 0.05
-"""A ceiling below this says that the segmentation cannot measure a class."""
+"""With a lower ceiling the segmentation cannot measure a class."""
 FINEST_MM = 2.0
-"""Coarser pixels are split before the CT is segmented."""
+"""Coarser pixels are subdivided before the CT is segmented."""
 RING_MM = 5.0
-"""Width of the ring of lung round a nodule that its contrast is taken against."""
+"""Width (mm) of the ring of lung around a nodule that its contrast refers to."""
 RING_PIXELS = 5
-"""Fewest pixels of lung in the ring."""
+"""Minimum number of lung pixels in the ring."""
 
 HuWithMask = tuple[np.ndarray, np.ndarray, float]
 """(mask uint8 [r, r], HU [r, r], side of a pixel in mm)."""
@@ -38,7 +38,7 @@ HuWithMask = tuple[np.ndarray, np.ndarray, float]
 def dice(mask: np.ndarray, hu: np.ndarray, pixel_mm: float) -> dict[str, float]:
     """Dice of each class that the mask or the segmented CT has, 0 to 1.
 
-    Body is all that is not background.  Nodule pixels are left out: the segmentation calls them lung.
+    Body is all that is not background.  Nodule pixels are excluded, because the segmentation labels them as lung.
     """
     found = _segmented(hu, pixel_mm)
     rest = mask != NODULE
@@ -58,7 +58,8 @@ def dice(mask: np.ndarray, hu: np.ndarray, pixel_mm: float) -> dict[str, float]:
 
 
 def _segmented(hu: np.ndarray, pixel_mm: float) -> np.ndarray:
-    """Classes of CT [r, r].  The segmentation looks for walls of 2 mm, so coarse pixels are first made finer."""
+    """Classes of CT [r, r].  The segmentation needs pixels that resolve walls of 2 mm, so coarse pixels are
+    subdivided."""
     factor = max(1, math.ceil(pixel_mm / FINEST_MM))
     mm = pixel_mm / factor
     fine = ndimage.zoom(hu.astype(np.float32), factor, order=1, mode="nearest", grid_mode=True)
@@ -67,10 +68,9 @@ def _segmented(hu: np.ndarray, pixel_mm: float) -> np.ndarray:
 
 
 def nodule_contrasts(mask: np.ndarray, hu: np.ndarray, pixel_mm: float) -> list[float]:
-    """HU of each nodule above the lung within 5 mm of it; nodules with hardly any lung round them are left out.
+    """HU of each nodule minus that of the lung within 5 mm; nodules with too little lung around them are excluded.
 
-    Speckles are no nodules (A28); the pixel next to the nodule, which is partly both, counts on
-    neither side.
+    Specks are not nodules (A28).  Pixels next to the nodule are mixed and are not used.
     """
     lung = (mask == LEFT_LUNG) | (mask == RIGHT_LUNG)
     reach = 1 + max(1, round(RING_MM / pixel_mm))
@@ -93,38 +93,41 @@ def measure_adherence(
     made_from: dict[str, Any],
     bootstraps: int = 200,
 ) -> tuple[list[Record], dict[str, np.ndarray]]:
-    """Dice per class and nodule contrast, the real pairs' own figure as `floor`; and both contrasts for the plots.
+    """Records of Dice per class and nodule contrast, with the figure of real pairs as `floor`; both contrasts for
+    plots.
 
-    Raises UserError where there is no pair on one of the sides.
+    Raises UserError if there are no generated or no real pairs.
     """
-    ours, theirs = _Tally(generated), _Tally(real)
-    if not ours.pairs or not theirs.pairs:
-        raise UserError(f"mask adherence needs pairs on both sides; {ours.pairs} are generated, {theirs.pairs} real")
+    generated_tally, real_tally = _Tally(generated), _Tally(real)
+    if not generated_tally.pairs or not real_tally.pairs:
+        raise UserError(
+            f"mask adherence needs pairs on both sides; {generated_tally.pairs} are generated, {real_tally.pairs} real"
+        )
     record = partial(Record, kind="adherence", method=method, made_from=made_from)
     out = []
     for name in CLASSES:
-        mine, other = np.array(ours.dice[name]), np.array(theirs.dice[name])
-        reason = None if len(mine) else f"neither masks nor CT show any {name}"
-        if len(other) and other.mean() < BLIND:
+        generated_dice, real_dice = np.array(generated_tally.dice[name]), np.array(real_tally.dice[name])
+        reason = None if len(generated_dice) else f"neither masks nor CT contain any {name}"
+        if len(real_dice) and real_dice.mean() < BLIND:
             reason = f"the segmentation does not find the {name} in real slices of this pixel size either"
         out.append(
             record(
                 subject=name,
                 metric="Dice",
-                value=None if reason else _mean(mine),
-                floor=_mean(other),
-                n=len(mine),
-                interval=None if reason else bootstrap(_mean_of, mine, times=bootstraps),
+                value=None if reason else _mean(generated_dice),
+                floor=_mean(real_dice),
+                n=len(generated_dice),
+                interval=None if reason else bootstrap(_mean_of, generated_dice, times=bootstraps),
                 reason=reason,
-                details={"n_real": len(other)},
+                details={"n_real": len(real_dice)},
             )
         )
-    contrasts = {"generated": np.array(ours.contrasts), "real": np.array(theirs.contrasts)}
+    contrasts = {"generated": np.array(generated_tally.contrasts), "real": np.array(real_tally.contrasts)}
     return out + _contrast_records(record, contrasts["generated"], contrasts["real"], bootstraps), contrasts
 
 
 class _Tally:
-    """Dice values a class and nodule contrasts of some pairs."""
+    """Dice values per class and nodule contrasts of some pairs."""
 
     def __init__(self, pairs: Iterable[HuWithMask]) -> None:
         self.pairs = 0
@@ -137,34 +140,36 @@ class _Tally:
             self.contrasts += nodule_contrasts(mask, hu, pixel_mm)
 
 
-def _contrast_records(record: "partial[Record]", mine: np.ndarray, other: np.ndarray, bootstraps: int) -> list[Record]:
+def _contrast_records(
+    record: "partial[Record]", generated: np.ndarray, real: np.ndarray, bootstraps: int
+) -> list[Record]:
     reason = None
-    if not len(mine) or not len(other):
-        reason = f"no nodule with lung round it: {len(mine)} generated, {len(other)} real ones"
-    common = partial(record, subject="nodule contrast", n=len(mine), reason=reason, details={"n_real": len(other)})
-    apart = None if reason else float(wasserstein_distance(mine, other))
+    if not len(generated) or not len(real):
+        reason = f"no nodule with lung around it: {len(generated)} generated, {len(real)} real ones"
+    common = partial(record, subject="nodule contrast", n=len(generated), reason=reason, details={"n_real": len(real)})
+    apart = None if reason else float(wasserstein_distance(generated, real))
     return [
         common(
             metric="HU above lung",
-            value=_mean(mine),
-            floor=_mean(other),
-            interval=bootstrap(_mean_of, mine, times=bootstraps),
+            value=_mean(generated),
+            floor=_mean(real),
+            interval=bootstrap(_mean_of, generated, times=bootstraps),
         ),
         common(
             metric="Wasserstein distance, HU",
             value=apart,
-            interval=None if reason else bootstrap(_apart, mine, other, times=bootstraps),
-            floor=_halves_apart(other),
+            interval=None if reason else bootstrap(_apart, generated, real, times=bootstraps),
+            floor=_halves_apart(real),
         ),
     ]
 
 
-def _apart(mine: np.ndarray, other: np.ndarray) -> float:
-    return float(wasserstein_distance(mine, other))
+def _apart(generated: np.ndarray, real: np.ndarray) -> float:
+    return float(wasserstein_distance(generated, real))
 
 
 def _halves_apart(values: np.ndarray) -> float | None:
-    """Mean Wasserstein distance of random halves."""
+    """Mean Wasserstein distance between random halves."""
     if len(values) < 4:
         return None
     rng = np.random.default_rng(0)

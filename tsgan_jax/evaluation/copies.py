@@ -1,8 +1,8 @@
-"""Is a generated slice a training slice in disguise?  An audit by nearest neighbours (FACTS 10, T25).
+"""Audit for copies of training slices among generated slices, by nearest neighbours (FACTS 10, T25).
 
-Every generated slice is looked up among the training slices, as a mask and as CT; so is every held-out real
-slice, which cannot be a copy.  Where held-out slices come sets the threshold.  The audit is evidence, not proof:
-it finds slices that were repeated, mirrored, shifted or made noisy, not a patient in another pose.
+The nearest training slice of every generated slice is searched, as a mask and as CT.  The threshold comes from
+held-out real slices, which cannot be copies.  The audit is evidence, not proof: it finds slices that are repeated,
+mirrored, shifted or noisy, but not a patient in another pose.
 """
 
 from collections.abc import Iterable
@@ -22,14 +22,14 @@ from tsgan_jax.evaluation.sources import GeneratedSlice
 from tsgan_jax.images import Window
 
 MARGIN = 0.5
-"""Threshold as a share of the distance that all but the nearest hundredth of held-out slices keep."""
+"""Threshold as a share of the first percentile of held-out slices' distances."""
 SHOWN = 12
-"""Pairs kept for the report, of each level: the nearest ones, flagged or not."""
+"""Number of nearest pairs of each level in the report, flagged or not."""
 
 
 @dataclass(frozen=True)
 class NearestPair:
-    """A generated slice and the training slice nearest to it; flagged: nearer than the threshold."""
+    """A generated slice and its nearest training slice; flagged: nearer than the threshold."""
 
     name: str
     generated: GeneratedSlice
@@ -39,7 +39,7 @@ class NearestPair:
 
 @dataclass(frozen=True)
 class LevelAudit:
-    """One level's outcome.
+    """The result of one level.
 
     threshold, distances (generated [n]), held_out (distances [m]): in the level's unit.  false_alarms: share of
     held-out slices flagged by the threshold that the other half of the held-out scans gives.  pairs: the nearest
@@ -62,14 +62,14 @@ class LevelAudit:
 def audit(
     generated: Iterable[GeneratedSlice], training: SliceSet, held_out: SliceSet, window: Window
 ) -> tuple[LevelAudit, ...]:
-    """Look every generated slice up among the training slices, as a mask and as CT; one pass over `generated`.
+    """Find the nearest training slice of every generated slice, as a mask and as CT; one pass over `generated`.
 
-    Raises UserError without at least two held-out scans, since nothing then says how near is too near.
+    Raises UserError without at least two held-out scans, which the threshold needs.
     """
     if len({scan_of(uid) for uid in held_out.seriesuid}) < 2:
         raise UserError(
             f"the copy audit needs slices of two or more held-out scans, the test fold has {len(held_out)} slices; "
-            "set data.test_fold to a fold that holds more"
+            "set data.test_fold to a fold with more"
         )
     searches = [
         _Search(mask_level(), training.mask, held_out.mask, held_out),
@@ -91,7 +91,8 @@ def threshold_of(held_out: np.ndarray) -> float:
 def records(
     audits: Iterable[LevelAudit], method: str, made_from: dict[str, Any], bootstraps: int = 200
 ) -> list[Record]:
-    """Three figures a level: the share of copies, the typical distance, and who is nearer to the training slices."""
+    """Three figures per level: the share of copies, the typical distance, and the chance to be nearer than held-out
+    slices."""
     out = []
     for one in audits:
         n = len(one.distances)
@@ -124,7 +125,7 @@ def records(
 
 
 class _Search:
-    """One level: the archive, the held-out distances, and the generated ones as they come."""
+    """One level: the archive, the held-out distances, and the generated distances so far."""
 
     def __init__(self, level: Level, training: np.ndarray, control: np.ndarray, held_out: SliceSet) -> None:
         self._level = level
@@ -162,8 +163,8 @@ def _false_alarms(distances: np.ndarray, seriesuids: tuple[str, ...]) -> float:
     return float(flagged / len(distances))
 
 
-def _share_nearer(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Chance that a random one of `ours` is smaller than a random one of `theirs`, ties half (Mann-Whitney)."""
-    theirs = np.sort(theirs)
-    below, up_to = np.searchsorted(theirs, ours, "left"), np.searchsorted(theirs, ours, "right")
-    return float((1 - (below + up_to) / (2 * len(theirs))).mean())
+def _share_nearer(distances: np.ndarray, reference: np.ndarray) -> float:
+    """Chance that a random distance is smaller than one of `reference`; ties count half (Mann-Whitney)."""
+    reference = np.sort(reference)
+    below, up_to = np.searchsorted(reference, distances, "left"), np.searchsorted(reference, distances, "right")
+    return float((1 - (below + up_to) / (2 * len(reference))).mean())

@@ -1,7 +1,8 @@
 """Distances between two sets of features: Fréchet (Eq. 11, A42), kernel (KID), precision and recall.
 
-Fréchet: Gaussians are fitted; mean and covariance are collected in one pass.  Kernel distance (Bińkowski et al. 2018):
-the unbiased squared MMD under the kernel (x.y / d + 1)^3.  Improved precision and recall: Kynkäänniemi et al. 2019.
+Fréchet: distance of fitted Gaussians, whose mean and covariance are computed in one pass.  Kernel distance (Bińkowski
+et al. 2018): the unbiased squared MMD under the kernel (x.y / d + 1)^3.  Improved precision and recall: Kynkäänniemi et
+al. 2019.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class FeatureStatistics:
-    """Of `count` features: their mean [d], and the sum of outer products of what is left of them [d, d]."""
+    """Statistics of `count` features: their mean [d], and the sum of outer products of their deviations from it [d,
+    d]."""
 
     count: int
     mean: Matrix
@@ -23,14 +25,14 @@ class FeatureStatistics:
 
     @classmethod
     def of(cls, features: NDArray) -> Self:
-        """Of features [n, d], n at least 1."""
+        """Statistics of features [n, d], n at least 1."""
         values = np.asarray(features, np.float64)
         mean = values.mean(axis=0)
         rest = values - mean
         return cls(len(values), mean, rest.T @ rest)
 
     def merge(self, other: "FeatureStatistics") -> "FeatureStatistics":
-        """Of both together (Chan et al. 1979)."""
+        """Statistics of the union (Chan et al. 1979)."""
         count = self.count + other.count
         step = other.mean - self.mean
         scatter = self.scatter + other.scatter
@@ -46,8 +48,8 @@ class FeatureStatistics:
 def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
     """|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^1/2).
 
-    tr (S1 S2)^1/2 is taken as the sum of the roots of the eigenvalues of S1^1/2 S2 S1^1/2, which is symmetric:
-    no complex root, no offset for a singular product, and a covariance of deficient rank is no trouble.
+    tr (S1 S2)^1/2 is computed as the sum of the roots of the eigenvalues of S1^1/2 S2 S1^1/2.  This matrix is
+    symmetric, so there are no complex roots, singular products need no offset, and covariances may be rank-deficient.
     """
     first, second = a.covariance, b.covariance
     values, vectors = np.linalg.eigh(first)
@@ -58,10 +60,10 @@ def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
 
 
 def frechet_distance_of_gram(aa: Matrix, bb: Matrix, ab: Matrix) -> float:
-    """The same from inner products of the features, [n, n], [m, m] and [n, m].
+    """`frechet_distance` from inner products of the features, [n, n], [m, m] and [n, m].
 
     With centred features X and Y, S1 = X'X / (n - 1) and S2 = Y'Y / (m - 1), and tr (S1 S2)^1/2 is the sum of the
-    singular values of X Y' / sqrt((n - 1) (m - 1)): a matrix of the number of images, not of features.
+    singular values of X Y' / sqrt((n - 1) (m - 1)), whose size is the number of images, not of features.
     """
     n, m = ab.shape
     means = aa.mean(), bb.mean(), ab.mean()
@@ -73,18 +75,18 @@ def frechet_distance_of_gram(aa: Matrix, bb: Matrix, ab: Matrix) -> float:
 
 SUBSETS = 100
 SEED = 2020
-"""torch-fidelity's, so that the same features give the same subsets and the same figure."""
+"""torch-fidelity's value, so that equal features give equal subsets and figures."""
 
 
 def kernel(inner: Matrix, dim: int) -> Matrix:
-    """Of inner products of features with `dim` numbers."""
+    """The KID kernel (x.y / dim + 1)^3 from inner products of features with `dim` numbers."""
     return (inner / dim + 1.0) ** 3
 
 
 def mmd2(xx: Matrix, yy: Matrix, xy: Matrix) -> float:
     """Unbiased squared maximum mean discrepancy from kernel values [n, n], [m, m], [n, m]; n and m at least 2.
 
-    It scatters about 0 for equal distributions, so small ones may be negative.
+    For equal distributions its expectation is 0, so values may be negative.
     """
     n, m = xy.shape
     within = (xx.sum() - np.trace(xx)) / (n * (n - 1)) + (yy.sum() - np.trace(yy)) / (m * (m - 1))
@@ -112,7 +114,7 @@ def squared_distances(aa: NDArray, bb: NDArray, ab: Matrix) -> Matrix:
 
 
 def radii(distances: Matrix, k: int) -> NDArray[np.float64]:
-    """[n]: the distance to the k-th nearest other point, from [n, n]; the point itself is its nearest."""
+    """[n]: the distance to the k-th nearest other point, from [n, n]."""
     within = distances.copy()
     np.fill_diagonal(within, 0.0)
     return np.partition(within, k, axis=1)[:, k]
@@ -122,7 +124,7 @@ def precision_recall(real: Matrix, generated: Matrix, across: Matrix, k: int) ->
     """Shares of generated features near a real one, and of real ones near a generated one.
 
     real [n, n], generated [m, m], across [n, m]: distances (or squared ones); n and m above k.  Near means: within
-    the distance of the other's k-th nearest neighbour among its own kind.
+    the other feature's distance to its k-th nearest neighbour of the same kind.
     """
     near_real = across <= radii(real, k)[:, None]
     near_generated = across <= radii(generated, k)[None, :]

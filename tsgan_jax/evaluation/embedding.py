@@ -1,7 +1,7 @@
-"""t-SNE of real and generated features (Fig. 5, A45), and a score of how mixed they are.
+"""t-SNE of real and generated features (Fig. 5, A45), and a mixing score.
 
-A t-SNE picture shows neighbourhoods, not distances, and depends on its seed; so the score is taken from the
-features, not from the picture.
+A t-SNE map shows neighbourhoods, not distances, and depends on its seed.  The score is therefore computed from the
+features, not from the map.
 """
 
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from tsgan_jax.evaluation.records import Record
 PERPLEXITY = 30.0
 NEIGHBOURS = 10
 FEWEST = 5
-"""Images of each kind without which there is no picture."""
+"""Minimum number of images of each kind."""
 MOST = 1000
-"""Images of each kind that are drawn; t-SNE of more takes long and shows no more."""
+"""Maximum number of images of each kind; more are slow and show no more."""
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """points: float32 [2 n, 2]; is_real: bool [2 n]; mixing: 1 mixed as by chance, 0 apart.
+    """points: float32 [2 n, 2]; is_real: bool [2 n]; mixing: 1 for random mixing, 0 for separate kinds.
 
     unlike: the mean share of the other kind among the `neighbours` nearest in feature space.
     """
@@ -35,7 +35,7 @@ class Embedding:
 
 
 def embed(real: NDArray, generated: NDArray, seed: int = 0) -> Embedding:
-    """Features [n, d] and [m, d] of which equal numbers are drawn by the seed; at least `FEWEST` of each."""
+    """t-SNE of equal numbers of features [n, d] and [m, d], chosen by the seed; at least `FEWEST` of each."""
     count = min(len(real), len(generated), MOST)
     if count < FEWEST:
         raise ValueError(f"{len(real)} real and {len(generated)} generated images; t-SNE needs {FEWEST} of each")
@@ -52,9 +52,9 @@ def embed(real: NDArray, generated: NDArray, seed: int = 0) -> Embedding:
 
 
 def unlike_share(features: NDArray, is_real: NDArray[np.bool_], neighbours: int = NEIGHBOURS) -> tuple[float, int]:
-    """Mean share of the other kind among each feature's nearest neighbours, and how many of those were looked at.
+    """Mean share of the other kind among each feature's nearest neighbours, and the number of neighbours used.
 
-    Chance gives m / (n + m - 1) for n of its own kind (itself one of them) and m of the other.
+    Random mixing gives m / (n + m - 1) for n of the same kind (with itself) and m of the other.
     """
     from sklearn.neighbors import NearestNeighbors
 
@@ -71,7 +71,7 @@ def draw_embedding(
     seed: int = 0,
     fold: int | None = None,
 ) -> tuple[Embedding | None, list[Record]]:
-    """The picture, and one record of kind "embedding"; without a picture a reason."""
+    """The embedding and one record of kind "embedding"; without an embedding the record has a reason."""
     metric = f"Mixing-{network.label}"
     made_from = {"network": network.label, "weights": network.file, "weights_sha256": network.sha256, "seed": seed}
     fewest = min(len(real), len(generated))

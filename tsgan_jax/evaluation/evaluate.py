@@ -1,6 +1,6 @@
-"""All that a trained run is evaluated by, one figure a line in <run>/evaluation/records.jsonl.
+"""Evaluation of a trained run: one figure per line in <run>/evaluation/records.jsonl.
 
-A figure that cannot be had is a record with the reason, and the others still come out.
+A figure that cannot be computed has a record with the reason; the others are still computed.
 """
 
 from collections.abc import Callable, Collection
@@ -21,10 +21,10 @@ PARTS: tuple[EvaluationPart, ...] = get_args(EvaluationPart)
 
 Say = Callable[[str], None]
 Detect = Callable[[Path, Config, Say, Path], list[Record]]
-"""(run, config, say, set) to the records of detectors; given by the caller, since detection is a part of its own."""
+"""(run, config, say, set) to the records of detectors; given by the caller, because detection is a separate package."""
 
 FAILED = "any"
-"""The metric of a record that says why a whole kind of figures could not be had."""
+"""The metric of a record with the reason why a whole kind of figures is missing."""
 
 
 def evaluate(
@@ -36,7 +36,7 @@ def evaluate(
     say: Say = print,
     detect: Detect | None = None,
 ) -> list[Record]:
-    """Judge a run and write its report; returns the new records, which are appended to its records file.
+    """Evaluate a run and write its report; returns the new records, which are appended to its records file.
 
     config: the run's, with paths and `evaluation.*` as they are now.  only: the parts wanted.  set_name: the set
     that stands for the run; "synthetic" is made first where it is missing, another one that is missing is refused.
@@ -47,20 +47,25 @@ def evaluate(
 
     subject = Subject(run, config, set_name, say)
     steps: list[tuple[EvaluationPart, Kind, str, Callable[[], list[Record]]]] = [
-        ("images", "similarity", "PSNR and SSIM", lambda: parts.judge_similarity(subject)),
-        ("images", "distance", "feature distances", lambda: parts.judge_distances(subject)),
-        ("images", "embedding", "t-SNE", lambda: parts.judge_embedding(subject)),
-        ("masks", "masks", "mask statistics", lambda: parts.judge_masks(subject)),
-        ("masks", "adherence", "CT against mask", lambda: parts.judge_adherence(subject)),
-        ("masks", "copies", "copies", lambda: parts.judge_copies(subject)),
+        ("images", "similarity", "PSNR and SSIM", lambda: parts.evaluate_similarity(subject)),
+        ("images", "distance", "feature distances", lambda: parts.evaluate_distances(subject)),
+        ("images", "embedding", "t-SNE", lambda: parts.evaluate_embedding(subject)),
+        ("masks", "masks", "mask statistics", lambda: parts.evaluate_masks(subject)),
+        ("masks", "adherence", "CT against mask", lambda: parts.evaluate_adherence(subject)),
+        ("masks", "copies", "copies", lambda: parts.evaluate_copies(subject)),
     ]
     if config.generation.masks == "stylegan":
         steps += [
-            ("mask_sources", "mask sources", "masks by their source", lambda: parts.judge_mask_sources(subject)),
-            ("mask_sources", "mask truncation", "masks by truncation", lambda: parts.judge_mask_truncations(subject)),
+            ("mask_sources", "mask sources", "masks by their source", lambda: parts.evaluate_sources(subject)),
+            (
+                "mask_sources",
+                "mask truncation",
+                "masks by truncation",
+                lambda: parts.evaluate_truncations(subject),
+            ),
         ]
     elif "mask_sources" in only:
-        say("masks by their source: skipped, since stage 1 draws none of this run's masks")
+        say("masks by their source: skipped, because this run does not use stage 1")
     if detect is not None and config.detection is not None:
         trained = detect
         steps.append(("detection", "detection", "detectors", lambda: trained(run, config, say, subject.set_path)))

@@ -1,7 +1,7 @@
-"""Features of a set of images, gathered in one pass and in memory that does not grow with their number.
+"""Features of a set of images, computed in one pass and in constant memory.
 
-Mean and covariance are those of all images.  The features themselves, which kernel distance, precision and recall
-need, are kept of at most `KEPT` images drawn at random.  Those of real images are cached by content.
+Mean and covariance are those of all images.  Kernel distance, precision and recall
+need the features themselves, which are kept for at most `KEPT` random images.  Real images are cached by content.
 """
 
 import hashlib
@@ -26,10 +26,10 @@ ROWS = 64
 
 @dataclass(frozen=True)
 class Features:
-    """Of one set of images under one network.
+    """Features of one set of images from one network.
 
     count: images; statistics: of all of them, None for an empty set; kept: float32 [min(count, KEPT), d], in the order
-    of the images where all are kept; places [len(kept)]: which images those are; images_sha256: of their content.
+    of the images if all are kept; places [len(kept)]: the positions of those images; images_sha256: of their content.
     """
 
     count: int
@@ -45,9 +45,9 @@ class Features:
 
 
 def gather(network: FeatureNetwork, images: Images, cache: Path | None = None) -> Features:
-    """Features of images, from the cache where the same images were seen before.
+    """Features of images, from the cache if it has the same images.
 
-    cache: a folder; with it the images are gone through twice, first for their hash.  Raises UserError for a
+    cache: a folder; with it the images are read twice, first for their hash.  Raises UserError for a
     network whose features are not finite.
     """
     if cache is None:
@@ -79,12 +79,10 @@ def _gather(network: FeatureNetwork, images: Images) -> Features:
     for batch in batched(hashed(), ROWS):
         rows = network.features(batch)
         if not np.isfinite(rows).all():
-            raise UserError(
-                f"{network.file}: features are not finite; the file does not hold a trained {network.label}"
-            )
+            raise UserError(f"{network.file}: features are not finite; the file is not a trained {network.label}")
         part = FeatureStatistics.of(rows)
         statistics = part if statistics is None else statistics.merge(part)
-        for row in rows:  # reservoir sampling: every image has the same chance to be kept
+        for row in rows:  # reservoir sampling: every image is kept with the same probability
             place = count if count < KEPT else int(rng.integers(0, count + 1))
             if place < KEPT:
                 kept[place], places[place] = row, count
@@ -108,7 +106,7 @@ def _write(path: Path, found: Features) -> None:
 
 
 def _read(path: Path, images_sha256: str) -> Features | None:
-    """None where it is not there, or damaged: it is made again."""
+    """The cached features; None if they are missing or damaged."""
     if not path.is_file():
         return None
     try:

@@ -1,13 +1,13 @@
 """Real and generated images compared as distributions: Fréchet and kernel distance, precision and recall (Table 1).
 
-Each figure has its number of images, a 95 % interval and a real-against-real floor beside it.
+Each figure has its number of images, a 95 % interval and a real-against-real floor.
 
-* The interval is a bootstrap of half-samples: both sets are halved at random, without replacement and real ones by
-  whole scans, and the 2.5 and 97.5 % of the figures so found are laid round the figure itself by their distance from
-  their median (the delete-half jackknife needs no other scaling).  Draws with replacement would not do: a repeated
-  image is its own nearest neighbour, and all four figures are biased by the number of different images.
-* The floor is the figure of other real images, as many as there are generated ones where there are that many, and
-  where none are given that of one half of the scans against the other.
+** The interval is a bootstrap of half-samples: both sets are halved at random without replacement, real images by whole
+  scans.  The 2.5 and 97.5 percentiles of these figures, relative to their median, are added to the figure (the
+  delete-half jackknife needs no other scaling).  Resampling with replacement is not possible: a repeated image is its
+  own nearest neighbour, and all four figures depend on the number of different images.
+* The floor is the figure of other real images, if possible as many as generated ones.  Without other real images it is
+  the figure of one half of the scans against the other.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ Index = NDArray[np.int64]
 
 
 class DistanceFigures(NamedTuple):
-    """Fréchet distance, kernel distance, precision, recall; NaN where there are too few images."""
+    """Fréchet distance, kernel distance, precision, recall; NaN for too few images."""
 
     distance: float
     kernel: float
@@ -49,10 +49,10 @@ class DistanceFigures(NamedTuple):
 
 @dataclass(frozen=True)
 class Reference:
-    """What generated images are held against.
+    """The real images that generated images are compared with.
 
-    real: images of the test fold; scans: the series of each, none: each is its own.  other: real images of other
-    scans, for the floor.
+    real: images of the test fold; scans: the series of each, None: every image is a separate scan.  other: real images
+    of other scans, for the floor.
     """
 
     real: Features
@@ -73,7 +73,8 @@ def measure_region_distances(
     cache: Path | None = None,
     fold: int | None = None,
 ) -> list[Record]:
-    """`measure_distances` on the full slice, the lungs and the nodule squares; a region that fails leaves the rest.
+    """`measure_distances` on the full slice, the lungs and the nodule squares; a failing region does not stop the
+    others.
 
     scans: the series of each real slice.
     """
@@ -112,9 +113,9 @@ def measure_distances(
 ) -> list[Record]:
     """Four records of kind "distance".
 
-    real, other: images that can be gone through twice (cached by content in `cache`); generated: read once.
-    scans: the series of each real image, where several may share one.  Too few images of either kind, or none,
-    give records without a value and with the reason.
+    real, other: images that can be read twice (cached by content in `cache`); generated: read once.
+    scans: the series of each real image.  Too few images of either kind give records with a reason and without a
+    value.
     """
     held = Reference(gather(network, real, cache), scans, None if other is None else gather(network, other, cache))
     return compare(network, held, gather(network, generated), method, subject, settings, fold)
@@ -129,7 +130,7 @@ def compare(
     settings: EvaluationConfig,
     fold: int | None = None,
 ) -> list[Record]:
-    """The records of features that are already there."""
+    """The records from features."""
     real, k = reference.real, settings.nearest
     sets = _Sets.of(real, generated)
     value, kernel_spread, subset = _figures_of_all(sets, real, generated, settings)
@@ -170,13 +171,13 @@ def compare(
 
 
 def unavailable(names: Names, method: str, subject: str, reason: str, fold: int | None = None) -> list[Record]:
-    """The four records where the network or the images could not be had."""
+    """The four records without values, if the network or the images are missing."""
     return [Record("distance", method, subject, name, None, 0, fold=fold, reason=reason) for name in names]
 
 
 @dataclass(frozen=True)
 class _Sets:
-    """Inner products of the kept features of real [n] and generated [m] images, and what follows from them."""
+    """Inner products of the kept features of real [n] and generated [m] images, and the figures from them."""
 
     dim: int
     rr: NDArray[np.float64]
@@ -197,12 +198,12 @@ class _Sets:
         return min(self.counts)
 
     def part(self, i: Index, j: Index) -> "_Sets":
-        """Of some of the real and some of the generated."""
+        """The inner products of a subset of the real and of the generated images."""
         return replace(self, rr=self.rr[np.ix_(i, i)], gg=self.gg[np.ix_(j, j)], rg=self.rg[np.ix_(i, j)])
 
     def distances(self, k: int) -> tuple[float, float]:
-        """Precision and recall, on equal numbers of both (the larger set is thinned by chance)."""
-        n, m = (_thinned(count, self.equal) for count in self.counts)
+        """Precision and recall, on equal numbers of both (the larger set is subsampled)."""
+        n, m = (_subsample(count, self.equal) for count in self.counts)
         part = self.part(n, m)
         a, b = np.diag(part.rr), np.diag(part.gg)
         within = squared_distances(a, a, part.rr), squared_distances(b, b, part.gg)
@@ -213,15 +214,15 @@ class _Sets:
         return kernel(self.rr, self.dim), kernel(self.gg, self.dim), kernel(self.rg, self.dim)
 
     def figures(self, k: int) -> DistanceFigures:
-        """All four, of all that is kept."""
+        """All four figures of the kept features."""
         distance = frechet_distance_of_gram(self.rr, self.gg, self.rg) if self.equal >= 2 else np.nan
         kernel_value = mmd2(*self.kernels()) if self.equal >= 2 else np.nan
         precision, recall = self.distances(k) if self.equal > k else (np.nan, np.nan)
         return DistanceFigures(distance, kernel_value, precision, recall)
 
 
-def _thinned(count: int, wanted: int) -> Index:
-    """`wanted` of `count` places, ascending, the same at every call."""
+def _subsample(count: int, wanted: int) -> Index:
+    """`wanted` random positions of `count`, ascending, the same at every call."""
     return np.sort(np.random.default_rng(0).permutation(count)[:wanted])
 
 
@@ -244,7 +245,8 @@ def _figures_of_all(
 def _intervals(
     sets: _Sets, value: DistanceFigures, reference: Reference, settings: EvaluationConfig
 ) -> list[Interval | None]:
-    """By half-samples of the kept images: where more were seen, rather too wide than too narrow."""
+    """Intervals from half-samples of the kept images; if only a part is kept they are too wide rather than too
+    narrow."""
     n, m = sets.counts
     if min(n, m) < 4:
         return [None] * len(value)
@@ -264,7 +266,7 @@ def _intervals(
 
 
 def _groups(reference: Reference, features: Features) -> list[Index]:
-    """Places of the kept real images by scan."""
+    """Positions of the kept real images by scan."""
     if reference.scans is None:
         return [np.array([place]) for place in range(len(features.kept))]
     names = np.array([reference.scans[place] for place in features.places])
@@ -277,10 +279,10 @@ def _half_of_groups(groups: list[Index], rng: np.random.Generator) -> Index:
 
 
 def _floor(reference: Reference, generated: Features, settings: EvaluationConfig) -> tuple[DistanceFigures, list[int]]:
-    """The figures of real against real, and how many images of each stood behind them."""
+    """The figures of real against real, and the number of images of each."""
     if reference.other is not None:
         other = reference.other
-        chosen = _thinned(len(other.kept), min(len(other.kept), len(generated.kept)))
+        chosen = _subsample(len(other.kept), min(len(other.kept), len(generated.kept)))
         sets = _Sets.of(reference.real, replace(other, kept=other.kept[chosen]))
     else:
         groups = _groups(reference, reference.real)

@@ -1,4 +1,4 @@
-"""How sure a figure is: percentile bootstrap, Wilson's interval for shares."""
+"""Confidence intervals: percentile bootstrap, and Wilson's interval for shares."""
 
 from collections.abc import Callable
 
@@ -7,17 +7,17 @@ import numpy as np
 Interval = tuple[float, float]
 
 LEVEL = (2.5, 97.5)
-_Z = 1.959964  # of the normal distribution at 97.5 %
+_Z = 1.959964  # 97.5 % quantile of the normal distribution
 
 
-def bootstrap(statistic: Callable[..., float], *samples: np.ndarray, times: int, seed: int = 0) -> Interval | None:
+def bootstrap(statistic: Callable[..., float], *samples: np.ndarray, times: int) -> Interval | None:
     """95 % percentile interval of `statistic(*samples)`; every sample is resampled along its first axis.
 
-    None where a sample has fewer than two rows, or the statistic of a resample is not finite.
+    None if a sample has fewer than two rows, or the statistic of a resample is not finite.
     """
     if any(len(sample) < 2 for sample in samples):
         return None
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     values = [
         statistic(*(sample[rng.integers(0, len(sample), len(sample))] for sample in samples)) for _ in range(times)
     ]

@@ -1,6 +1,6 @@
-"""Masks as stage 1 draws them, before the gate, beside deformed training masks and real ones.
+"""Comparison of stage 1's masks before the gate with deformed training masks and real masks.
 
-Stage 1 alone is needed: no stage 2, no set.
+It needs only stage 1, no stage 2 and no set.
 """
 
 from dataclasses import dataclass
@@ -39,11 +39,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What masks are drawn from, and what they are held against.
+    """The sources of masks, and the real masks to compare with.
 
     generator: of stage 1; settings: seed and truncation of the masks; test, training: real slices.  pixel_mm: side
-    that a pixel is taken to have in all masks, mm; nearest: k of precision and recall.  method, made_from: of the
-    records.
+    of a pixel, used for all masks; nearest: k of precision and recall.  method, made_from: fields of the records.
     """
 
     generator: MaskGenerator
@@ -56,10 +55,10 @@ class Comparison:
     made_from: dict[str, Any]
 
 
-def judge_sources(case: Comparison) -> list[Record]:
+def measure_sources(case: Comparison) -> list[Record]:
     """Records of the kind "mask sources": MEASURED masks of stage 1, deformed ones, real training masks.
 
-    Where nothing can be deformed there is a record that says why, and the other columns.
+    If no mask can be deformed, a record has the reason and the other columns are still computed.
     """
     sources: dict[str, Masks] = {STAGE_1: drawn(case, MEASURED, case.settings.truncation)}
     missing: list[Record] = []
@@ -71,8 +70,9 @@ def judge_sources(case: Comparison) -> list[Record]:
     return _compared(case, "mask sources", sources, {"truncation": case.settings.truncation}) + missing
 
 
-def judge_truncations(case: Comparison) -> list[Record]:
-    """Records of the kind "mask truncation": the same SWEPT images of stage 1 at each of PSIS, real training masks."""
+def measure_truncations(case: Comparison) -> list[Record]:
+    """Records of the kind "mask truncation": SWEPT masks of stage 1 at each of PSIS, from the same noise, and real
+    training masks."""
     sources: dict[str, Masks] = {REAL_TRAINING: spread(case.training.mask, SWEPT)}
     sources |= {psi_name(psi): drawn(case, SWEPT, psi) for psi in PSIS}
     found = _compared(case, "mask truncation", sources, {})
@@ -80,13 +80,13 @@ def judge_truncations(case: Comparison) -> list[Record]:
 
 
 def drawn(case: Comparison, count: int, truncation: float) -> NDArray[np.uint8]:
-    """Stage 1's masks [count, h, h]: what a set's first attempts at its images 0 to count - 1 are."""
+    """Stage 1's masks [count, h, h], equal to a set's first attempts at images 0 to count - 1."""
     key = stream(jax.random.key(case.settings.seed), "masks")
     return mask_drawer(case.generator, key, truncation)(0, list(range(count)))
 
 
 def deformed(slices: "SliceSet", seed: int, count: int) -> NDArray[np.uint8]:
-    """Masks [count, h, h] of training slices, deformed; UserError where they give nothing to make masks from."""
+    """Deformed masks [count, h, h] of training slices; UserError if no training mask can be used."""
     deformer = Deformer.of_masks(slices.mask, slices.pixel_mm)
     if not len(deformer.masks) or not deformer.nodules:
         raise UserError(f"none of the {len(slices)} training masks has anatomy and nodules that pass the gate")
@@ -94,7 +94,7 @@ def deformed(slices: "SliceSet", seed: int, count: int) -> NDArray[np.uint8]:
 
 
 def _compared(case: Comparison, kind: Kind, sources: dict[str, Masks], more: dict[str, Any]) -> list[Record]:
-    """The table of some sources as records."""
+    """The table of the sources as records."""
     rows = compare_masks(sources, case.test.mask, case.pixel_mm, case.nearest)
     about = {"k": case.nearest, "pixel_mm_of_all": case.pixel_mm, "resolution": case.generator.synthesis.resolution}
     counts = {name: len(masks) for name, masks in sources.items()}

@@ -1,7 +1,7 @@
-"""Do generated masks come from the distribution of real ones?  Anatomy as numbers, compared by Wasserstein distance.
+"""Comparison of generated and real masks: Wasserstein distances of anatomical properties.
 
-All masks are measured at one pixel size, the generated set's: the generator draws pixels and knows no millimetres,
-so a real patient's own pixel size would be a difference that no generator could learn.
+All masks are measured with the pixel size of the generated set, because the generator does not know the pixel size of
+real patients and could not learn this difference.
 """
 
 from collections import Counter
@@ -15,11 +15,11 @@ from scipy.stats import wasserstein_distance
 
 from tsgan_jax.errors import UserError
 from tsgan_jax.evaluation.intervals import bootstrap, wilson
-from tsgan_jax.evaluation.mask_variety import NEAREST, judge_variety, mask_features
+from tsgan_jax.evaluation.mask_variety import NEAREST, mask_features, measure_variety
 from tsgan_jax.evaluation.records import Record
 from tsgan_jax.evaluation.sources import evenly
 from tsgan_jax.labels import BACKGROUND, LEFT_LUNG, NODULE, RIGHT_LUNG, TRACHEA
-from tsgan_jax.masks.plausibility import judge, nodule_components
+from tsgan_jax.masks.plausibility import check, nodule_components
 
 PROPERTIES = {
     "body area": "cm²",
@@ -32,10 +32,10 @@ PROPERTIES = {
     "nodule x": "share of the body's width",
     "nodule y": "share of the body's height",
 }
-"""What is measured, and its unit.  Nodule figures have one value a nodule, the others one a slice."""
+"""Properties and their units.  Nodule properties have one value per nodule, the others one per slice."""
 
 PAIRED = 200
-"""Masks among which the diversity is measured, all pairs of them."""
+"""Number of masks for the diversity, which uses all pairs."""
 FLOOR_DRAWS = 20
 _SEED = 0
 
@@ -44,7 +44,7 @@ Sample = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Gate:
-    """accepted of drawn masks; reasons: how often each was given."""
+    """Counts of accepted and drawn masks; reasons: how often each was given."""
 
     accepted: int
     drawn: int
@@ -54,18 +54,19 @@ class Gate:
 def measure(masks: Iterable[np.ndarray], pixel_mm: float) -> tuple[Sample, ...]:
     """The properties of each mask, uint8 [r, r]; pixel_mm: side of a pixel.  A property may have no value.
 
-    Nodules are connected patches of 3 pixels and 3 mm or more (A28); their place is given in the body's bounding box.
+    Nodules are connected components of at least 3 pixels and 3 mm (A28); their position is relative to the body's
+    bounding box.
     """
     return tuple(_measure(mask, pixel_mm) for mask in masks)
 
 
-def pooled(samples: Iterable[Sample]) -> Sample:
-    """One array a property of several masks' values."""
+def concatenate(samples: Iterable[Sample]) -> Sample:
+    """The values of several masks, one array per property."""
     samples = list(samples)
     return {name: np.concatenate([sample[name] for sample in samples] or [np.zeros(0)]) for name in PROPERTIES}
 
 
-def judge_masks(
+def measure_masks(
     generated: Iterable[np.ndarray],
     test: np.ndarray,
     training: np.ndarray,
@@ -80,22 +81,27 @@ def judge_masks(
 ) -> tuple[list[Record], dict[str, Sample]]:
     """Records, and the measured values of "generated" and "real" (test) masks for the plots.
 
-    generated: uint8 [r, r], streamed; test: held-out real masks and training: those the generator saw, [n, r, r].
-    scans: the series of each test mask, none: each is its own; nearest: k of precision and recall (`mask_variety`).
-    A figure's floor is that of random training masks, as many as were generated, against the same test masks.
-    Raises UserError where there is no generated or no test mask.
+    generated: uint8 [r, r], streamed; test, training: held-out and training real masks [n, r, r].
+    scans: the series of each test mask, None: every mask is a separate scan; nearest: k of precision and recall
+    (`mask_variety`). A figure's floor is that of random training masks, as many as generated ones, against the same
+    test masks.
+    Raises UserError without generated or without test masks.
     """
     few = _Reservoir(PAIRED)
     passed = [(_measure(mask, pixel_mm), mask_features([mask], pixel_mm)) for mask in few.passing(generated)]
-    ours = tuple(sample for sample, _ in passed)
-    if not ours or not len(test):
-        raise UserError(f"mask statistics need masks on both sides; {len(ours)} are generated, {len(test)} real")
-    theirs, seen = measure(test, pixel_mm), measure(training, pixel_mm)
+    generated_samples = tuple(sample for sample, _ in passed)
+    if not generated_samples or not len(test):
+        raise UserError(
+            f"mask statistics need masks on both sides; {len(generated_samples)} are generated, {len(test)} real"
+        )
+    test_samples, training_samples = measure(test, pixel_mm), measure(training, pixel_mm)
     record = partial(Record, kind="masks", method=method, made_from=made_from)
-    out = [_distance(record, name, ours, theirs, seen, bootstraps) for name in PROPERTIES]
+    out = [
+        _distance(record, name, generated_samples, test_samples, training_samples, bootstraps) for name in PROPERTIES
+    ]
     made = np.concatenate([features for _, features in passed])
     held, known = (mask_features(masks, pixel_mm) for masks in (test, training))
-    out += judge_variety(record, made, held, known, scans, nearest, bootstraps)
+    out += measure_variety(record, made, held, known, scans, nearest, bootstraps)
     real_few = list(test[evenly(len(test), PAIRED)])
     out += [
         record(
@@ -104,7 +110,7 @@ def judge_masks(
             value=mean_pairwise_iou(few.kept),
             floor=mean_pairwise_iou(real_few),
             n=len(few.kept),
-            reason=None if len(few.kept) > 1 else "one mask has no pairs",
+            reason=None if len(few.kept) > 1 else "there is only one mask",
             details={"classes": "body, left lung, right lung", "note": "smaller is more diverse"},
         ),
         record(
@@ -112,17 +118,17 @@ def judge_masks(
             metric="share accepted",
             value=gate.accepted / gate.drawn if gate.drawn else None,
             interval=wilson(gate.accepted, gate.drawn),
-            floor=float(np.mean([judge(mask, pixel_mm).accepted for mask in test])),
+            floor=float(np.mean([check(mask, pixel_mm).accepted for mask in test])),
             n=gate.drawn,
             reason=None if gate.drawn else "no mask was drawn",
             details={"reasons": gate.reasons},
         ),
     ]
-    return out, {"generated": pooled(ours), "real": pooled(theirs)}
+    return out, {"generated": concatenate(generated_samples), "real": concatenate(test_samples)}
 
 
 def gate_of(manifest: dict[str, Any]) -> Gate:
-    """What the gate did while a set was made, from the set's manifest."""
+    """The gate's counts for a set, from its manifest."""
     images = manifest["images"]
     refusals = [reasons for image in images for reasons in image.get("refused", [])]
     accepted = sum(bool(image["accepted"]) for image in images)
@@ -133,7 +139,7 @@ def gate_of(manifest: dict[str, Any]) -> Gate:
 def mean_pairwise_iou(masks: list[np.ndarray]) -> float | None:
     """Mean over pairs of masks of the mean IoU of body, left and right lung; None for fewer than two masks.
 
-    A class that neither mask of a pair has is left out of the pair.
+    A class that neither mask of a pair has is excluded for the pair.
     """
     if len(masks) < 2:
         return None
@@ -157,31 +163,39 @@ def _ious(regions: np.ndarray, pairs: tuple[np.ndarray, ...]) -> np.ndarray:
 def _distance(
     record: "partial[Record]",
     name: str,
-    ours: tuple[Sample, ...],
-    theirs: tuple[Sample, ...],
-    seen: tuple[Sample, ...],
+    generated: tuple[Sample, ...],
+    test: tuple[Sample, ...],
+    training: tuple[Sample, ...],
     times: int,
 ) -> Record:
-    """Wasserstein distance of one property; slices, not nodules, are resampled, since they are independent."""
+    """Wasserstein distance of one property; slices are resampled, because nodules of a slice are not independent."""
     make = partial(record, subject=name, metric="Wasserstein distance")
-    mine, other = (_values(sample, name) for sample in (ours, theirs))
-    n = len(np.concatenate(mine))
-    missing = [side for side, values in (("generated", mine), ("real", other)) if not len(np.concatenate(values))]
+    generated_values, test_values = (_values(sample, name) for sample in (generated, test))
+    n = len(np.concatenate(generated_values))
+    missing = [
+        side
+        for side, values in (("generated", generated_values), ("real", test_values))
+        if not len(np.concatenate(values))
+    ]
     if missing:
         return make(value=None, n=n, reason=f"no {' and no '.join(missing)} mask has a value")
-    known, rng = _values(seen, name), np.random.default_rng(_SEED)
-    size = min(len(mine), len(known))
-    draws = [_wasserstein(known[rng.permutation(len(known))[:size]], other) for _ in range(FLOOR_DRAWS)] if size else []
+    known, rng = _values(training, name), np.random.default_rng(_SEED)
+    size = min(len(generated_values), len(known))
+    draws = (
+        [_wasserstein(known[rng.permutation(len(known))[:size]], test_values) for _ in range(FLOOR_DRAWS)]
+        if size
+        else []
+    )
     floor = float(np.mean(draws)) if draws and np.isfinite(draws).all() else None
     details = {
         "unit": PROPERTIES[name],
-        "median": float(np.median(np.concatenate(mine))),
-        "median_real": float(np.median(np.concatenate(other))),
-        "n_real": len(np.concatenate(other)),
+        "median": float(np.median(np.concatenate(generated_values))),
+        "median_real": float(np.median(np.concatenate(test_values))),
+        "n_real": len(np.concatenate(test_values)),
         "pixel_mm_of_all": "the generated set's",
     }
-    interval = bootstrap(_wasserstein, mine, other, times=times)
-    return make(value=_wasserstein(mine, other), n=n, interval=interval, floor=floor, details=details)
+    interval = bootstrap(_wasserstein, generated_values, test_values, times=times)
+    return make(value=_wasserstein(generated_values, test_values), n=n, interval=interval, floor=floor, details=details)
 
 
 def _values(samples: tuple[Sample, ...], name: str) -> np.ndarray:
@@ -191,9 +205,9 @@ def _values(samples: tuple[Sample, ...], name: str) -> np.ndarray:
     return rows
 
 
-def _wasserstein(ours: np.ndarray, theirs: np.ndarray) -> float:
-    mine, other = np.concatenate(ours), np.concatenate(theirs)
-    return float(wasserstein_distance(mine, other)) if len(mine) and len(other) else float("nan")
+def _wasserstein(generated: np.ndarray, real: np.ndarray) -> float:
+    a, b = np.concatenate(generated), np.concatenate(real)
+    return float(wasserstein_distance(a, b)) if len(a) and len(b) else float("nan")
 
 
 def _measure(mask: np.ndarray, pixel_mm: float) -> Sample:
@@ -223,7 +237,7 @@ def _measure(mask: np.ndarray, pixel_mm: float) -> Sample:
 
 
 class _Reservoir:
-    """Keeps a fair sample of what passes through, of a fixed size (Vitter's algorithm R)."""
+    """A uniform sample of fixed size from a stream (Vitter's algorithm R)."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -232,7 +246,7 @@ class _Reservoir:
         self.kept: list[np.ndarray] = []
 
     def passing(self, masks: Iterable[np.ndarray]) -> Iterable[np.ndarray]:
-        """The masks, unchanged; a sample of them stays in `kept`."""
+        """Yield the masks unchanged; `kept` is a sample of them."""
         for mask in masks:
             self._passed += 1
             if len(self.kept) < self._size:

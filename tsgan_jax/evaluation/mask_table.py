@@ -1,7 +1,6 @@
-"""Masks of several sources side by side, as drawn: what stage 1 draws, what needs no network, and real ones.
+"""Table of masks by source, before the gate: stage 1, deformed training masks and real masks.
 
-A generator of masks is worth its training only where it is better than the simplest source of new masks, and nothing
-is nearer to real test masks than real training masks are.
+Deformed masks need no network, so they are the baseline of stage 1.  Real training masks are the best possible value.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,31 +10,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsgan_jax.evaluation.mask_statistics import PAIRED, Sample, mean_pairwise_iou, measure, pooled
+from tsgan_jax.evaluation.mask_statistics import PAIRED, Sample, concatenate, mean_pairwise_iou, measure
 from tsgan_jax.evaluation.mask_variety import NEAREST, Features, compared, mask_features, scaled
 from tsgan_jax.evaluation.records import Kind, Record
 from tsgan_jax.evaluation.sources import evenly
 from tsgan_jax.labels import TRACHEA
-from tsgan_jax.masks.plausibility import TRACHEA_IN_LUNG, judge
+from tsgan_jax.masks.plausibility import TRACHEA_IN_LUNG, check
 
 Masks = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
-"""One mask [h, w] after another."""
+"""Iterable of masks [h, w]."""
 
 REAL_TEST, STAGE_1, DEFORM, REAL_TRAINING = "real test", "stage 1", "deform", "real training"
 
 MEASURED = 500
-"""Masks of each source that are measured: at 512 px the gate and the properties take a twentieth of a second a mask,
-and a deformed mask a third of a second more."""
+"""Number of masks of each source.  At 512 px the gate and the properties take 0.05 s per mask, a deformation 0.3 s."""
 
 PSIS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-"""Truncations that stage 1 is tried at."""
+"""Truncations psi of the sweep."""
 
 SWEPT = 250
-"""Masks at each of them."""
+"""Number of masks at each psi."""
 
 GATE = "passes the gate"
 SWEPT_ROWS = (GATE, "pairwise IoU", "precision", "recall")
-"""Figures of ROWS that are had at each truncation; all of them are shares, 0 to 1."""
+"""Figures of ROWS at each truncation; all of them are shares, 0 to 1."""
 
 ROWS = {
     GATE: "share of masks",
@@ -59,7 +57,7 @@ ROWS = {
 
 @dataclass(frozen=True)
 class Row:
-    """One figure.  values: by source; None where it cannot be had."""
+    """One figure.  values: by source; None if there is no value."""
 
     name: str
     unit: str
@@ -72,16 +70,15 @@ def spread(masks: Masks, count: int) -> list[NDArray[np.uint8]]:
 
 
 def psi_name(psi: float) -> str:
-    """The subject of records about masks drawn at a truncation."""
+    """The subject of records of masks at a truncation."""
     return f"psi {psi:.1f}"
 
 
 def compare_masks(sources: Mapping[str, Masks], test: Masks, pixel_mm: float, nearest: int = NEAREST) -> list[Row]:
     """The rows of ROWS, with a value for "real test" and for each source, in this order.
 
-    sources: masks uint8 [h, w] by name; test: real test masks, which the sources are held against; pixel_mm: the side
-    that a pixel is taken to have in all of them, mm.  nearest: k of precision and recall, which are had of equally many
-    masks of every source.
+    sources: masks uint8 [h, w] by name; test: real test masks to compare with; pixel_mm: side of a pixel,
+    used for all masks.  nearest: k of precision and recall, which use equally many masks of every source.
     """
     columns = {REAL_TEST: list(test), **{name: list(masks) for name, masks in sources.items()}}
     values = {name: _measured(masks, pixel_mm) for name, masks in columns.items()}
@@ -114,7 +111,7 @@ def records(
             metric=row.name,
             value=value,
             n=counts[source],
-            reason=None if value is not None else "no mask, or too few of them, has a value",
+            reason=None if value is not None else "too few masks have a value",
             made_from=made_from,
             details={"unit": row.unit, **details},
         )
@@ -124,7 +121,7 @@ def records(
 
 
 def rows_of(found: Sequence[Record]) -> tuple[list[str], list[Row]]:
-    """The sources and the rows that the records of one table hold; the real test masks come first."""
+    """The sources and rows in the records of one table; the real test masks are first."""
     values = {(one.metric, one.subject): one.value for one in found}
     names = list(dict.fromkeys(one.subject for one in found if one.metric in ROWS))
     names.sort(key=lambda name: name != REAL_TEST)
@@ -136,7 +133,7 @@ def rows_of(found: Sequence[Record]) -> tuple[list[str], list[Row]]:
 
 
 def table_lines(found: Sequence[Record]) -> list[str]:
-    """The table that records hold, as lines of text: a row a figure, a column a source, a dash for no value."""
+    """The table in the records as text: one row per figure, one column per source, a dash for no value."""
     names, rows = rows_of(found)
     cells = [["", *names]]
     for row in rows:
@@ -148,11 +145,11 @@ def table_lines(found: Sequence[Record]) -> list[str]:
 
 
 def _measured(masks: Masks, pixel_mm: float) -> dict[str, float | None]:
-    """The rows that a source has by itself."""
+    """The rows that need only one source."""
     if not len(masks):
         return dict.fromkeys(name for name in ROWS if name not in ("precision", "recall"))
-    verdicts = [judge(mask, pixel_mm) for mask in masks]
-    every = pooled(measure(masks, pixel_mm))
+    verdicts = [check(mask, pixel_mm) for mask in masks]
+    every = concatenate(measure(masks, pixel_mm))
     around = every["lung around a nodule"]
     return {
         GATE: float(np.mean([one.accepted for one in verdicts])),
@@ -174,8 +171,7 @@ def _percentiles(every: Sample, name: str, percents: tuple[int, ...]) -> dict[st
 
 
 def _variety(found: Mapping[str, Features], k: int) -> dict[str, tuple[float | None, float | None]]:
-    """Precision and recall of each source; of the real test masks there is none, they would be held against
-    themselves."""
+    """Precision and recall of each source; the real test masks have none."""
     real = found[REAL_TEST]
     others = {name: features for name, features in found.items() if name != REAL_TEST}
     size = min([len(real), *(len(features) for features in others.values() if len(features))])

@@ -1,9 +1,9 @@
-"""Are generated masks like real ones, and are there all kinds of them?  Precision and recall on measured anatomy.
+"""Precision and recall of generated masks on measured anatomy.
 
-Kynkäänniemi et al. 2019 with lengths and places of organs in the place of a network's features: precision is the share
-of generated masks near a real one, recall the share of real masks near a generated one.  Near means: within the
-distance of the other's k-th nearest neighbour among its own kind.  Both rise with the number of masks, so there are as
-many on both sides, and where there are more the figure is the mean over random subsets.
+As in Kynkäänniemi et al. 2019, but with sizes and positions of organs instead of a network's features: precision is the
+share of generated masks near a real one, recall the share of real masks near a generated one.  Near means: within the
+other mask's distance to its k-th nearest neighbour of the same kind.  Both rise with the number of masks, so equal
+numbers are compared; for larger sets the figure is the mean over random subsets.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ from tsgan_jax.labels import BACKGROUND, LEFT_LUNG, NODULE, RIGHT_LUNG, TRACHEA
 
 ORGANS = ("body", "left lung", "right lung")
 SHAPE = ("size", "x", "y", "width", "height")
-"""Of an organ, in mm: root of its area, centroid, standard deviation of its pixels along x and y."""
+"""Features of an organ, in mm: root of its area, centroid, standard deviation of its pixels along x and y."""
 
 FEATURES = (
     *(f"{organ}: {part}" for organ in ORGANS for part in SHAPE),
@@ -36,13 +36,13 @@ NEAREST = 3
 """k, as in Kynkäänniemi et al."""
 
 DRAWS = 20
-"""Random subsets behind a figure where there are more masks than are compared."""
+"""Number of random subsets for sets larger than the compared number."""
 
 Features = NDArray[np.float64]
 
 
 class Figures(NamedTuple):
-    """Shares, 0 to 1."""
+    """Precision and recall, 0 to 1."""
 
     precision: float
     recall: float
@@ -51,16 +51,16 @@ class Figures(NamedTuple):
 def mask_features(masks: Iterable[NDArray[np.uint8]], pixel_mm: float) -> Features:
     """float64 [n, d], a column for each of FEATURES, of masks uint8 [h, w]; pixel_mm: side of a pixel.
 
-    NaN: place and shape of what a mask does not have.  An absent organ has the size 0, an absent nodule none: masks
-    without any differ by their number already.  Speckles are no nodules (A28).
+    NaN: position and shape of absent organs and nodules.  An absent organ has size 0; an absent nodule has size NaN,
+    because the number of nodules already differs.  Specks are not nodules (A28).
     """
     return np.array([_features(mask, pixel_mm) for mask in masks], np.float64).reshape(-1, len(FEATURES))
 
 
 def scaled(real: Features, *sets: Features) -> list[Features]:
-    """The sets in standard deviations from the mean of the real one, which scale comes from all of `real` [n, d].
+    """The sets, standardised with the mean and standard deviation of `real` [n, d].
 
-    Features that are the same in every real mask are left out; a missing value is the real mean.
+    Features that are constant in `real` are removed; a missing value becomes the real mean.
     """
     known = np.isfinite(real)
     count = known.sum(0).clip(1)
@@ -81,30 +81,30 @@ def compared(real: Features, generated: Features, size: int, k: int = NEAREST) -
     return Figures(*(float(value) for value in np.mean(found, axis=0)))
 
 
-def judge_variety(
+def measure_variety(
     record: "partial[Record]",
-    ours: Features,
-    theirs: Features,
-    seen: Features,
+    generated: Features,
+    test: Features,
+    training: Features,
     scans: Sequence[str] | None = None,
     k: int = NEAREST,
     bootstraps: int = 200,
 ) -> list[Record]:
     """Two records of the subject "variety": precision and recall of generated masks against real test masks.
 
-    record: makes a Record of the remaining fields.  ours, theirs, seen: features of generated, real test and real
-    training masks; scans: the series of each test mask, none: each is its own.  The floor is what training masks get
-    from the same test masks, as many as are compared.  The interval is a bootstrap of half-samples, as in `frechet`:
-    draws with replacement would not do, since a repeated mask is its own nearest neighbour.
+    record: makes a Record of the remaining fields.  generated, test, training: features of generated, real test and
+    real training masks; scans: the series of each test mask, None: every mask is a separate scan.  The floor is the
+    figure of equally many training masks against the same test masks.  The interval is a bootstrap of half-samples, as
+    in `frechet`, because a repeated mask would be its own nearest neighbour.
     """
-    size = min(len(one) for one in (ours, theirs, seen) if len(one))
-    make = partial(record, subject="variety", n=len(ours))
+    size = min(len(one) for one in (generated, test, training) if len(one))
+    make = partial(record, subject="variety", n=len(generated))
     if size <= k:
         reason = f"{size} masks of one kind; precision and recall need {k + 1} or more of each"
         return [make(metric=name, value=None, reason=reason) for name in Figures._fields]
-    real, made, known = scaled(theirs, theirs, ours, seen)
+    real, made, known = scaled(test, test, generated, training)
     if not real.shape[1]:
-        reason = "the real test masks are all the same"
+        reason = "all real test masks are equal"
         return [make(metric=name, value=None, reason=reason) for name in Figures._fields]
     value = compared(real, made, size, k)
     floor = compared(real, known, size, k) if len(known) else None
@@ -118,7 +118,7 @@ def judge_variety(
 
 
 def _figures(real: Features, generated: Features, k: int) -> tuple[float, float]:
-    """Not by inner products: identical masks have to be at distance 0 exactly."""
+    """Distances are not computed from inner products, so that identical masks have distance exactly 0."""
     within = cdist(real, real, "sqeuclidean"), cdist(generated, generated, "sqeuclidean")
     return precision_recall(within[0], within[1], cdist(real, generated, "sqeuclidean"), k)
 
@@ -165,7 +165,7 @@ def _shape(region: NDArray[np.bool_], pixel_mm: float) -> list[float]:
 
 
 def _nodules(region: NDArray[np.bool_], body: NDArray[np.bool_], pixel_mm: float) -> list[float]:
-    """Their number, and the size and place of the largest one."""
+    """Number of nodules, and size and position of the largest one."""
     found = [one for one in components(region) if SMALLEST_NODULE.admits(one, pixel_mm)]
     if not found:
         return [0.0, np.nan, np.nan, np.nan]

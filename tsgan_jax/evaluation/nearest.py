@@ -1,8 +1,8 @@
-"""The training slice nearest to a slice, whatever its mirroring and its place in the picture.
+"""Search for the nearest training slice, invariant to mirroring and shifts.
 
-Two sieves.  Coarse, over every training slice: squared differences at 16 px, over both mirrorings and all shifts
-up to an eighth of the side, by matrix products.  Fine, over the few best: slices of up to 64 px, smoothed against
-noise, with the best shift found in the Fourier domain.
+The search has two steps.  Coarse, over every training slice: squared differences at 16 px, for both mirrorings and all
+shifts up to an eighth of the side, by matrix products.  Fine, over the best few: slices of up to 64 px, smoothed
+against noise, with the best shift found in the Fourier domain.
 """
 
 from collections.abc import Callable
@@ -17,22 +17,22 @@ from tsgan_jax.labels import MIRROR, NUM_CLASSES
 
 COARSE, FINE = 16, 64
 CANDIDATES = 8
-"""Training slices that the fine sieve looks at."""
+"""Number of training slices in the fine step."""
 REACH = 1 / 8
-"""Largest shift that is tried, of the side."""
+"""Largest shift, as a share of the side."""
 SMOOTHING = 1.0
-"""Standard deviation, in fine pixels, of the Gaussian that both slices are seen through."""
+"""Standard deviation, in fine pixels, of the Gaussian that smooths both slices."""
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Level:
-    """A way to look at slices.
+    """A representation of slices and its distance.
 
     planes: slices [n, r, r] to float32 [n, c, r, r] whose squared differences, summed over c, are of order 1.
     mirrored: planes of the same slices mirrored left to right.  rooted: whether the distance is the root of the
-    mean squared difference, or the mean itself.
+    mean squared difference or the mean.
     """
 
     name: str
@@ -45,8 +45,8 @@ class Level:
 class Match:
     """The nearest training slice.
 
-    index: in the archive; distance: of the level; mirrored: whether the slice was mirrored to fit; shift: (y, x)
-    shares of the side by which it was then moved.
+    index: in the archive; distance: of the level; mirrored: whether the slice was mirrored; shift: (y, x),
+    by which it was then moved, as shares of the side.
     """
 
     index: int
@@ -78,9 +78,9 @@ def ct_level(window: Window) -> Level:
 
 
 class Archive:
-    """Training slices to compare with.  slices: [n, r, r] as the level reads them, r a power of two.
+    """Training slices to compare with.  slices: [n, r, r] in the level's form, r a power of two.
 
-    Memory: the slices at up to 64 px and 16 px; what is looked up passes through one at a time.
+    Memory: the slices at up to 64 px and at 16 px.
     """
 
     def __init__(self, level: Level, slices: np.ndarray) -> None:
@@ -108,14 +108,14 @@ class Archive:
 
     def _align(self, planes: Floats, index: int, mirrored: bool) -> Match:
         """Distance to one archived slice at the best shift, from the circular correlation of the two."""
-        here = fft.rfft2(planes) * self._blur
-        there = fft.rfft2(self._fine[index].astype(np.float32)) * self._blur
-        correlation = fft.irfft2((here.conj() * there).sum(0), s=(self._side, self._side))
+        spectrum = fft.rfft2(planes) * self._blur
+        archived = fft.rfft2(self._fine[index].astype(np.float32)) * self._blur
+        correlation = fft.irfft2((spectrum.conj() * archived).sum(0), s=(self._side, self._side))
         reach = max(1, int(self._side * REACH))
         shifts = np.r_[-reach : reach + 1]
         allowed = correlation[np.ix_(shifts, shifts)]
         y, x = np.unravel_index(int(allowed.argmax()), allowed.shape)
-        energy = self._energy(here) + self._energy(there)
+        energy = self._energy(spectrum) + self._energy(archived)
         mean = max(0.0, float(energy - 2 * allowed[y, x]) / self._side**2)
         shift = (float(shifts[y]) / self._side, float(shifts[x]) / self._side)
         return Match(index, float(np.sqrt(mean)) if self._level.rooted else mean, mirrored, shift)

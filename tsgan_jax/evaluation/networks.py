@@ -1,7 +1,7 @@
-"""The network whose features images are compared by: a choice, and every figure is named after it.
+"""Feature networks for the comparison of images; every figure is named after its network.
 
-Only pytorch-fid's own weights make a distance the FID.  Other Inception weights, and VGG-19 at any depth that a
-file holds, are named as what they are (A42).
+A distance is called FID only with pytorch-fid's published weights.  Other Inception weights, and VGG-19 at any depth,
+have their own names (A42).
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -20,16 +20,16 @@ from tsgan_jax.nn import inception, vgg
 from tsgan_jax.types import Array
 
 Images = Iterable[NDArray[np.uint8]]
-"""Grey 8-bit images [h, w], all of one size; an array [n, h, w] is one such."""
+"""Grey 8-bit images [h, w] of one size; also an array [n, h, w]."""
 
 INCEPTION_BATCH = {"cpu": 8}
-"""Images of a batch by backend; 64 on an accelerator."""
+"""Images per batch by backend; 64 on an accelerator."""
 VGG_PIXELS = 2**19
-"""Pixels of a batch of VGG-19's, whose first maps are 256 bytes a pixel."""
+"""Pixels per batch for VGG-19, whose first maps need 256 bytes per pixel."""
 
 
 class Names(NamedTuple):
-    """What the four figures of a network are called."""
+    """Names of the four figures of a network."""
 
     distance: str
     kernel: str
@@ -39,9 +39,9 @@ class Names(NamedTuple):
 
 @dataclass(frozen=True)
 class FeatureNetwork:
-    """A network that turns images into features.
+    """A network from images to features.
 
-    label: "Inception" or "VGG19 relu3_4"; is_fid: whether a Fréchet distance on it is the FID of the literature;
+    label: "Inception" or "VGG19 relu3_4"; is_fid: whether its Fréchet distance is the published FID;
     file, sha256: the weights; dim: numbers in a feature; features: uint8 [n, h, w] to float32 [n, dim], any n.
     """
 
@@ -54,7 +54,7 @@ class FeatureNetwork:
 
     @property
     def names(self) -> Names:
-        """What its figures are called."""
+        """Names of its figures."""
         return figure_names(self.label, self.is_fid)
 
     def stream(self, images: Images, rows: int = 64) -> Iterator[NDArray[np.float32]]:
@@ -64,22 +64,22 @@ class FeatureNetwork:
 
 
 def figure_names(label: str, is_fid: bool) -> Names:
-    """FID and KID where they are that, FD- and KD- with the network's name where not."""
+    """FID and KID for the published network, else FD- and KD- with the network's name."""
     distance, kernel = ("FID", "KID") if is_fid else (f"FD-{label}", f"KD-{label}")
     return Names(distance, kernel, f"Precision-{label}", f"Recall-{label}")
 
 
 def wanted_names(settings: EvaluationConfig) -> Names:
-    """What the figures of the chosen network would be called, for where it cannot be loaded."""
+    """Names of the figures of the configured network, if it cannot be loaded."""
     if settings.features == "inception":
         return figure_names("Inception", is_fid=True)
     return figure_names(f"VGG19 {settings.vgg_layer}", is_fid=False)
 
 
 def load(settings: EvaluationConfig, vgg_weights: Path | None, say: Callable[[str], None] = print) -> FeatureNetwork:
-    """The network of `evaluation.features`; its file and hash are said.
+    """The network of `evaluation.features`; reports its file and hash.
 
-    vgg_weights: `Config.vgg_weights`.  Raises UserError where the file is not given, missing or unfit.
+    vgg_weights: `Config.vgg_weights`.  Raises UserError if the file is not set, missing or invalid.
     """
     network = _inception(settings.inception_weights) if settings.features == "inception" else None
     network = network or _vgg19(vgg_weights, settings.vgg_layer)
@@ -112,7 +112,7 @@ def of_inception(loaded: inception.Inception) -> FeatureNetwork:
 
 
 def of_vgg19(loaded: vgg.Vgg19, layer: str) -> FeatureNetwork:
-    """The mean over the places of one of VGG-19's maps, after its ReLU."""
+    """The spatial mean of one of VGG-19's maps, after its ReLU."""
 
     def pooled(params: Any, images: Array) -> Array:
         x = images.astype(jnp.float32)[..., None] / 127.5 - 1.0
@@ -126,9 +126,9 @@ def of_vgg19(loaded: vgg.Vgg19, layer: str) -> FeatureNetwork:
 def _in_batches(
     forward: Callable[[Any, Array], Array], params: Any, batch_size: Callable[[int], int]
 ) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    """`forward`, compiled once for each size of image: the last batch is filled up with its first image.
+    """`forward`, compiled once for each size of image: the last batch is padded with its first image.
 
-    batch_size: pixels of an image to images of a batch.
+    batch_size: pixels per image to images per batch.
     """
     compiled = jax.jit(forward)
     placed = jax.device_put(params)
@@ -148,7 +148,7 @@ def _in_batches(
 
 
 def batched(images: Images, size: int) -> Iterator[NDArray[np.uint8]]:
-    """[up to `size`, h, w] at a time."""
+    """Batches [up to `size`, h, w] of images."""
     waiting: list[NDArray[np.uint8]] = []
     for image in images:
         waiting.append(image)

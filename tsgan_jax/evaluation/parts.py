@@ -1,4 +1,4 @@
-"""Each kind of figure, from a subject: its records for the tables, its arrays for the report's pictures."""
+"""The kinds of figures of a subject: records for the tables, and arrays for the report's images."""
 
 import json
 from dataclasses import asdict
@@ -27,13 +27,13 @@ from tsgan_jax.generation import runs
 from tsgan_jax.images import to_uint8
 
 SEGMENTED = 500
-"""Pairs of either kind that are segmented anew, evenly spread: each takes a tenth of a second or more."""
+"""Number of pairs of each kind to segment, evenly spread; each takes at least 0.1 s."""
 SHOWN = 8
-"""Slices of either kind in the report."""
+"""Number of slices of each kind in the report."""
 
 
-def judge_similarity(subject: Subject) -> list[Record]:
-    """PSNR and SSIM of translated real test masks against their own CT (Eq. 12 and 13)."""
+def evaluate_similarity(subject: Subject) -> list[Record]:
+    """PSNR and SSIM of translated real test masks against their real CT (Eq. 12 and 13)."""
     _keep_triplets(subject)
     repeats = subject.config.evaluation.bootstrap
     return similarity.measure_similarity(
@@ -41,7 +41,7 @@ def judge_similarity(subject: Subject) -> list[Record]:
     )
 
 
-def judge_distances(subject: Subject) -> list[Record]:
+def evaluate_distances(subject: Subject) -> list[Record]:
     """Fréchet and kernel distance, precision and recall on the full slice, the lungs, the nodules (Eq. 11)."""
     settings, method, fold = subject.config.evaluation, subject.method, subject.fold
     _keep_generated(subject)
@@ -70,7 +70,7 @@ def judge_distances(subject: Subject) -> list[Record]:
     )
 
 
-def judge_embedding(subject: Subject) -> list[Record]:
+def evaluate_embedding(subject: Subject) -> list[Record]:
     """t-SNE of real test slices and generated ones with its mixing score (Fig. 5)."""
     picture, records = embedding.draw_embedding(
         subject.network,
@@ -85,15 +85,15 @@ def judge_embedding(subject: Subject) -> list[Record]:
     return records
 
 
-def judge_masks(subject: Subject) -> list[Record]:
-    """Anatomy of generated masks against real test masks, diversity, what the gate let through."""
-    ours = subject.generated
-    records, values = mask_statistics.judge_masks(
-        ours.masks(),
+def evaluate_masks(subject: Subject) -> list[Record]:
+    """Anatomy of generated masks against real test masks, diversity, and the gate's acceptance."""
+    generated = subject.generated
+    records, values = mask_statistics.measure_masks(
+        generated.masks(),
         subject.test.mask,
         subject.training.mask,
-        mask_statistics.gate_of(ours.manifest),
-        ours.pixel_mm,
+        mask_statistics.gate_of(generated.manifest),
+        generated.pixel_mm,
         subject.method,
         subject.made_from,
         subject.config.evaluation.bootstrap,
@@ -104,28 +104,28 @@ def judge_masks(subject: Subject) -> list[Record]:
     return records
 
 
-def judge_mask_sources(subject: Subject) -> list[Record]:
-    """Masks as stage 1 draws them, deformed and real ones side by side."""
-    return mask_baselines.judge_sources(_comparison(subject))
+def evaluate_sources(subject: Subject) -> list[Record]:
+    """Table of stage 1's masks, deformed masks and real masks."""
+    return mask_baselines.measure_sources(_comparison(subject))
 
 
-def judge_mask_truncations(subject: Subject) -> list[Record]:
+def evaluate_truncations(subject: Subject) -> list[Record]:
     """Stage 1's masks at several truncations."""
-    return mask_baselines.judge_truncations(_comparison(subject))
+    return mask_baselines.measure_truncations(_comparison(subject))
 
 
-def judge_adherence(subject: Subject) -> list[Record]:
-    """Generated CT, segmented anew, against its masks; real test pairs are the ceiling."""
+def evaluate_adherence(subject: Subject) -> list[Record]:
+    """Segmentation of generated CT against its masks; real test pairs are the ceiling."""
     test = subject.test
     real = ((test.mask[i], test.ct[i], float(test.pixel_mm[i])) for i in evenly(len(test), SEGMENTED))
-    ours = ((one.mask, one.hu, one.pixel_mm) for one in subject.generated.spread(SEGMENTED))
+    generated = ((one.mask, one.hu, one.pixel_mm) for one in subject.generated.spread(SEGMENTED))
     bootstraps = subject.config.evaluation.bootstrap
-    records, contrasts = adherence.measure_adherence(ours, real, subject.method, subject.made_from, bootstraps)
+    records, contrasts = adherence.measure_adherence(generated, real, subject.method, subject.made_from, bootstraps)
     subject.keep("contrast", **contrasts)
     return records
 
 
-def judge_copies(subject: Subject) -> list[Record]:
+def evaluate_copies(subject: Subject) -> list[Record]:
     """The nearest training slice of each generated and each held-out slice (T25)."""
     found = copies.audit(subject.generated, subject.training, subject.test, subject.window)
     for audit in found:
@@ -134,7 +134,7 @@ def judge_copies(subject: Subject) -> list[Record]:
 
 
 def _comparison(subject: Subject) -> mask_baselines.Comparison:
-    """Of stage 1's masks with others; the set and stage 2 are not asked for."""
+    """Comparison of stage 1's masks with others, which needs no set and no stage 2."""
     generator, parent = subject.stage_1
     return mask_baselines.Comparison(
         generator,
@@ -149,7 +149,7 @@ def _comparison(subject: Subject) -> mask_baselines.Comparison:
 
 
 def _keep_triplets(subject: Subject) -> None:
-    """A few real masks with their real and their translated CT."""
+    """Store a few real masks with their real and their translated CT."""
     chosen = evenly(len(subject.test), SHOWN)
     shown = {"real": subject.test.ct[chosen], "generated": subject.translated[chosen]}
     views = {name: to_uint8(hu, subject.window) for name, hu in shown.items()}
@@ -157,14 +157,14 @@ def _keep_triplets(subject: Subject) -> None:
 
 
 def _keep_generated(subject: Subject) -> None:
-    """A few slices of the set."""
+    """Store a few slices of the set."""
     slices = list(subject.generated.spread(SHOWN))
     views = np.stack([to_uint8(one.hu, subject.window) for one in slices])
     subject.keep("generated", mask=np.stack([one.mask for one in slices]), generated=views)
 
 
 def _keep_copies(subject: Subject, audit: LevelAudit) -> None:
-    """Distances of one level, and its nearest pairs as pictures."""
+    """Store the distances of one level, and its nearest pairs as images."""
     indices = [pair.match.index for pair in audit.pairs]
     subject.keep(
         f"copies_{audit.level}",
@@ -180,7 +180,7 @@ def _keep_copies(subject: Subject, audit: LevelAudit) -> None:
 
 
 def _about(subject: Subject, pair: NearestPair) -> dict[str, Any]:
-    """What the caption of a pair says."""
+    """Fields for the caption of a pair."""
     place = pair.match.index
     return {
         "name": pair.name,

@@ -1,4 +1,4 @@
-"""Results as data: every figure is one line of a JSONL file, from which all tables and the report are drawn."""
+"""Results as data: every figure is one line of a JSONL file, the source of all tables and the report."""
 
 import json
 import os
@@ -22,19 +22,19 @@ Kind = Literal[
 ]
 
 AT = "evaluated"
-"""The detail of a record that says when its kind was evaluated; one call, one time."""
+"""The detail with the time of evaluation, which is equal for all records of one call."""
 
 
 @dataclass(frozen=True)
 class Record:
     """One figure.
 
-    kind: what was measured.  method: the system whose output it is ("dl_pix2pix", "real", ...).  subject: on what
+    kind: what was measured.  method: the evaluated system ("dl_pix2pix", "real", ...).  subject: the part measured
     ("full", "lungs", "nodules"; for masks the property; for mask sources the source; for mask truncation "psi 0.5" or
-    a real source; for detection the training set, such as "real+500").  metric: its name as it is printed ("PSNR",
-    "FD-VGG19 relu3_4", "mAP50").  value: None where it could not be had, with `reason`.  n: images or objects it rests
-    on.  interval: 95 %, where there is one.  floor: the same figure of real against real.  fold: the test fold.
-    made_from: hashes of the sets, weights and runs behind it; details: whatever else a reader needs.
+    a real source; for detection the training set, such as "real+500").  metric: its printed name ("PSNR",
+    "FD-VGG19 relu3_4", "mAP50").  value: None with a `reason` if there is none.  n: number of images or objects.
+    interval: 95 %, if there is one.  floor: the same figure of real against real.  fold: the test fold.
+    made_from: hashes of its sets, weights and runs; details: further fields.
     """
 
     kind: Kind
@@ -52,7 +52,7 @@ class Record:
 
 
 def append(path: Path, records: Iterable[Record]) -> None:
-    """Add records to a JSONL file; all of them in one write, synced."""
+    """Append records to a JSONL file in one synced write."""
     lines = "".join(json.dumps(asdict(record), allow_nan=False) + "\n" for record in records)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
@@ -62,9 +62,9 @@ def append(path: Path, records: Iterable[Record]) -> None:
 
 
 def read(path: Path) -> list[Record]:
-    """All records of a file, oldest first; a last line cut short by a crash is passed over.
+    """All records of a file, oldest first; an incomplete last line is ignored.
 
-    Raises UserError for any other line that is no record.
+    Raises UserError for any other line that is not a record.
     """
     if not path.is_file():
         return []
@@ -82,7 +82,7 @@ def read(path: Path) -> list[Record]:
                 values["interval"] = tuple(values["interval"])
             records.append(Record(**values))
         except (ValueError, TypeError) as error:
-            raise UserError(f"{path}, line {number}: {error}; move the file away to evaluate anew") from error
+            raise UserError(f"{path}, line {number}: {error}; move the file away to evaluate again") from error
     return records
 
 
@@ -92,9 +92,10 @@ def latest(records: Iterable[Record]) -> list[Record]:
 
 
 def current(records: list[Record]) -> list[Record]:
-    """The newest record of each figure; one without a value counts only if the newest evaluation of its kind gave it.
+    """The newest record of each figure; one without a value counts only if it is from the newest evaluation of its
+    kind.
 
-    So a figure that failed, and then came out under another name (FID instead of a stand-in), is not told as missing.
+    A figure that failed, and later has a value under another name (such as FID instead of FD-...), is then not missing.
     """
     newest = {(r.kind, r.method): r.details.get(AT) for r in records}
     return [r for r in latest(records) if r.value is not None or r.details.get(AT) == newest[r.kind, r.method]]

@@ -1,4 +1,4 @@
-"""What of a slice is looked at: the whole, the lungs with their nodules, or a square round each nodule (A43)."""
+"""Regions of a slice: the full slice, the lungs with their nodules, or a square around each nodule (A43)."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 Subject = Literal["full", "lungs", "nodules"]
 SUBJECTS: tuple[Subject, ...] = ("full", "lungs", "nodules")
 CROP = 64
-"""Side of a nodule's square in pixels; that of the image where it is smaller."""
+"""Side of a nodule's square in pixels, at most that of the image."""
 
 GreyWithMask = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 """8-bit CT and class codes, both [h, w]."""
 Pairs = Callable[[], Iterable[GreyWithMask]]
-"""A fresh pass over the slices at each call, so that nothing is kept in memory."""
+"""Each call reads the slices again, so that they are not kept in memory."""
 
 
 @dataclass(frozen=True)
 class View:
-    """One region of every slice, as images that can be gone through again and again."""
+    """One region of every slice, as images that can be iterated repeatedly."""
 
     pairs: Pairs
     subject: Subject
@@ -39,7 +39,7 @@ class View:
 
 
 def of_slices(slices: "SliceSet", window: Window) -> Pairs:
-    """Real slices, shown in the window."""
+    """Real slices as 8-bit CT in the window, with masks."""
     return lambda: ((to_uint8(ct, window), mask) for ct, mask in zip(slices.ct, slices.mask, strict=True))
 
 
@@ -49,9 +49,9 @@ def of_set(generated: GeneratedSet) -> Pairs:
 
 
 def region(image: NDArray[np.uint8], mask: NDArray[np.uint8], subject: Subject) -> list[NDArray[np.uint8]]:
-    """The images [h, w] that a slice gives for a subject.
+    """The images [h, w] of a subject in a slice.
 
-    "lungs": one, black outside of lungs and nodules, none where it has neither.  "nodules": one square a nodule.
+    "lungs": one image, black outside of lungs and nodules, or none if there are neither.  "nodules": one per nodule.
     """
     if subject == "full":
         return [image]
@@ -62,7 +62,7 @@ def region(image: NDArray[np.uint8], mask: NDArray[np.uint8], subject: Subject) 
 
 
 def owners(pairs: Pairs, subject: Subject, names: Sequence[str]) -> list[str]:
-    """For each image of a `View`, the name of the slice it came from; names: one for each slice."""
+    """For each image of a `View`, the name of its slice; names: one per slice."""
     found = zip(pairs(), names, strict=True)
     return [name for (image, mask), name in found for _ in region(image, mask, subject)]
 
@@ -73,7 +73,7 @@ def lungs(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def nodule_squares(mask: NDArray[np.uint8], side: int = CROP) -> list[tuple[slice, slice]]:
-    """Rows and columns of a square round each nodule (8-connected), moved inside where it would leave the image."""
+    """Rows and columns of a square around each nodule (8-connected), moved to be inside the image."""
     squares = []
     for component in components(mask == NODULE):
         spans = []

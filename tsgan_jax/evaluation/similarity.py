@@ -1,8 +1,7 @@
-"""Generated CT beside the real CT of the same mask: PSNR and SSIM (Eq. 12 and 13, Table 1; A31, A39, A43).
+"""Similarity of generated CT and the real CT of the same mask: PSNR and SSIM (Eq. 12 and 13, Table 1; A31, A39, A43).
 
-Only real test masks have a truth to compare with.  Each figure has its own copy of the images: PSNR the HU window
-stretched to the 12 bits of CT (0 to 4095, MAX 4095, not rounded), SSIM the 8-bit images in that window (L 255).
-Both would come out the same on any other scale that is stretched with its range.
+Only real test masks have a ground truth.  PSNR uses the HU window scaled to 12 bits (0 to 4095, MAX 4095, not rounded),
+SSIM the 8-bit images in that window (L 255).  Neither depends on the scale, if its range is scaled too.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,15 +26,16 @@ MAX_12_BIT = 4095.0
 MAX_8_BIT = 255.0
 K1, K2 = 0.01, 0.03
 METRICS = ("PSNR", "SSIM", "SSIM-uniform7")
-"""SSIM is Wang et al. 2004's, with an 11x11 Gaussian; SSIM-uniform7 is scikit-image's default."""
+"""SSIM is that of Wang et al. 2004, with an 11x11 Gaussian; SSIM-uniform7 is scikit-image's default."""
 BATCH_PIXELS = 2**18
-"""Of what is compared at once."""
+"""Number of comparisons per batch."""
 
 Image = NDArray[np.float32]
 
 
 class Similarity(NamedTuple):
-    """Of n pairs: PSNR in dB (infinite for equal images), SSIM with the Gaussian and with the uniform window."""
+    """Figures of n pairs: PSNR in dB (infinite for equal images), SSIM with the Gaussian and with the uniform
+    window."""
 
     psnr: Array
     gaussian: Array
@@ -43,7 +43,7 @@ class Similarity(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Two images on both scales, [r, r], the pixels to compare, and the scan they belong to."""
+    """Two images [r, r], the pixels to compare, and their scan."""
 
     real: Image  # HU
     generated: Image  # HU
@@ -59,14 +59,14 @@ def psnr(real: Array, generated: Array, inside: Array, data_range: float = MAX_1
 
 
 def ssim(real: Array, generated: Array, inside: Array, window: NDArray, sample: bool, data_range: float) -> Array:
-    """Mean of the SSIM map over the places inside whose window lies in the image: [n, h, w] each to [n].
+    """Mean of the SSIM map over the pixels inside whose window is in the image: [n, h, w] each to [n].
 
     window: weights of its rows and columns, summing to 1.  sample: covariances over N - 1 instead of N.
-    NaN where no place is inside.
+    NaN if no pixel is inside.
     """
     if min(real.shape[1:]) < len(window):
         return jnp.full(len(real), jnp.nan)
-    middle = data_range / 2  # taken off first: variances as differences of large squares lose digits in float32
+    middle = data_range / 2  # subtracted first: differences of large squares lose precision in float32
     x, y = real - middle, generated - middle
     ux, uy, xx, yy, xy = _filtered(jnp.stack([x, y, x * x, y * y, x * y]), window)
     norm = len(window) ** 2 / (len(window) ** 2 - 1) if sample else 1.0
@@ -80,7 +80,7 @@ def ssim(real: Array, generated: Array, inside: Array, window: NDArray, sample: 
 
 
 def _filtered(x: Array, window: NDArray) -> Array:
-    """Weighted sums over the images inside the image: [..., h, w] to [..., h - k + 1, w - k + 1]."""
+    """Valid separable convolution with `window`: [..., h, w] to [..., h - k + 1, w - k + 1]."""
     for axis in (-2, -1):
         size = x.shape[axis] - len(window) + 1
         shifted = (jax.lax.slice_in_dim(x, k, k + size, axis=axis) for k in range(len(window)))
@@ -121,9 +121,9 @@ def measure_similarity(
     """Records of kind "similarity": three metrics on each subject.
 
     real: test slices; generated_hu: HU [r, r] of each, made from its mask, in the same order (read once).
-    The floor is another real slice, of another scan, in place of the generated one: what any chest would get.
-    interval: 95 % over scans.  A subject that no slice has, and PSNR of images that are all equal to the real ones,
-    have no value but a reason.  Raises ValueError unless there is one generated image for each real one.
+    The floor uses a real slice of another scan in place of the generated one.
+    interval: 95 % over scans.  A subject that no slice has, and PSNR of images that all equal the real ones, have a
+    reason instead of a value.  Raises ValueError unless there is one generated image for each real one.
     """
     found: dict[Subject, list[_Row]] = {subject: [] for subject in subjects}
     floors: dict[Subject, list[_Row]] = {subject: [] for subject in subjects}
@@ -150,7 +150,7 @@ def measure_similarity(
 
 
 def unavailable(method: str, reason: str, fold: int | None = None) -> list[Record]:
-    """The records where there is nothing to compare, such as masks without a truth."""
+    """The records without values, such as for masks without a ground truth."""
     return [Record("similarity", method, s, m, None, 0, fold=fold, reason=reason) for s in SUBJECTS for m in METRICS]
 
 
@@ -162,7 +162,7 @@ class _Row(NamedTuple):
 
 
 def _strangers(seriesuid: Sequence[str]) -> list[int | None]:
-    """For each slice another one of another scan, none twice where that can be; None where all are of one scan."""
+    """For each slice one of another scan, without repetition if possible; None if there is only one scan."""
     n = len(seriesuid)
     order = sorted(range(n), key=lambda i: seriesuid[i])
     largest = max((list(seriesuid).count(name) for name in set(seriesuid)), default=0)
@@ -174,7 +174,7 @@ def _strangers(seriesuid: Sequence[str]) -> list[int | None]:
 
 
 def _parts(real: "SliceSet", place: int, other: NDArray, subject: Subject) -> Iterator[Comparison]:
-    """What one slice gives to compare for a subject; lungs without a pixel give nothing."""
+    """The comparisons of a subject in one slice; none for lungs without a pixel."""
     mask, scan = real.mask[place], real.seriesuid[place]
     a, b = real.ct[place].astype(np.float32), np.asarray(other, np.float32)
     if a.shape != b.shape:
@@ -189,7 +189,7 @@ def _parts(real: "SliceSet", place: int, other: NDArray, subject: Subject) -> It
 
 
 def _rows(pairs: list[Comparison], window: Window) -> list[_Row]:
-    """Figures of comparisons of one size, a fixed number at a time so that one compilation serves them all."""
+    """Figures of comparisons of one size, in batches of fixed size, so that they compile once."""
     rows: list[_Row] = []
     size = max(1, BATCH_PIXELS // pairs[0].real.size) if pairs else 1
     for start in range(0, len(pairs), size):
@@ -247,7 +247,7 @@ def _reason(subject: Subject, compared: int, equal: int) -> str:
 
 
 def _mean(rows: list[_Row], place: int, repeats: int) -> tuple[float | None, Interval | None]:
-    """Mean, and its interval when whole scans are resampled."""
+    """Mean, and its interval from resampling whole scans."""
     if not rows:
         return None, None
     sums: dict[str, list[float]] = {}

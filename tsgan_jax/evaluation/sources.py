@@ -16,7 +16,7 @@ from tsgan_jax.generation.sets import ANNOTATIONS, HU, IMAGES, MANIFEST, MASKS, 
 
 
 def evenly(length: int, count: int) -> NDArray[np.int64]:
-    """At most `count` places, rising, evenly spread over 0 to length - 1; both ends where count is above 1."""
+    """At most `count` positions, ascending, evenly spread over 0 to length - 1, with both ends if count is above 1."""
     return np.unique(np.linspace(0, length - 1, min(count, length)).round().astype(np.int64))
 
 
@@ -31,7 +31,7 @@ class GeneratedSlice:
 
 
 class GeneratedSet:
-    """A synthetic set on disk; iterating reads its accepted slices in order, from the disk every time.
+    """A synthetic set on disk; iteration reads its accepted slices in order from disk.
 
     count: how many of them are used, none for all.  Raises UserError for a set that is unfinished or
     empty, or whose files are not as they were written.
@@ -39,7 +39,7 @@ class GeneratedSet:
 
     def __init__(self, path: Path, count: int | None = None) -> None:
         if not (path / MANIFEST).is_file():
-            raise UserError(f"{path}: no generated set (it has no {MANIFEST}); bin/generate makes one")
+            raise UserError(f"{path}: not a generated set (it has no {MANIFEST}); bin/generate makes one")
         self.manifest: dict[str, Any] = read_json(path / MANIFEST)
         if not self.manifest.get("complete") or not (path / ANNOTATIONS).is_file():
             raise UserError(f"{path}: the set is not finished; run bin/generate again to finish it")
@@ -52,7 +52,7 @@ class GeneratedSet:
         self.path = path
         self.records = accepted[:count]
         self.sha256 = hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()[:32]
-        """Of the manifest, which has the hash of every file of the set."""
+        """Hash of the manifest, which has the hash of every file of the set."""
 
     def __len__(self) -> int:
         return len(self.records)
@@ -65,12 +65,12 @@ class GeneratedSet:
         return self._read(evenly(len(self), count))
 
     def masks(self) -> Iterator[NDArray[np.uint8]]:
-        """Class codes [r, r] of one slice after another."""
+        """Class codes [r, r] of each slice."""
         for record in self.records:
             yield images.read_mask(self.path / MASKS / safe_name(record["file_name"]))
 
     def shown(self) -> Iterator[NDArray[np.uint8]]:
-        """8-bit CT in the window, [r, r], of one slice after another."""
+        """8-bit CT in the window, [r, r], of each slice."""
         for record in self.records:
             yield images.read_png(self.path / IMAGES / safe_name(record["file_name"]))
 

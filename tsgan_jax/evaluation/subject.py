@@ -1,4 +1,4 @@
-"""What is evaluated, loaded when it is first asked for: a run's networks, its set, the real slices on both sides."""
+"""The subject of an evaluation: a run's networks, its set and the real slices, each loaded on first use."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -52,12 +52,12 @@ class Subject:
 
     @property
     def method(self) -> str:
-        """The name that its records carry."""
+        """The method of its records."""
         return self.config.system
 
     @property
     def fold(self) -> int | None:
-        """The test fold where there is one alone."""
+        """The test fold; None if there are several."""
         folds = self.config.data.test_folds
         return folds[0] if len(folds) == 1 else None
 
@@ -78,7 +78,7 @@ class Subject:
 
     @cached_property
     def stage_1(self) -> tuple[MaskGenerator, runs.Parent]:
-        """The generator of masks, trained to its end or not, and the checkpoint it came from."""
+        """The generator of masks, fully trained or not, and its checkpoint."""
         return runs.restore_masks(self.run, self.config, self.say)
 
     @cached_property
@@ -91,7 +91,7 @@ class Subject:
 
     @cached_property
     def translated(self) -> NDArray[np.int16]:
-        """CT that the run's translator makes of the real test masks, HU [n, r, r]."""
+        """CT of the real test masks by the run's translator, HU [n, r, r]."""
         translator, state, _ = runs.restore_translation(self.run, self.config, self.say)
         masks = self.test.mask
         key = stream(jax.random.key(self.config.generation.seed), "ct of test masks")
@@ -110,12 +110,12 @@ class Subject:
 
     @cached_property
     def test_features(self) -> Features:
-        """Of real test slices, full image."""
+        """Features of real test slices, full image."""
         return gather(self.network, View(of_slices(self.test, self.window), "full"), self.folder / "cache")
 
     @cached_property
     def generated_features(self) -> Features:
-        """Of generated slices, full image."""
+        """Features of generated slices, full image."""
         return gather(self.network, View(of_set(self.generated), "full"))
 
     @cached_property
@@ -130,14 +130,14 @@ class Subject:
         return {f"{name}_slices": fingerprint((slices.ct, slices.mask)) for name, slices in real.items()}
 
     def keep(self, name: str, **arrays: Any) -> None:
-        """Arrays for the report's pictures, in <run>/evaluation/<name>.npz."""
+        """Store arrays for the report's images, in <run>/evaluation/<name>.npz."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with replacing(self.folder / f"{name}.npz") as temporary:
             np.savez_compressed(temporary, **arrays)
 
     @cached_property
     def _data(self) -> DataConfig:
-        """The config of slices that are prepared, now if need be; what they are is kept for the data card."""
+        """The config of the data, prepared if needed; the summary is stored for the data card."""
         made = prepare(self.config.data)
         facts = asdict(made.summary) | {"phantom": self.config.data.root is None, "prepared": made.directory.name}
         self.folder.mkdir(parents=True, exist_ok=True)

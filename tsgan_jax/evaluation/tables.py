@@ -1,7 +1,7 @@
-"""Tables 1 to 4 of the paper's section 4, from records alone, with the paper's own figures beside ours.
+"""Tables 1 to 4 of the paper's section 4 from records, with the paper's figures.
 
-The paper's figures are those that docs/paper.md and the notes on A33 to A38 quote; a dash stands for every other
-one.  They were had on other images, splits and networks: they show what the paper reports, they are no target (A37).
+The paper's figures are those that docs/paper.md and the notes on A33 to A38 quote; others are dashes.  They are from
+other images, splits and networks, so they are not a target (A37).
 """
 
 import csv
@@ -20,18 +20,18 @@ K = TypeVar("K")
 NONE = "–"
 
 SYSTEMS = {
-    "real": "real images alone",
+    "real": "real images only",
     "cyclegan": "CycleGAN",
     "gaugan": "GauGAN",
     "attentiongan": "AttentionGAN",
-    "controlnet": "ControlNet",  # the paper's; no system of ours is it
+    "controlnet": "ControlNet",  # the paper's; not a system of this project
     "controlnet_style": CONTROLNET_STYLE,
     "pix2pix": "Pix2Pix",
     "pix2pix+lia": "Pix2Pix + LIA",
     "pix2pix+dwmh": "Pix2Pix + DWMH",
     "dl_pix2pix": "DL-Pix2Pix",
 }
-"""In the order of the rows, then the same on deformed and on real masks; another name is shown as it is, after them."""
+"""Names in the order of rows, then the same on deformed and on real masks; other names follow unchanged."""
 
 PARTS = ("pix2pix", "pix2pix+lia", "pix2pix+dwmh", "dl_pix2pix")
 ABLATION = tuple(system + masks for masks in (REAL_MASKS, DEFORMED_MASKS, "") for system in PARTS)
@@ -39,8 +39,8 @@ REGIONS = ("full", "lungs", "nodules")
 FIGURES = ("precision", "recall", "mAP50", "mAP50-95")
 MINUS_REAL = " - real"
 _DEFORMED = (
-    "Deformed masks: those of the training slices, warped, with nodules of real sizes at other places; a baseline of "
-    "ours for StyleGAN's masks, not the paper's."
+    "Deformed masks: masks of the training slices, warped, with nodules of real sizes at other places. "
+    "They are a baseline for StyleGAN's masks and are not in the paper."
 )
 
 PAPER_1 = {
@@ -63,18 +63,19 @@ PAPER_4 = {
     "dl_pix2pix": {"FID": "32.187", "PSNR": "15.571", "SSIM": "0.669", "mAP": "0.792"},
 }
 
-DASH = f"{NONE} in a column of the paper's: the figure is not known to us; {NONE} elsewhere: not had here."
+DASH = f"{NONE} in a column of the paper: the figure is not published; {NONE} elsewhere: not computed here."
 PAPER_MAP = "The paper's mAP is probably mAP50 (A33); its detector's version, size and image size are not given (A44)."
 MEANS = "Values over several folds are means ± standard deviation of the folds."
 DIFFERENCES = (
-    "Differences are from the same detector trained on the same real images alone, by pycocotools' arithmetic, on the "
-    "same test images; in brackets 95 % over scans drawn again. With one seed the luck of a training is not in it."
+    "Differences are from the same detector trained only on the same real images, by pycocotools' formulas, on the "
+    "same test images; in brackets the 95 % interval over resampled scans. With one seed it excludes the variation of "
+    "training."
 )
 
 
 @dataclass(frozen=True)
 class Table:
-    """One table.  name: "table1"; rows: as many texts as there are columns; notes: below it."""
+    """One table.  name: "table1"; rows: one text per column; notes: below it."""
 
     name: str
     title: str
@@ -83,19 +84,19 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
     def markdown(self) -> str:
-        """With the title as a heading and the notes as a list."""
+        """Markdown with the title as a heading and the notes as a list."""
         lines = [self.columns, tuple("---" for _ in self.columns), *self.rows]
         body = "\n".join("| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in lines)
         return "\n".join([f"### {self.title}", "", body, "", *(f"- {note}" for note in self.notes)]) + "\n"
 
     def csv(self) -> str:
-        """Header and rows; no notes."""
+        """CSV with header and rows, without notes."""
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([self.columns, *self.rows])
         return text.getvalue()
 
     def latex(self) -> str:
-        """A `table` that needs no package."""
+        """A LaTeX `table` that needs no package."""
         lines = [" & ".join(map(_tex, line)) + r" \\" for line in (self.columns, *self.rows)]
         notes = [rf"\par\footnotesize {_tex(note)}" for note in self.notes]
         begin = [
@@ -114,9 +115,9 @@ def tables(records: Iterable[Record]) -> list[Table]:
 
 
 def _table1(records: Sequence[Record]) -> Table:
-    """Image quality: a row a system, region and figure."""
-    judged = [record for record in records if record.kind in ("similarity", "distance")]
-    groups = _grouped(judged, lambda r: (r.method, r.subject, r.metric))
+    """Image quality: one row per system, region and figure."""
+    selected = [record for record in records if record.kind in ("similarity", "distance")]
+    groups = _grouped(selected, lambda r: (r.method, r.subject, r.metric))
     for (system, region), figures in PAPER_1.items():
         for figure in figures:
             groups.setdefault((system, region, figure), [])
@@ -130,25 +131,25 @@ def _table1(records: Sequence[Record]) -> Table:
     columns = ("system", "region", "figure", "ours", "95 %", "real against real", "n", "paper")
     notes = [
         MEANS,
-        "PSNR and SSIM are of real test masks only (A39); SSIM is the Gaussian 11x11 one unless it says otherwise.",
-        "A distance is called FID on pytorch-fid's Inception alone, else after its network (FD-...): only FID may be "
-        "put beside the paper's.",
+        "PSNR and SSIM are of real test masks only (A39); SSIM has the Gaussian 11x11 window unless named otherwise.",
+        "A distance is called FID only on pytorch-fid's Inception, else after its network (FD-...): only FID may be "
+        "compared with the paper's.",
         "The paper does not define its masked region; ours are the lungs with their nodules (A43).",
         DASH,
-        *_reasons(judged),
+        *_reasons(selected),
     ]
     return Table("table1", "Table 1. Image quality", columns, rows, notes)
 
 
 def _table2(records: Sequence[Record]) -> Table:
-    """Detection by system, each at the most synthetic images it was tried with."""
-    judged = _detection(records)
-    groups = _grouped(judged, lambda r: (r.method, _system(r), r.subject))
+    """Detection by system, each with its largest number of synthetic images."""
+    selected = _detection(records)
+    groups = _grouped(selected, lambda r: (r.method, _system(r), r.subject))
     rows = []
     for detector in sorted({key[0] for key in groups}):
-        mine = [key for key in groups if key[0] == detector]
-        for system in sorted({key[1] for key in mine}, key=_rank):
-            subjects = [key[2] for key in mine if key[1] == system]
+        keys = [key for key in groups if key[0] == detector]
+        for system in sorted({key[1] for key in keys}, key=_rank):
+            subjects = [key[2] for key in keys if key[1] == system]
             chosen = subjects if system == "real" else [max(subjects, key=_added)]
             for subject in chosen:
                 found = groups[detector, system, subject]
@@ -158,14 +159,14 @@ def _table2(records: Sequence[Record]) -> Table:
         rows.append((NONE, system_name(system), NONE, *absent, *_paper2(system, "real" if system == "real" else "+")))
     columns = ("detector", "system", "trained on", *FIGURES, f"mAP50{MINUS_REAL}", "folds", "objects")
     paper = ("paper: precision", "paper: recall", "paper: mAP")
-    notes = [MEANS, DIFFERENCES, PAPER_MAP, *_detector_notes(judged), DASH, *_reasons(judged)]
+    notes = [MEANS, DIFFERENCES, PAPER_MAP, *_detector_notes(selected), DASH, *_reasons(selected)]
     return Table("table2", "Table 2. Detection by system", (*columns, *paper), rows, notes)
 
 
 def _table3(records: Sequence[Record]) -> Table:
-    """Detection by how many synthetic images are added, with the controls."""
-    judged = _detection(records)
-    groups = _grouped(judged, lambda r: (r.method, _system(r), r.subject))
+    """Detection by the number of synthetic images added, with the controls."""
+    selected = _detection(records)
+    groups = _grouped(selected, lambda r: (r.method, _system(r), r.subject))
     rows = []
     for detector, system, subject in sorted(groups, key=lambda k: (k[0], _added(k[2]), _rank(k[1]), k[2])):
         found = groups[detector, system, subject]
@@ -182,20 +183,20 @@ def _table3(records: Sequence[Record]) -> Table:
     notes = [
         MEANS,
         DIFFERENCES,
-        "real, augmented: flips, shifts, scales, brightness and mosaics; the other sets are shown as they are. real, "
-        "repeated: real images again, until an epoch is as long as with the most synthetic ones.",
-        "The paper's spread over folds is 0.007 to 0.035; its single cells are not known to us.",
-        *_detector_notes(judged),
+        "real, augmented: flips, shifts, scales, brightness and mosaics; the images of other sets are not changed. "
+        "real, repeated: real images repeated until an epoch is as long as with the most synthetic ones.",
+        "The paper's spread over folds is 0.007 to 0.035; its single cells are not published.",
+        *_detector_notes(selected),
         DASH,
-        *_reasons(judged),
+        *_reasons(selected),
     ]
     return Table("table3", "Table 3. Detection by synthetic images added", columns, rows, notes)
 
 
 def _table4(records: Sequence[Record]) -> Table:
-    """The ablation: a row a system and figure."""
-    judged = [r for r in records if r.kind in ("similarity", "distance") and r.subject == "full"]
-    groups = _grouped(judged, lambda r: (r.method, r.metric))
+    """The ablation: one row per system and figure."""
+    selected = [r for r in records if r.kind in ("similarity", "distance") and r.subject == "full"]
+    groups = _grouped(selected, lambda r: (r.method, r.metric))
     detected = _grouped(_detection(records), lambda r: (_system(r), r.method, r.subject))
     for system, figures in PAPER_4.items():
         for figure in figures.keys() - {"mAP"}:
@@ -219,13 +220,13 @@ def _table4(records: Sequence[Record]) -> Table:
     notes = [
         MEANS,
         "The paper's Tables 1 and 4 differ for the same system (FID 58.077 and 32.187, PSNR 20.692 and 15.571): other "
-        "protocols or runs (A37). Its full model is best in none of the columns of Table 4 that are known to us (A38).",
-        "Real masks: those of the training slices in the place of StyleGAN's, so that only the CT is new. To which of "
-        "the two kinds the paper's cells of a method belong is not known to us; they stand beside StyleGAN's masks.",
+        "protocols or runs (A37). Its full model is best in none of the known columns of Table 4 (A38).",
+        "Real masks: masks of the training slices instead of StyleGAN's, so that only the CT is new. The paper "
+        "does not say which of the two kinds its cells belong to; they are in the rows of StyleGAN's masks.",
         *([_DEFORMED] if any(system.endswith(DEFORMED_MASKS) for system, *_ in [*groups, *detected]) else []),
         PAPER_MAP,
         DASH,
-        *_reasons(judged),
+        *_reasons(selected),
     ]
     return Table("table4", "Table 4. Ablation", ("system", "figure", "ours", "95 %", "n", "paper"), rows, notes)
 
@@ -251,7 +252,7 @@ def _scores(found: Sequence[Record]) -> tuple[str, ...]:
 
 
 def _paper2(system: str, subject: str) -> tuple[str, ...]:
-    """The paper's row belongs to plain real images and to the systems' sets, not to our controls."""
+    """The paper's row; only for real images and the systems' sets, not for the controls."""
     known = PAPER_2.get(system, {}) if subject == "real" or "+" in subject else {}
     return tuple(known.get(figure, NONE) for figure in ("precision", "recall", "mAP"))
 
@@ -269,13 +270,13 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def _interval(records: Sequence[Record]) -> str:
-    """Only one record's own: intervals of several folds do not add up to one."""
+    """The interval of a single record; intervals of several folds cannot be combined."""
     found = [record.interval for record in records if record.interval is not None]
     return f"{_number(found[0][0])} to {_number(found[0][1])}" if len(found) == len(records) == 1 else NONE
 
 
 def _difference(records: Sequence[Record]) -> str:
-    """Mean over folds, which are independent, so that their errors add up as squares."""
+    """Mean over folds; these are independent, so the squares of their errors add up."""
     found = [record for record in records if record.value is not None]
     if not found:
         return NONE
@@ -309,7 +310,7 @@ def _start(records: Iterable[Record]) -> str:
 
 
 def _ratio(records: Iterable[Record]) -> str:
-    """Synthetic images for each real one; said because the paper's numbers alone mislead (A40)."""
+    """Synthetic images per real one, which the paper's numbers alone do not show (A40)."""
     shares = [r.details["synthetic_images"] / r.details["real_images"] for r in records if r.details.get("real_images")]
     return f"{mean(shares):.2f}" if shares else NONE
 
@@ -325,7 +326,7 @@ def _system(record: Record) -> str:
 
 
 def system_name(system: str) -> str:
-    """A system's id as a reader knows it: TSGAN is DL-Pix2Pix on masks of stage 1."""
+    """A system's display name: TSGAN is DL-Pix2Pix on masks of stage 1."""
     if system == "dl_pix2pix":
         return f"TSGAN ({SYSTEMS[system]})"
     method, masks = _parted(system)
@@ -356,7 +357,7 @@ def _detector_notes(records: Iterable[Record]) -> list[str]:
 
 
 def _reasons(records: Iterable[Record]) -> list[str]:
-    """Why figures are missing; figures with the same reason together."""
+    """The reasons for missing figures, grouped."""
     groups = _grouped((r for r in records if r.value is None), lambda r: (r.method, r.subject, r.fold, r.reason))
     return [
         f"none: {method}, {subject}{'' if fold is None else f', fold {fold}'}: "

@@ -1,4 +1,4 @@
-"""What a config comes to, before anything is prepared or trained: `bin/train --dry-run`."""
+"""The plan of a config before preparation and training: `bin/train --dry-run`."""
 
 import shutil
 from collections.abc import Sequence
@@ -27,7 +27,8 @@ LUNA16_TRAINING_SLICES = 949
 
 
 def describe(config: Config, run: Path, stages: Sequence[str] = rundir.STAGES) -> tuple[str, str | None]:
-    """The plan in lines: phases, steps, images, parameters, memory, disk; and what training would refuse, if anything.
+    """The plan in lines: phases, steps, images, parameters, memory, disk; and the reason why training would fail, or
+    None.
 
     Memory and the work (in PFLOP) are estimates.
     """
@@ -43,11 +44,11 @@ def describe(config: Config, run: Path, stages: Sequence[str] = rundir.STAGES) -
             lines, checkpoints = lines + text, checkpoints + one
         except UserError as error:
             problem = problem or str(error)
-            lines += ["", f"stage translation  {config.translation.method}: cannot be trained as the config stands"]
+            lines += ["", f"stage translation  {config.translation.method}: cannot be trained with this config"]
     if tuple(stages) == config.stages and config.generation.count:
         masks = {
             "stylegan": f"truncation {config.generation.truncation:g}",
-            "deform": "on masks of training slices, deformed",
+            "deform": "on deformed masks of training slices",
             "real": "on masks of training slices",
         }[config.generation.masks]
         lines.append(f"generated set   {config.generation.count} images, {masks}")
@@ -55,7 +56,7 @@ def describe(config: Config, run: Path, stages: Sequence[str] = rundir.STAGES) -
 
 
 def training_slices(config: Config) -> tuple[int, str | None]:
-    """(slices to train on, None), counted where they are prepared; else (an estimate, what it rests on)."""
+    """(training slices, None) if they are prepared, else (an estimate, its basis)."""
     from tsgan_jax.data.luna16 import open_prepared
     from tsgan_jax.data.pipeline import training_folds
 
@@ -70,7 +71,7 @@ def training_slices(config: Config) -> tuple[int, str | None]:
 
 
 def _data(config: Config) -> tuple[list[str], str | None]:
-    """Lines, and what is missing."""
+    """Lines, and the problem with the data or None."""
     data, problem = config.data, None
     if data.root is not None:
         source = f"LUNA16 tree {data.root}"
@@ -89,7 +90,7 @@ def _data(config: Config) -> tuple[list[str], str | None]:
 
 
 def _masks(config: Config) -> tuple[list[str], int]:
-    """Lines, and bytes of a checkpoint."""
+    """Lines, and the bytes of a checkpoint."""
     phases = plan(config.masks)
     state = _state(stylegan(config.masks, phases[-1]))
     work = sum(phase.images * masks_work(config.masks, phase.resolution) for phase in phases)
@@ -111,7 +112,7 @@ def _masks(config: Config) -> tuple[list[str], int]:
 
 
 def _masks_memory(config: Config, phases: tuple[Phase, ...]) -> int:
-    """Of the phases, the largest batch area needs most; fades need a little more than stable phases."""
+    """Memory of the phase with the largest batch area; fades need slightly more than stable phases."""
     widest = max(phases, key=lambda phase: (phase.resolution**2 * phase.batch_size, phase.fade))
     learner = stylegan(config.masks, widest)
     shape = (widest.batch_size, widest.resolution, widest.resolution, representation_of(config.masks).channels)
@@ -119,7 +120,7 @@ def _masks_memory(config: Config, phases: tuple[Phase, ...]) -> int:
 
 
 def _translation(config: Config) -> tuple[list[str], int]:
-    """Lines, and bytes of a checkpoint."""
+    """Lines, and the bytes of a checkpoint."""
     chosen = config.translation
     count, _ = training_slices(config)
     method = translator(chosen, count)
@@ -141,7 +142,7 @@ def _translation(config: Config) -> tuple[list[str], int]:
 
 
 def _disk(config: Config, run: Path, checkpoints: int, generates: bool) -> list[str]:
-    """Checkpoints kept and one being written, and the set: three PNGs an image, which hardly compress below this."""
+    """Space for the checkpoints, one more during writing, and the set with three PNGs per image."""
     needed = checkpoints * (config.run.keep + 1)
     if generates:
         needed += int(config.generation.count * config.data.resolution**2 * 2.5)

@@ -1,4 +1,4 @@
-"""Stage 1 of a run: the phases of the growth plan, one after the other."""
+"""Stage 1 of a run: the phases of the growth plan in order."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -30,13 +30,13 @@ from tsgan_jax.types import MaskBatch
 ENCODED_AT_ONCE = 64
 
 SAMPLES = 16
-"""Masks in a sample grid."""
+"""Number of masks in a sample grid."""
 
 
 class RealMasks(NamedTuple):
-    """What stage 1 is trained on.
+    """The training data of stage 1.
 
-    maps: float16 [n, R, R, c], encoded; mirror: their channels' order in a mirrored map; objects: the small ones.
+    maps: float16 [n, R, R, c], encoded; mirror: order of channels in a mirrored map; objects: the small objects.
     """
 
     maps: np.ndarray
@@ -45,7 +45,7 @@ class RealMasks(NamedTuple):
 
 
 def _encoded(slices: SliceSet, config: MasksConfig) -> RealMasks:
-    """Training masks at the networks' last resolution, encoded a few at a time."""
+    """Training masks at the networks' last resolution, encoded in batches."""
     representation, last = representation_of(config), config.resolutions[-1]
     parts = np.array_split(slices.mask, -(-len(slices) // ENCODED_AT_ONCE))
     maps = np.concatenate([pool_maps(representation.encode(part), last) for part in parts])
@@ -53,7 +53,7 @@ def _encoded(slices: SliceSet, config: MasksConfig) -> RealMasks:
 
 
 def train_masks(stage: Stage, slices: SliceSet, ahead: Ahead) -> None:
-    """Train from wherever the newest checkpoint stands to the end of the plan."""
+    """Train from the newest checkpoint to the end of the plan."""
     phases = growth.plan(stage.config.masks)
     saved = stages.begin(stage)
     first, _ = growth.phase_at(phases, saved.meta["images_seen"] if saved else 0)
@@ -67,10 +67,10 @@ def train_masks(stage: Stage, slices: SliceSet, ahead: Ahead) -> None:
 
 
 def state_at(stage: Stage, phases: tuple[Phase, ...], index: int, saved: Saved | None) -> MaskGanState:
-    """The state of a checkpoint, or the initial one, as phase `index` trains it."""
+    """The state of a checkpoint, or the initial one, in the form of phase `index`."""
     config, mesh = stage.config.masks, data_mesh(phases[index].batch_size)
     if saved is None and index:
-        raise UserError(f"{stage.directory}: no checkpoint is left to go back to; run the command again to start over")
+        raise UserError(f"{stage.directory}: no checkpoint is left to return to; run the command again to start over")
     if saved is None:
         return stages.initial_state(stylegan(config, phases[index]), stage.key, mesh)
     trained = saved.meta["phase"]
@@ -79,7 +79,7 @@ def state_at(stage: Stage, phases: tuple[Phase, ...], index: int, saved: Saved |
 
 
 def _grown(stage: Stage, phases: tuple[Phase, ...], index: int, state: MaskGanState) -> MaskGanState:
-    """The end of phase `index` - 1 as the beginning of phase `index`: the same whenever it is computed."""
+    """The last state of phase `index` - 1 grown to phase `index`; deterministic."""
     config, phase = stage.config.masks, phases[index]
     mesh = data_mesh(phase.batch_size)
     fresh = stages.initial_state(stylegan(config, phase), jax.random.fold_in(stage.key, index), mesh)

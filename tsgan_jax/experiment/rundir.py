@@ -1,4 +1,4 @@
-"""A run directory: one experiment, and no silent change of its config.
+"""A run directory: one experiment with a fixed config.
 
 config.yaml                resolved config
 masks/  translation/       manifest.json, log.jsonl, checkpoints/, samples/*.png
@@ -30,7 +30,7 @@ Differences = dict[str, dict[str, tuple[Any, Any]]]
 
 
 def settings(config: Config, stage: str) -> dict[str, Any]:
-    """Everything in the config that a stage's result depends on, dotted; what lies in files is compared by hash."""
+    """The settings that a stage's result depends on, with dotted keys; files are compared by hash."""
     decisive = decisive_settings(config)
     return flatten({name: decisive[name] for name in ("seed", "precision", "data", stage)})
 
@@ -44,9 +44,9 @@ def compare(run: Path, config: Config, allowed: Sequence[str] = ()) -> Differenc
     differences: Differences = {}
     for stage in STAGES:
         if (run / stage / MANIFEST).is_file() and any((run / stage / "checkpoints").glob(f"*/{MANIFEST}")):
-            trained, asked = read_json(run / stage / MANIFEST)["settings"], settings(config, stage)
-            keys = [key for key in dict.fromkeys([*trained, *asked]) if trained.get(key) != asked.get(key)]
-            differences[stage] = {key: (trained.get(key), asked.get(key)) for key in keys}
+            trained, current = read_json(run / stage / MANIFEST)["settings"], settings(config, stage)
+            keys = [key for key in dict.fromkeys([*trained, *current]) if trained.get(key) != current.get(key)]
+            differences[stage] = {key: (trained.get(key), current.get(key)) for key in keys}
     refused = [
         f"  {key}: trained with {old!r}, now {new!r}  (stage {stage})"
         for stage, changes in differences.items()
@@ -57,7 +57,7 @@ def compare(run: Path, config: Config, allowed: Sequence[str] = ()) -> Differenc
         flags = " ".join(dict.fromkeys(f"--allow-config-change {line.split(':')[0].strip()}" for line in refused))
         raise UserError(
             f"{run} was trained with another config:\n" + "\n".join(refused) + "\n"
-            f"choose another --run directory, take the changes back, or accept them with: {flags}"
+            f"choose another --run directory, undo the changes, or accept them with: {flags}"
         )
     return {stage: changes for stage, changes in differences.items() if changes}
 
@@ -73,16 +73,16 @@ def accept(run: Path, config: Config, differences: Differences) -> None:
 
 
 def _check_place(run: Path) -> None:
-    """Refuse a folder that holds something and is no run: what stands there is not ours to mix with or to replace."""
+    """Raise UserError for a folder that has files but is not a run directory."""
     names = {path.name for path in run.iterdir() if not path.name.startswith(".")} if run.is_dir() else set()
     if names and not names & {*STAGES, "sets"} and not (names == {CONFIG} and _is_ours(run / CONFIG)):
         raise UserError(
-            f"{run} holds {sorted(names)[0]!r} and is no run directory; choose an empty or a new one with --run"
+            f"{run} has {sorted(names)[0]!r} and is not a run directory; choose an empty or a new one with --run"
         )
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a config is as a run writes it, and not as a person does: a run stopped before its first stage."""
+    """Whether a run wrote this config, not a user: the run was stopped before its first stage."""
     try:
         return path.read_text() == dump_config(load_config(path))
     except UserError:
@@ -167,13 +167,13 @@ def _resumed(run: Path, stage: str, known: dict[str, Any]) -> bool:
 
 
 def note_progress(run: Path, stage: str, images: int, step: int, total: int) -> None:
-    """Bring a stage's manifest up to date; total: images it sees from beginning to end."""
+    """Update a stage's manifest; total: images of the whole stage."""
     path = run / stage / MANIFEST
     now = {"images_seen": images, "steps": step, "finished": images >= total}
     write_json(path, {**read_json(path), **now}, indent=1)
 
 
 def versions() -> dict[str, str]:
-    """Software and device that a stage is trained with."""
+    """Versions of software and the device of training."""
     packages = ("jaxlib", "flax", "optax", "orbax-checkpoint")
     return {"python": platform.python_version(), **provenance.versions(), **{name: version(name) for name in packages}}

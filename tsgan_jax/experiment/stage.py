@@ -1,7 +1,7 @@
-"""What both stages share: their place in the run directory, their key, one phase of training with its hooks, and work.
+"""Common parts of both stages: directory, key, one phase of training with its hooks, and work.
 
-Work is in GFLOP, so that the time left can be told across resolutions and stages.  It is fitted to measured training
-steps of the paper's networks and right within about a third; only ratios matter, the rate is measured while training.
+Work, in GFLOP, is used to estimate the remaining time across resolutions and stages.  It is fitted to measured training
+steps of the paper's networks, with errors of about a third.  Only ratios matter, because the rate is measured.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -29,14 +29,14 @@ from tsgan_jax.types import Key
 
 @dataclass(frozen=True)
 class Ahead:
-    """Work of a stage, and of it with what the command does after it."""
+    """Work of a stage, and of the stage with all that follows in the command."""
 
     stage: float
     overall: float
 
 
 def masks_work(config: MasksConfig, resolution: int) -> float:
-    """GFLOP of one real image in a stage 1 step: every resolution up to this one does r^2 f^2, f its feature maps."""
+    """GFLOP of one real image in a stage 1 step: proportional to r^2 f^2 for each resolution r with f feature maps."""
     levels = [r for r in config.resolutions if r <= resolution]
     return 0.75e-6 * sum(r * r * min(2 * config.fmap_base / r, config.fmap_max) ** 2 for r in levels)
 
@@ -51,13 +51,13 @@ GENERATOR_WORK = {
 }
 """GFLOP of one real image in a step of each method, at 512 px and a width of 64, without VGG-19."""
 TYPICAL_WORK = 1000.0
-"""Of a method without an entry."""
+"""The value for a method without an entry."""
 
 VGG_WORK = 650.0
 
 
 def translation_work(config: TranslationConfig) -> float:
-    """GFLOP of one real image in a stage 2 step: the method's networks go with width squared, VGG-19 does not."""
+    """GFLOP of one real image in a stage 2 step: the method's networks scale with width squared, VGG-19 does not."""
     area = (config.resolution / 512) ** 2
     networks = GENERATOR_WORK.get(config.method, TYPICAL_WORK)
     return area * (networks * (config.generator_width / 64) ** 2 + VGG_WORK * config.perceptual_on)
@@ -67,7 +67,7 @@ def translation_work(config: TranslationConfig) -> float:
 class Stage:
     """One stage of a run.
 
-    name: masks or translation; images: real images it sees from beginning to end.
+    name: masks or translation; images: real images of the whole stage.
     """
 
     name: str
@@ -90,11 +90,11 @@ class Stage:
 
 @dataclass(frozen=True)
 class TrainingPhase:
-    """A stretch of a stage with one compiled step.
+    """A part of a stage with one compiled step.
 
-    batches: images seen -> endless batches; load: given whether the newest checkpoint is to be passed over, the
-    state to go back to; render: state -> picture uint8 [h, w, 3], drawn when one of `points` (images) is passed;
-    labels: go into every log line and checkpoint.
+    batches: images seen -> endless batches; load: whether to skip the newest
+    checkpoint -> the state to return to; render: state -> image uint8 [h, w, 3], at each of `points` (images seen);
+    labels: fields of every log line and checkpoint.
     """
 
     learner: Learner
@@ -108,7 +108,7 @@ class TrainingPhase:
 
 
 class Note(Hook):
-    """Keeps the stage's manifest up to date."""
+    """Update the stage's manifest."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
@@ -125,7 +125,7 @@ def open_stage(name: str, images: int, run: Path, config: Config, console: Conso
 
 
 def begin(stage: Stage) -> Saved | None:
-    """The newest sound checkpoint, the log cut back to it; says where training goes on."""
+    """The newest valid checkpoint; truncates the log to it and reports the position."""
     saved = stage.checkpoints.newest()
     if saved is None:
         stage.console.say(f"stage {stage.name}: {stage.images} images, from the start")
@@ -137,7 +137,7 @@ def begin(stage: Stage) -> Saved | None:
 
 
 def is_finished(stage: Stage) -> bool:
-    """Whether the newest sound checkpoint is the stage's last one; says so."""
+    """Whether the newest valid checkpoint is the stage's last one; reports it."""
     saved = stage.checkpoints.newest()
     if saved is None or saved.meta["images_seen"] < stage.images:
         return False
@@ -178,7 +178,7 @@ def train_phase(stage: Stage, part: TrainingPhase, state: Any) -> Any:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise UserError(
-            f"{part.span.label}: the device has not enough memory for a step; what was trained is saved. Use a smaller "
+            f"{part.span.label}: the device has not enough memory for a step; training so far is saved. Use a smaller "
             f"{stage.name}.batch_size (and --allow-config-change {stage.name}.batch_size), or another device"
         ) from error
     finally:
@@ -186,12 +186,12 @@ def train_phase(stage: Stage, part: TrainingPhase, state: Any) -> Any:
 
 
 def close(stage: Stage, state: Any) -> None:
-    """Let go of a stage that was trained to its end; UserError if its last state could not be written."""
+    """Close a finished stage; UserError if its last state could not be written."""
     stage.checkpoints.close()
     if int(state.step) not in stage.checkpoints.steps():
         raise UserError(
-            f"{stage.directory}: training is done, but its last checkpoint could not be written (see above); make room "
-            "and run the command again: it goes on from the last one that could"
+            f"{stage.directory}: training is done, but its last checkpoint was not written (see above); free space "
+            "and run the command again: it continues from the last complete checkpoint"
         )
 
 
@@ -208,16 +208,16 @@ def restored(stage: Stage, saved: Saved, learner: Learner, mesh: Mesh) -> Any:
 
 
 def newest(stage: Stage, older: bool, fits: Callable[[Mapping[str, Any]], bool]) -> Saved | None:
-    """The checkpoint to go back to: the newest or, where one before it fits, that one (the newest is dropped).
+    """The checkpoint to return to: the newest or, if `older` and one before it fits, that one (the newest is dropped).
 
-    fits: whether a checkpoint's facts let it begin the part being trained.  Raises UserError if none does.
+    fits: whether a checkpoint's metadata match the current part of training.  Raises UserError if none does.
     """
     steps = stage.checkpoints.steps()
     if older and len(steps) > 1 and fits(stage.checkpoints.meta(steps[-2])):
         stage.checkpoints.drop_after(steps[-2])
     saved = stage.checkpoints.newest()
     if saved is not None and not fits(saved.meta):
-        raise UserError(f"{stage.directory}: no checkpoint of this phase to go back to; run the command again")
+        raise UserError(f"{stage.directory}: no checkpoint of this phase to return to; run the command again")
     return saved
 
 

@@ -1,6 +1,6 @@
-"""One experiment in the method's order: data, stage 1 (masks), stage 2 (translation), a generated set, its evaluation.
+"""One experiment: data, stage 1 (masks), stage 2 (translation), a generated set, its evaluation.
 
-Running it again resumes what is unfinished and skips what is done.
+A second run resumes unfinished parts and skips finished ones.
 """
 
 from collections.abc import Sequence
@@ -35,18 +35,18 @@ Chosen = Literal["masks", "translation", "all"]
 def train(
     config: Config, run: Path, console: Console, chosen: Chosen = "all", allow_changes: Sequence[str] = ()
 ) -> None:
-    """Train what is missing in a run directory; with both stages chosen, generate its set as well.
+    """Train the unfinished stages of a run; if both stages are chosen, also generate its set.
 
-    Where `run.evaluate` is on, the run is then evaluated and its report written.
-    allow_changes: config keys or sections that may differ from what a stage was trained with so far.
-    Raises UserError for the user's mistakes, train.loop.Interrupted after SIGTERM or SIGINT with all saved.
+    If `run.evaluate` is on, the run is then evaluated and its report written.
+    allow_changes: config keys or sections that may differ from a stage's earlier training.
+    Raises UserError for invalid input, train.loop.Interrupted after SIGTERM or SIGINT with all saved.
     """
     keep_compiled()
     with locked_run(run):
         differences = rundir.compare(run, config, allow_changes)
-        slices, shown = _slices(config, console)
+        slices, test_slices = _slices(config, console)
         wanted = config.stages if chosen == "all" else (chosen,)
-        # Made before stage 1 is trained for hours: it refuses configs that do not fit and missing weight files.
+        # Made before stage 1 is trained, because it refuses invalid configs and missing weight files.
         translator = translator_of(config.translation, len(slices)) if "translation" in wanted else None
         phases = growth.plan(config.masks)
         work = {
@@ -64,7 +64,7 @@ def train(
             if is_finished(stage):
                 continue
             ahead = Ahead(work[name], sum(work[later] for later in wanted[place:]))
-            _train(stage, translator, slices, shown, ahead)
+            _train(stage, translator, slices, test_slices, ahead)
         if chosen == "all" and config.generation.count:
             _generate(run, console)
             if config.run.evaluate:
@@ -72,13 +72,13 @@ def train(
 
 
 def _slices(config: Config, console: Console) -> tuple[SliceSet, SliceSet]:
-    """(training slices, test slices), prepared first if need be."""
+    """(training slices, test slices), prepared first if needed."""
 
     def progress(done: int, total: int, verdict: ScanVerdict) -> None:
         console.update("data", done / total, f"{done}/{total} scans read")
 
     if config.data.root is None and config.data.phantom is not None:
-        console.say("data: no data.root given, so the chest phantom stands in for LUNA16")
+        console.say("data: no data.root given, so the chest phantom is used instead of LUNA16")
     prepared = prepare(config.data, progress=progress)
     console.finish()
     made = prepared.summary
@@ -105,23 +105,23 @@ def _facts(config: Config, stage: str, slices: SliceSet, translator: Translator 
 
 
 def _images(config: Config, stage: str, slices: int) -> int:
-    """Real images a stage sees from beginning to end."""
+    """Number of real images in the whole stage."""
     return growth.plan(config.masks)[-1].end if stage == "masks" else config.translation.epochs * slices
 
 
-def _train(stage: Stage, translator: Translator | None, slices: SliceSet, shown: SliceSet, ahead: Ahead) -> None:
+def _train(stage: Stage, translator: Translator | None, slices: SliceSet, test_slices: SliceSet, ahead: Ahead) -> None:
     if stage.name == "masks":
         train_masks(stage, slices, ahead)
     elif translator is not None:
-        train_translation(stage, translator, slices, shown, ahead)
+        train_translation(stage, translator, slices, test_slices, ahead)
 
 
 def _generate(run: Path, console: Console) -> None:
-    """The set that the config's section `generation` asks for; nothing is made twice."""
+    """Generate the set of the config's section `generation`; finished images are kept."""
 
     def progress(now: SetProgress) -> None:
         done = now.accepted + now.rejected
-        console.update("generated set", done / now.count, f"{done}/{now.count} images, {now.rejected} given up")
+        console.update("generated set", done / now.count, f"{done}/{now.count} images, {now.rejected} rejected")
 
     summary = generate_run(run, None, run / "sets" / "synthetic", progress=progress, say=console.say)
     console.finish()

@@ -21,17 +21,19 @@ from tsgan_jax.translation.api import Translator
 from tsgan_jax.types import PairBatch
 
 SAMPLES = 4
-"""(mask, real, generated) triples in a sample grid."""
+"""Number of (mask, real, generated) triples in a sample grid."""
 
 
-def train_translation(stage: Stage, translator: Translator, slices: SliceSet, shown: SliceSet, ahead: Ahead) -> None:
-    """Train from wherever the newest checkpoint stands to the last epoch.
+def train_translation(
+    stage: Stage, translator: Translator, slices: SliceSet, test_slices: SliceSet, ahead: Ahead
+) -> None:
+    """Train from the newest checkpoint to the last epoch.
 
-    shown: slices of the test fold, for the sample grids only.
+    test_slices: slices of the test fold, for the sample grids only.
     """
     saved = stages.begin(stage)
     state = state_at(stage, translator, saved)
-    state = stages.train_phase(stage, _training_phase(stage, translator, slices, shown, ahead), state)
+    state = stages.train_phase(stage, _training_phase(stage, translator, slices, test_slices, ahead), state)
     stages.close(stage, state)
 
 
@@ -44,10 +46,10 @@ def state_at(stage: Stage, translator: Translator, saved: Saved | None) -> Any:
 
 
 def _training_phase(
-    stage: Stage, translator: Translator, slices: SliceSet, shown: SliceSet, ahead: Ahead
+    stage: Stage, translator: Translator, slices: SliceSet, test_slices: SliceSet, ahead: Ahead
 ) -> TrainingPhase:
     config, window, seed = stage.config.translation, stage.config.data.hu_window, stage.config.seed
-    masks, real = shown.mask[:SAMPLES], to_unit(shown.ct[:SAMPLES], window)
+    masks, real = test_slices.mask[:SAMPLES], to_unit(test_slices.ct[:SAMPLES], window)
     key = stream(stage.key, "samples")
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(len(masks)))
     translate = jax.jit(translator.translate)

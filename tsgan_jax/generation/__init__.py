@@ -1,1 +1,1 @@
-"""Both stages composed: masks, the gate on them, their CT, and the set on disk."""
+"""Generation of sets with both stages: masks, the plausibility gate, CT, and the set on disk."""

@@ -1,4 +1,4 @@
-"""COCO detection files whose boxes come from masks: every nodule component is one object.
+"""COCO detection files with boxes from masks: every nodule component is one object.
 
 Segmentation is a run-length mask, boxes are [x, y, width, height] in pixels with width = xmax - xmin + 1.
 """
@@ -20,10 +20,10 @@ from tsgan_jax.labels import NODULE
 CATEGORY = {"id": 1, "name": "nodule", "supercategory": "lesion"}
 
 SYNTHETIC = SMALLEST_NODULE
-"""Generated masks carry specks that are no nodules (A28)."""
+"""Generated masks contain specks that are not nodules (A28)."""
 
 REAL = Smallest(pixels=1, diameter_mm=0.0)
-"""Real masks are drawn from annotations; all of them count."""
+"""Real masks are drawn from annotations, so all components count."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class CocoImage:
 
 
 def objects(picture: CocoImage, smallest: Smallest) -> tuple[list[dict[str, Any]], int]:
-    """COCO annotations of one image, still without ids, and how many specks were dropped."""
+    """COCO annotations of one image without ids, and the number of dropped specks."""
     found = list(components(picture.mask == NODULE))
     kept = [component for component in found if smallest.admits(component, picture.pixel_mm)]
     annotations = [
@@ -79,16 +79,16 @@ def dataset(pictures: Iterable[CocoImage], smallest: Smallest, info: dict[str, A
         found, dropped = objects(picture, smallest)
         specks += dropped
         for annotation in found:
-            # Ids start at 1: pycocotools' evaluation takes an annotation id of 0 for "no match".
+            # Ids start at 1: in pycocotools' evaluation an annotation id of 0 means "no match".
             annotations.append({"id": len(annotations) + 1, **annotation})
     info = {**info, "specks_dropped": specks}
     return {"info": info, "licenses": [], "images": images, "annotations": annotations, "categories": [CATEGORY]}
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A COCO file, checked before anything of it is used.
+    """Read and check a COCO file.
 
-    Raises UserError for a file name that is not bare or not unique, a duplicate id, an object of an unknown image or
+    Raises UserError for a file name that is not bare or not unique, a duplicate id, an object with an unknown image or
     category, or a box outside its image.
     """
     tree = read_json(path)
@@ -142,7 +142,7 @@ def _check_box(where: str, bbox: object, image: dict[str, Any]) -> None:
 
 
 def _run_lengths(component: Component, shape: tuple[int, ...]) -> dict[str, Any]:
-    """COCO's compressed run lengths (column-major), as text so that they can stand in JSON."""
+    """COCO's compressed run lengths (column-major), as text for JSON."""
     from pycocotools import mask as coco_mask
 
     encoded = coco_mask.encode(np.asfortranarray(component.drawn(shape), dtype=np.uint8))

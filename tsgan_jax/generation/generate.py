@@ -1,8 +1,8 @@
-"""Stage 1 and stage 2 composed: noise (or real slices) to masks, a gate on the masks, masks to CT, a set on disk.
+"""Generation of a set: masks from stage 1 or real slices, the gate on the masks, CT from stage 2, files on disk.
 
-Image i of a set depends on the two networks, the seed and i, on nothing else: attempt a at its mask draws
-image i under the key `fold_in(mask key, a)`, its CT uses `fold_in(CT key, i)`, and the compiled batch computes
-each CT alone.  So batch size, device count and interruptions change no pixel.
+Image i of a set depends only on the two networks, the seed and i.  Attempt a at its mask draws image i with the key
+`fold_in(mask key, a)`, its CT uses `fold_in(CT key, i)`, and the compiled batch computes each CT alone.  Batch size,
+device count and interruptions change no pixel.
 """
 
 import os
@@ -30,7 +30,7 @@ from tsgan_jax.generation.sources import Draw, MaskSource, deformed_masks, real_
 from tsgan_jax.generation.writing import Candidate, Writer
 from tsgan_jax.images import Window, check_mask, to_hu, to_uint8
 from tsgan_jax.masks import plausibility
-from tsgan_jax.masks.plausibility import judge
+from tsgan_jax.masks.plausibility import check
 from tsgan_jax.masks.sample import MaskGenerator
 from tsgan_jax.train.devices import data_mesh, replicated
 from tsgan_jax.train.learner import stream, without_optimizers
@@ -45,7 +45,7 @@ PNG_THREADS = min(8, (os.cpu_count() or 1) + 2)
 
 @dataclass(frozen=True)
 class SetProgress:
-    """How far a set is: images wanted, accepted and given up so far, and how many an earlier call had settled."""
+    """Progress of a set: images requested, accepted and rejected so far, and those finished by an earlier call."""
 
     count: int
     accepted: int
@@ -57,9 +57,9 @@ class SetProgress:
 class SetSummary:
     """A finished set.
 
-    count: images asked for; accepted: images in it; drawn: masks drawn for them; reasons: how often the gate
-    gave each; objects: nodule boxes; specks: nodule components too small for a box (A28); made: images settled
-    by this call; damaged: finished ones that had to be made again.
+    count: images requested; accepted: images in it; drawn: masks drawn for them; reasons: counts of the gate's
+    reasons; objects: nodule boxes; specks: nodule components too small for a box (A28); made: images finished
+    by this call; damaged: finished images that were made again.
     """
 
     out: Path
@@ -109,10 +109,10 @@ def generate(
 ) -> SetSummary:
     """Make a synthetic set, or finish one that was interrupted.
 
-    generator: of stage 1, or another source of masks (sources.py), which `truncation` does not concern.
+    generator: of stage 1, or another source of masks (sources.py), which does not use `truncation`.
     window: HU shown as [-1, 1] in training.  pixel_mm: side of a pixel of the masks.  attempts: masks drawn for
     an image before it is recorded as rejected.  source: provenance; with the settings and the networks' hashes
-    it states what the set is made from, and a directory made from something else is refused.
+    it identifies the set's origin; a directory with another origin is refused.
     Raises UserError for such a directory, for a full disk (the set can be finished later) and for a network
     whose CT is not finite.
     """
@@ -160,18 +160,17 @@ def generate_run(
     *,
     seed: int | None = None,
     truncation: float | None = None,
-    attempts: int | None = None,
     batch_size: int | None = None,
     progress: Callable[[SetProgress], None] | None = None,
     say: Callable[[str], None] = print,
 ) -> SetSummary:
-    """`generate` with the networks of a run directory; what is not given is the run's `generation.*`.
+    """`generate` with the networks of a run directory; defaults are the run's `generation.*`.
 
-    Raises UserError for a truncation where the run's masks come from real slices.
+    Raises UserError for a truncation if the run's masks come from real slices.
     """
     trained = runs.restore(run, say)
     for stage in trained.unfinished:
-        say(f"stage {stage} of {run} is not trained to its end; the set is of its newest checkpoint")
+        say(f"stage {stage} of {run} is not fully trained; the set uses its newest checkpoint")
     defaults = trained.config.generation
     seed = defaults.seed if seed is None else seed
     return generate(
@@ -184,7 +183,7 @@ def generate_run(
         seed=seed,
         out=out,
         truncation=defaults.truncation if truncation is None else truncation,
-        attempts=attempts or defaults.attempts,
+        attempts=defaults.attempts,
         batch_size=batch_size or defaults.batch_size,
         source=trained.source,
         progress=progress,
@@ -192,12 +191,12 @@ def generate_run(
 
 
 def _masks_of(trained: runs.TrainedRun, seed: int, truncation: float | None) -> MaskGenerator | MaskSource:
-    """Stage 1, or the masks of training slices that `generation.masks` asks for."""
+    """The source of masks in `generation.masks`: stage 1, or training slices."""
     if trained.generator is not None:
         return trained.generator
     kind = trained.config.generation.masks
     if truncation is not None:
-        raise UserError(f"truncation is of masks that stage 1 draws; this run's generation.masks is {kind}")
+        raise UserError(f"truncation applies only to masks of stage 1; this run's generation.masks is {kind}")
     from tsgan_jax.data.pipeline import load, training_folds
 
     source = {"deform": deformed_masks, "real": real_masks}[kind]
@@ -205,10 +204,10 @@ def _masks_of(trained: runs.TrainedRun, seed: int, truncation: float | None) -> 
 
 
 def export_fold(slices: "SliceSet", window: Window, out: Path, source: dict[str, Any] | None = None) -> SetSummary:
-    """Real slices in the form of a generated set; every nodule of theirs is an object.
+    """Real slices as a set on disk, in the form of a generated set; every nodule is an object.
 
     slices: CT int16 HU and masks uint8 [n, r, r] with their series and pixel spacing (mm).
-    source: provenance, such as which fold and which preparation they are.
+    source: provenance, such as the fold and the preparation.
     """
     made_from = {
         "kind": "real",
@@ -235,8 +234,8 @@ def export_fold(slices: "SliceSet", window: Window, out: Path, source: dict[str,
 def renderer(translator: Translator[Any], state: Any, key: Key, size: int) -> Callable[[list[Candidate]], Array]:
     """CT [size, h, w] in [-1, 1] of up to `size` masks, compiled once; rows past the masks given are padding.
 
-    The devices share a batch; on each of them `lax.map` computes one image at a time, so that neither its
-    neighbours nor the batch size can change the order in which its sums are taken.
+    The devices share a batch; on each of them `lax.map` computes one image at a time, so that the batch does not
+    change the order of its sums.
     """
     mesh = data_mesh(size)
     state = jax.device_put(state, replicated(mesh))
@@ -271,8 +270,8 @@ def _candidates(
 ) -> Iterator[Candidate]:
     """Every image of `todo`, with its first accepted mask, or without one after `attempts` refusals.
 
-    Images wait by the attempt they are at, so that each draw is a full one: the latest attempt that has
-    `size` images waiting goes first, which also bounds how many wait.
+    Images are queued by attempt, so that each draw is a full batch.  The latest attempt with `size` queued images is
+    drawn first, which also limits the queue.
     """
     waiting = [deque[Candidate]() for _ in range(attempts)]
     waiting[0].extend(Candidate(index) for index in todo)
@@ -282,7 +281,7 @@ def _candidates(
         queue = waiting[attempt]
         batch = [queue.popleft() for _ in range(min(size, len(queue)))]
         masks = draw(attempt, [candidate.index for candidate in batch])
-        verdicts = pool.map(judge, masks, [pixel_mm(candidate.index) for candidate in batch])
+        verdicts = pool.map(check, masks, [pixel_mm(candidate.index) for candidate in batch])
         for candidate, mask, verdict in zip(batch, masks, verdicts, strict=True):
             if verdict.accepted:
                 candidate.mask = mask
@@ -298,7 +297,7 @@ def _candidates(
 def _batches(
     candidates: Iterable[Candidate], size: int, directory: SetDirectory, seed: int
 ) -> Iterator[list[Candidate]]:
-    """Accepted candidates in batches of `size`, the last one as it comes; the others are recorded."""
+    """Accepted candidates in batches of `size`, the last may be smaller; rejected candidates are recorded."""
 
     def accepted() -> Iterator[Candidate]:
         for candidate in candidates:
@@ -314,12 +313,12 @@ def _batches(
 
 @contextmanager
 def _storage_faults(out: Path) -> Iterator[None]:
-    """A full or failing disk is the user's to mend, and nothing finished is lost by it."""
+    """Turn errors of the disk into UserError; finished images are kept."""
     try:
         yield
     except OSError as error:
         raise UserError(
-            f"{out}: {error}; images finished so far are kept, run the same command again to finish the set"
+            f"{out}: {error}; finished images are kept, run the same command again to finish the set"
         ) from error
 
 
@@ -327,7 +326,7 @@ def _refuse_larger(directory: SetDirectory, count: int) -> None:
     held = max(directory.records, default=-1) + 1
     if held > count:
         raise UserError(
-            f"{directory.out}: holds {held} images, more than the {count} asked for; choose another directory"
+            f"{directory.out}: has {held} images, more than the {count} requested; choose another directory"
         )
 
 

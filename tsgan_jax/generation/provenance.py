@@ -1,4 +1,4 @@
-"""What an artefact was made from: hashes of arrays, versions of software, settings."""
+"""Provenance of artefacts: hashes of arrays, versions of software, settings."""
 
 import hashlib
 from typing import Any
@@ -24,7 +24,7 @@ def fingerprint(tree: Any) -> str:
 
 
 def versions() -> dict[str, str]:
-    """The software and device that make a set; another of either may change the last bit of a network's output."""
+    """Versions of software and the device; a change may alter the last bits of a network's output."""
     return {
         "tsgan_jax": tsgan_jax.__version__,
         "jax": jax.__version__,
@@ -35,7 +35,7 @@ def versions() -> dict[str, str]:
 
 
 def decisive_settings(config: Config) -> dict[str, Any]:
-    """The part of a config that decides what its networks are: no paths, no pace of saving."""
+    """The settings that decide the networks, without paths and save intervals."""
     tree = config.model_dump(mode="json")
     chosen = {name: tree[name] for name in ("seed", "precision", "data", "masks", "translation")}
     for section, place in (("data", "root"), ("data", "prepared"), ("translation", "vgg_weights")):

@@ -1,7 +1,7 @@
-"""Trained networks, read from a run directory that may still be training.
+"""Trained networks, read from a run directory that may still be in training.
 
-Reading changes nothing: checkpoints that are being written are passed over, damaged ones are named and left
-where they are for the trainer to set aside.
+Reading changes no file: incomplete checkpoints are skipped, and damaged ones are reported and left for the trainer to
+move away.
 """
 
 import hashlib
@@ -44,10 +44,10 @@ class Parent:
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """The networks of a run, and what is needed to use them.
+    """The networks of a run with the settings for their use.
 
-    generator: of stage 1, none where the run's sets are on masks of real slices.  pixel_mm: side of a pixel of the
-    masks.  unfinished: stages whose training has not come to its end.
+    generator: of stage 1, None if the run's sets use masks of real slices.  pixel_mm: side of a pixel of the
+    masks.  unfinished: stages that are not fully trained.
     """
 
     config: Config
@@ -60,16 +60,16 @@ class TrainedRun:
 
 
 def read_config(run: Path) -> Config:
-    """The config of a run; UserError where `run` is no run directory."""
+    """The config of a run; UserError if `run` is not a run directory."""
     if not (run / "config.yaml").is_file():
-        raise UserError(f"{run}: no run directory (it has no config.yaml); bin/train makes one")
+        raise UserError(f"{run}: not a run directory (it has no config.yaml); bin/train makes one")
     return load_config(run / "config.yaml")
 
 
 def restore(run: Path, say: Say = print) -> TrainedRun:
-    """The networks that the run's sets are made with, from their newest sound checkpoints.
+    """The networks for the run's sets, from their newest valid checkpoints.
 
-    Raises UserError for a stage that has none, or whose masks are not yet at the translator's resolution.
+    Raises UserError for a stage without one, or if stage 1 has not reached the translator's resolution.
     """
     config = read_config(run)
     generator, parents = None, {}
@@ -80,7 +80,7 @@ def restore(run: Path, say: Say = print) -> TrainedRun:
             raise UserError(f"{run}: stage masks has grown to {grown} of {last} px; finish it with bin/train first")
     method, state, parents["translation"] = restore_translation(run, config, say)
     decisive = decisive_settings(config)
-    if generator is None:  # stage 1 draws none of its masks, so a set does not depend on how it would be trained
+    if generator is None:  # stage 1 is not used, so its settings do not identify the set
         decisive.pop("masks")
     source = {
         "config": decisive,
@@ -92,7 +92,7 @@ def restore(run: Path, say: Say = print) -> TrainedRun:
 
 
 def restore_masks(run: Path, config: Config, say: Say = print) -> tuple[MaskGenerator, Parent]:
-    """Stage 1's generator: its running mean, at the resolution that training has come to."""
+    """Stage 1's generator: the running mean of its weights, at the resolution that training has reached."""
     folder, parent, meta = _newest(run, "masks", say)
     phase = plan(config.masks)[meta["phase"]]
     shapes = jax.eval_shape(stylegan(config.masks, phase).init, jax.random.key(0))
@@ -122,11 +122,11 @@ def _manifest(run: Path, stage: str) -> dict[str, Any]:
 
 
 def _newest(run: Path, stage: str, say: Say) -> tuple[Path, Parent, dict[str, Any]]:
-    """(folder, parent, meta) of the newest sound checkpoint."""
+    """(folder, parent, meta) of the newest valid checkpoint."""
     for folder in _finished_checkpoints(run / stage / "checkpoints"):
         reason = unsound(folder)
         if reason is not None:
-            say(f"{folder}: not usable ({reason}); looking for the one before it")
+            say(f"{folder}: not usable ({reason}); trying the one before it")
             continue
         meta = read_json(folder / META)
         digest = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
@@ -135,7 +135,7 @@ def _newest(run: Path, stage: str, say: Say) -> tuple[Path, Parent, dict[str, An
 
 
 def _finished_checkpoints(folder: Path) -> Iterator[Path]:
-    """Newest first; writing one ends with its manifest."""
+    """Complete checkpoints (those with a manifest), newest first."""
     found = [path.parent for path in folder.glob(f"*/{MANIFEST}") if path.parent.name.isdecimal()]
     yield from sorted(found, key=lambda path: -int(path.name))
 

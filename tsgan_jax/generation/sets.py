@@ -1,13 +1,13 @@
 """The directory of a set of labelled slices, synthetic or real, in one form:
 
-    images/          8-bit PNG in the HU window, what a detector reads
+    images/          8-bit PNG in the HU window, for detectors
     hu/              16-bit PNG of HU + 1024
     masks/           indexed PNG of class codes
-    manifest.json    what the set was made from, and one record per image
+    manifest.json    provenance of the set, and one record per image
     annotations.json COCO; written last, so a set that has it is finished
 
-While a set is being made its records stand in `journal.jsonl`, one line per image.  A rerun keeps what is
-finished and unharmed; a directory made from something else is refused.
+While a set is being made its records are in `journal.jsonl`, one line per image.  A rerun keeps finished images whose
+files are intact; a directory of another set is refused.
 """
 
 import hashlib
@@ -54,12 +54,12 @@ class SetImage:
 
 
 class SetDirectory:
-    """A set being made or read; a context manager that keeps every other process from writing to it.
+    """A set being made or read; a context manager that locks it against other processes.
 
-    out: the directory, made where it is missing.  source: JSON values that decide every byte of the set
-    (weights, seed, window, ...).  versions: of the software, recorded and not compared.
+    out: the directory, made if missing.  source: JSON values that decide every byte of the set
+    (weights, seed, window, ...).  versions: of the software, recorded but not compared.
     smallest: which nodule components become objects.
-    Raises UserError where `out` holds something else, a set from another source, or is in use.
+    Raises UserError if `out` has other files, a set from another source, or is in use.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class SetDirectory:
         self.smallest = smallest
         self.records: dict[int, Record] = {}
         self.damaged = 0
-        """Images that were recorded as finished and whose files are missing or changed; they are made again."""
+        """Number of finished images whose files are missing or changed; they are made again."""
         self._resume = resume
         self._journal_lock = Lock()
         self._held = ExitStack()
@@ -110,11 +110,11 @@ class SetDirectory:
         self._note({**record, **facts, "sha256": sums})
 
     def reject(self, index: int, **facts: Any) -> None:
-        """Record that no slice was made for an index, and why."""
+        """Record why no slice was made for an index."""
         self._note({"index": index, "accepted": False, **facts})
 
     def finish(self) -> dict[str, Any]:
-        """Write the manifest and, last, the COCO file with boxes read off the masks on disk; returns the manifest."""
+        """Write the manifest and then the COCO file, with boxes from the masks on disk; returns the manifest."""
         records = [self.records[index] for index in sorted(self.records)]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             info = {"description": "labelled lung-nodule CT slices", "made_from": self.source}
@@ -146,24 +146,24 @@ class SetDirectory:
                 journal.write(json.dumps(record, allow_nan=False) + "\n")
 
     def _refuse_foreign(self) -> None:
-        """A directory that holds anything before it has a manifest is not ours to write into."""
+        """Raise UserError if the directory has files but no manifest."""
         if (self.out / MANIFEST).is_file():
             return
         begun = {IMAGES, HU, MASKS, JOURNAL}
-        strangers = [path.name for path in self.out.iterdir() if path.name not in begun and not is_unfinished(path)]
-        strangers += [f"{folder}/" for folder in (IMAGES, HU, MASKS) if any((self.out / folder).glob("*"))]
-        if strangers:
+        foreign = [path.name for path in self.out.iterdir() if path.name not in begun and not is_unfinished(path)]
+        foreign += [f"{folder}/" for folder in (IMAGES, HU, MASKS) if any((self.out / folder).glob("*"))]
+        if foreign:
             raise UserError(
-                f"{self.out}: holds {sorted(strangers)[0]} and no {MANIFEST}, so it is no set;"
+                f"{self.out}: has {sorted(foreign)[0]} and no {MANIFEST}, so it is not a set;"
                 " choose an empty or a new directory"
             )
 
     def _load(self) -> None:
-        """Take over the records of an earlier, finished or interrupted, making of the same set."""
+        """Load the records of an earlier call for the same set."""
         if (self.out / MANIFEST).is_file():
             manifest = read_json(self.out / MANIFEST)
             if not self._resume:
-                raise UserError(f"{self.out}: the set is already begun; choose another directory")
+                raise UserError(f"{self.out}: the set already exists; choose another directory")
             self._compare(manifest)
             before = manifest.get("versions", [])
             self.versions = before if self.versions[0] in before else [*before, *self.versions]
@@ -178,20 +178,20 @@ class SetDirectory:
     def _compare(self, manifest: Any) -> None:
         if not isinstance(manifest, dict) or not isinstance(manifest.get("made_from"), dict):
             raise UserError(f"{self.out / MANIFEST}: is not the manifest of a set; choose another directory")
-        # The networks' own hashes decide; which checkpoint files held them (`parents`) is told, not compared: a
-        # checkpoint that was damaged and made again has the same networks in other files.
-        there, here = (
+        # The hashes of the networks are compared.  `parents`, the hashes of checkpoint files, are recorded only: a
+        # checkpoint that was made again has the same networks in other files.
+        recorded, current = (
             {key: value for key, value in flatten(made).items() if not key.startswith("parents.")}
             for made in (manifest["made_from"], self.source)
         )
         differences = [
-            f"  {key}: {there.get(key, 'absent')} in the set, {here.get(key, 'absent')} asked for"
-            for key in sorted({*there, *here})
-            if there.get(key) != here.get(key)
+            f"  {key}: {recorded.get(key, 'absent')} in the set, {current.get(key, 'absent')} requested"
+            for key in sorted({*recorded, *current})
+            if recorded.get(key) != current.get(key)
         ]
         if differences:
             raise UserError(
-                "\n".join([f"{self.out}: the set was made from something else; choose another directory", *differences])
+                "\n".join([f"{self.out}: the set has another origin; choose another directory", *differences])
             )
 
     def _annotations_are(self, manifest: dict[str, Any]) -> bool:
@@ -241,7 +241,7 @@ def _accepted(records: list[Record]) -> list[Record]:
 
 
 def _journal(path: Path) -> Iterator[Record]:
-    """The journal's records; a line that a killed process left half written ends it."""
+    """The journal's records, up to the first incomplete line."""
     if not path.is_file():
         return
     with path.open(encoding="utf-8", errors="replace") as lines:

@@ -1,4 +1,4 @@
-"""Where the masks of a set come from: stage 1, or real slices that the translator was trained on (A39, A40)."""
+"""Sources of masks for a set: stage 1, or real training slices (A39, A40)."""
 
 import os
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from tsgan_jax.errors import UserError
 from tsgan_jax.generation.provenance import fingerprint
 from tsgan_jax.labels import MIRROR
 from tsgan_jax.masks.deform import Deformer
-from tsgan_jax.masks.plausibility import judge
+from tsgan_jax.masks.plausibility import check
 from tsgan_jax.masks.sample import MaskGenerator, chunk_size, sample_masks
 from tsgan_jax.types import Key
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tsgan_jax.data.pipeline import SliceSet
 
 THREADS = min(16, os.cpu_count() or 1)
-"""How many masks are deformed at a time."""
+"""Number of masks that are deformed at a time."""
 
 Draw = Callable[[int, list[int]], NDArray[np.uint8]]
 """(attempt, indices [n]) to masks [n, h, w]."""
@@ -33,8 +33,8 @@ Draw = Callable[[int, list[int]], NDArray[np.uint8]]
 class MaskSource:
     """Masks by index.
 
-    draw: attempt, indices to masks; at_once: how many a call draws best; pixel_mm: index to the side of a pixel;
-    facts: index to what the image's record says of its mask; made_from: what decides the masks.
+    draw: attempt, indices to masks; at_once: best number of masks per call; pixel_mm: index to the side of a pixel;
+    facts: index to the fields about the mask in the image's record; made_from: provenance of the masks.
     """
 
     draw: Draw
@@ -54,7 +54,7 @@ def mask_drawer(generator: MaskGenerator, key: Key, truncation: float) -> Draw:
 
 
 def stylegan_masks(generator: MaskGenerator, key: Key, truncation: float, pixel_mm: float) -> MaskSource:
-    """Masks that stage 1 draws; attempt a at image i is drawn under `fold_in(key, a)`."""
+    """Masks of stage 1; attempt a at image i uses the key `fold_in(key, a)`."""
     return MaskSource(
         draw=mask_drawer(generator, key, truncation),
         at_once=chunk_size(generator.synthesis.resolution),
@@ -65,12 +65,12 @@ def stylegan_masks(generator: MaskGenerator, key: Key, truncation: float, pixel_
 
 
 def real_masks(slices: "SliceSet", seed: int) -> MaskSource:
-    """Masks of real slices that pass the gate, in an order given by the seed: all once, then all mirrored, and so on.
+    """Masks of real slices that pass the gate, in an order given by the seed: all, then all mirrored, and so on.
 
-    Image i has the mask at place i mod n of the order, mirrored (left and right lung swapped) in every second round,
-    so from 2 n images on masks come again, with other noise.  Raises UserError where no slice passes the gate.
+    Image i has the mask at place i mod n of the order, mirrored (left and right lung swapped) in every second round.
+    After 2 n images masks repeat, with other noise.  Raises UserError if no slice passes the gate.
     """
-    usable = [i for i in range(len(slices)) if judge(slices.mask[i], float(slices.pixel_mm[i])).accepted]
+    usable = [i for i in range(len(slices)) if check(slices.mask[i], float(slices.pixel_mm[i])).accepted]
     if not usable:
         raise UserError(
             f"generation.masks is real, but none of the {len(slices)} training masks passes the plausibility gate; "
@@ -84,7 +84,7 @@ def real_masks(slices: "SliceSet", seed: int) -> MaskSource:
         return int(order[rest]), turn
 
     def draw(attempt: int, indices: list[int]) -> NDArray[np.uint8]:
-        del attempt  # they have passed the gate
+        del attempt  # all masks pass the gate
         places = (place(index) for index in indices)
         return np.stack([MIRROR[slices.mask[i][:, ::-1]] if turn % 2 else slices.mask[i] for i, turn in places])
 
@@ -109,12 +109,11 @@ def real_masks(slices: "SliceSet", seed: int) -> MaskSource:
 
 
 def deformed_masks(slices: "SliceSet", seed: int) -> MaskSource:
-    """Masks of real slices, deformed, with nodules of all slices at other places (masks/deform.py).
+    """Deformed masks of real slices, with nodules of all slices at other places (masks/deform.py).
 
-    Image i is made from slice i mod n of an order given by the seed, whatever the attempt, so from n images on the
-    same anatomy comes again, under another warp and with other nodules.  A pixel keeps its slice's side: a chest that
-    is larger in the frame is a larger chest.  Raises UserError where no slice's anatomy passes the gate, or none has a
-    nodule.
+    Every attempt at image i uses slice i mod n of an order given by the seed.  After n images anatomies repeat, with
+    other deformations and nodules.  The pixel size of the slice is kept.  Raises UserError if no slice's anatomy
+    passes the gate, or none has a nodule.
     """
     deformer = Deformer.of_masks(slices.mask, slices.pixel_mm)
     count = len(deformer.masks)
@@ -152,7 +151,7 @@ def deformed_masks(slices: "SliceSet", seed: int) -> MaskSource:
 
 
 def _named(slices: "SliceSet", i: int) -> dict[str, Any]:
-    """What slice `i` is."""
+    """Series and index of slice `i`, for records."""
     return {
         "seriesuid": slices.seriesuid[i],
         "slice_index": int(slices.slice_index[i]),

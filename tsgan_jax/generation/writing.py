@@ -1,4 +1,4 @@
-"""Images on their way to the disk: written by threads while the device computes the next ones."""
+"""Writing of images by threads while the device computes the next batch."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from tsgan_jax.types import Array
 
 @dataclass
 class Candidate:
-    """An image on its way: its mask once one is accepted, and why each earlier attempt was refused."""
+    """An image in progress: its mask, if one is accepted, and the reasons for refusing earlier attempts."""
 
     index: int
     mask: NDArray[np.uint8] | None = None
@@ -25,9 +25,9 @@ class Candidate:
 
 
 class Writer:
-    """Writes one batch while the device computes the next; at most two batches wait in memory.
+    """Write one batch while the device computes the next; at most two batches are in memory.
 
-    Leaving it without an exception waits for all files.
+    Exit without an exception waits for all files.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Writer:
         self._await_files()
 
     def put(self, batch: list[Candidate], ct: Array) -> None:
-        """Take over a batch whose CT is being computed; hands the one before it to the threads."""
+        """Accept a batch whose CT is being computed; the previous batch goes to the threads."""
         self._hand_over((batch, ct))
 
     def _hand_over(self, following: tuple[list[Candidate], Array] | None) -> None:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsgan_jax.masks import nodules, warp
-from tsgan_jax.masks.nodules import Nodule, nodules_of, with_nodule, without_nodules
-from tsgan_jax.masks.plausibility import NO_NODULE, judge
+from tsgan_jax.masks.nodules import RealNodule, nodules_of, with_nodule, without_nodules
+from tsgan_jax.masks.plausibility import NO_NODULE, check
 from tsgan_jax.masks.warp import warped
 
 
@@ -29,7 +29,7 @@ class Deformer:
     masks: NDArray[np.uint8]
     slices: NDArray[np.int64]
     pixel_mm: NDArray[np.float64]
-    nodules: tuple[Nodule, ...]
+    nodules: tuple[RealNodule, ...]
     counts: NDArray[np.int64]
 
     @classmethod
@@ -40,7 +40,7 @@ class Deformer:
         """
         bare = np.stack([without_nodules(mask) for mask in masks])
         spacing = np.asarray(pixel_mm, float)
-        sound = [set(judge(mask, mm).reasons) <= {NO_NODULE} for mask, mm in zip(bare, spacing, strict=True)]
+        sound = [set(check(mask, mm).reasons) <= {NO_NODULE} for mask, mm in zip(bare, spacing, strict=True)]
         found = [nodules_of(mask, float(mm)) for mask, mm in zip(masks, spacing, strict=True)]
         return cls(
             masks=bare[sound],

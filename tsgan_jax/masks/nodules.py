@@ -38,7 +38,7 @@ Window = tuple[slice, slice]
 
 
 @dataclass(frozen=True)
-class Nodule:
+class RealNodule:
     """A real nodule and where it lies.
 
     contour: bool [a, b], its pixels with two pixels round them; pixel_mm: their side.  lung: code of its lung.
@@ -63,7 +63,7 @@ def without_nodules(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.where(mask == NODULE, mask[tuple(nearest)], mask)
 
 
-def nodules_of(mask: NDArray[np.uint8], pixel_mm: float) -> list[Nodule]:
+def nodules_of(mask: NDArray[np.uint8], pixel_mm: float) -> list[RealNodule]:
     """The nodules of a mask uint8 [h, w] that are no speckles, not above 30 mm, and inside or touching a lung."""
     bare = without_nodules(mask)
     lungs = {code: bare == code for code in LUNGS if (bare == code).any()}
@@ -80,12 +80,12 @@ def nodules_of(mask: NDArray[np.uint8], pixel_mm: float) -> list[Nodule]:
         lung = max(depths, key=depths.__getitem__)
         (top, bottom), (left, right) = _ends(lungs[lung])
         place = (y - top) / (bottom - top), (x - left) / (right - left)
-        found.append(Nodule(contour, pixel_mm, lung, place, depths[lung] * pixel_mm, component.lung_around))
+        found.append(RealNodule(contour, pixel_mm, lung, place, depths[lung] * pixel_mm, component.lung_around))
     return found
 
 
 def with_nodule(
-    mask: NDArray[np.uint8], pixel_mm: float, nodule: Nodule, rng: np.random.Generator
+    mask: NDArray[np.uint8], pixel_mm: float, nodule: RealNodule, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
     """The mask uint8 [h, w] with one nodule more on its lung and body, inside or touching a lung, apart from others.
 
@@ -136,7 +136,7 @@ def _ends(region: NDArray[np.bool_]) -> list[tuple[float, float]]:
     return [(where.min() - 0.5, where.max() + 0.5) for where in np.nonzero(region)]
 
 
-def _chances(mask: NDArray[np.uint8], pixel_mm: float, nodule: Nodule, radius: float) -> NDArray[np.float64] | None:
+def _chances(mask: NDArray[np.uint8], pixel_mm: float, nodule: RealNodule, radius: float) -> NDArray[np.float64] | None:
     """How likely the centre of a nodule of a radius in pixels is each pixel [h, w]; sums to 1.  None without room.
 
     Normal in the place along both axes of the lung's bounding box and in the depth, about those of the real nodule.
@@ -163,7 +163,7 @@ def _chances(mask: NDArray[np.uint8], pixel_mm: float, nodule: Nodule, radius: f
 
 def _patch(
     mask: NDArray[np.uint8],
-    nodule: Nodule,
+    nodule: RealNodule,
     centre: NDArray[np.float64],
     pixels: int,
     scale: float,

@@ -76,7 +76,7 @@ def nodule_components(mask: np.ndarray, pixel_mm: float) -> tuple[NoduleComponen
     )
 
 
-def judge(mask: np.ndarray, pixel_mm: float) -> Verdict:
+def check(mask: np.ndarray, pixel_mm: float) -> Verdict:
     """Verdict on mask uint8 [h, w] with the codes of `labels`; pixel_mm: side of a pixel in mm.
 
     Accepted are masks with one connected body (95 % of its pixels in the largest patch, and no organ outside that),

@@ -1,16 +1,16 @@
-"""Two-dimensional convolutions, NHWC activations and HWIO kernels, with gradients that are fast on a CPU.
+"""Two-dimensional convolutions (NHWC activations, HWIO kernels) with gradients that are fast on a CPU.
 
-On an accelerator these are plain `lax` convolutions.  XLA:CPU runs a forward convolution near the speed of
-the hardware, but not the gradients that it derives from one: the gradient to the kernel becomes a
-convolution with a window as large as the image, and that of a strided one, differentiated again, falls to a
-scalar loop.  On a CPU the three bilinear maps of a convolution y = F(x, w) are therefore spelled out,
+On an accelerator these are plain `lax` convolutions.  XLA:CPU runs the forward convolution near the speed of
+the hardware, but not its gradients: the gradient to the kernel becomes a convolution with a window as large as
+the image, and the second derivative of a strided one becomes a scalar loop.  On a CPU the three bilinear maps of
+a convolution y = F(x, w) are therefore written explicitly,
 
     F(x, w)   the output,
     X(dy, w)  the gradient to the input, which is also the transposed convolution,
     W(x, dy)  the gradient to the kernel, a matrix product for each of its elements (or rows, where it is large),
 
-and each is differentiated into the other two, so that gradients of any order (the gradient penalty needs
-the second) are made of the same three.  They are `custom_vjp`s: reverse mode only, on a CPU.
+and the derivative of each uses the other two, so gradients of any order use only these three (the gradient
+penalty needs the second).  They are `custom_vjp`s, so on a CPU only reverse mode works.
 """
 
 from functools import partial
@@ -28,7 +28,7 @@ Size = tuple[int, int]
 def conv2d(x: Array, w: Array, *, stride: int = 1, padding: int = 0) -> Array:
     """Cross-correlation of x [n, h, w, c] with w [k, k, c, f], `padding` zeros on each side.
 
-    Returns [n, (h + 2 * padding - k) // stride + 1, likewise, f] in x's dtype, which w shares.
+    Returns [n, (h + 2 * padding - k) // stride + 1, (w + 2 * padding - k) // stride + 1, f]; x and w share a dtype.
     """
     if w.shape[:2] == (1, 1) and stride == 1 and padding == 0:
         return jnp.einsum("nhwc,cf->nhwf", x, w[0, 0])
@@ -38,10 +38,10 @@ def conv2d(x: Array, w: Array, *, stride: int = 1, padding: int = 0) -> Array:
 
 
 def conv_transpose2d(x: Array, w: Array) -> Array:
-    """The stride 2, padding 1 transposed convolution that doubles height and width, its kernel 4x4 or 3x3.
+    """Transposed convolution of stride 2 and padding 1, which doubles height and width; the kernel is 4x4 or 3x3.
 
-    x: [n, h, w, c]; w: [k, k, c, f], in PyTorch's orientation of `ConvTranspose2d` (kernel not flipped
-    by the caller); with k = 3 it is that of output padding 1.  Returns [n, 2h, 2w, f].
+    x: [n, h, w, c]; w: [k, k, c, f], oriented as in PyTorch's `ConvTranspose2d` (the caller does not
+    flip it); k = 3 uses output padding 1.  Returns [n, 2h, 2w, f].
     """
     k = w.shape[0]
     if not _on_cpu():
@@ -55,9 +55,9 @@ def conv_transpose2d(x: Array, w: Array) -> Array:
 def upsample_conv2d(x: Array, w: Array) -> Array:
     """Nearest-neighbour doubling, then the 3x3 convolution with padding 1, in 4/9 of the multiplications.
 
-    x: [n, h, w, c]; w: [3, 3, c, f].  Returns [n, 2h, 2w, f].  Each output pixel sees only 2x2 different
-    inputs; a transposed 4x4 convolution, its kernel summed from shifted copies, says so (Karras et al.
-    2018's "fused scale").  Equal to the two steps up to rounding.
+    x: [n, h, w, c]; w: [3, 3, c, f].  Returns [n, 2h, 2w, f].  Each output pixel depends on 2x2 inputs, so
+    the two steps equal a transposed 4x4 convolution whose kernel is a sum of shifted copies, up to rounding
+    ("fused scale", Karras et al. 2018).
     """
     return conv_transpose2d(x, _widened(w[::-1, ::-1]))
 
@@ -93,7 +93,7 @@ def _output(x: Array, w: Array, stride: int, padding: int) -> Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _input_gradient(dy: Array, w: Array, stride: int, padding: int, size: Size) -> Array:
-    """X(dy, w): dy [n, h', w', f], w [k, k, c, f] -> [n, *size, c], size being that of F's input."""
+    """X(dy, w): dy [n, h', w', f], w [k, k, c, f] -> [n, *size, c], `size` is that of F's input."""
     k, even = w.shape[0], size == (2 * dy.shape[1], 2 * dy.shape[2])
     if k in (3, 4) and (stride, padding) == (2, 1) and even:
         return _four_phases(dy, jnp.pad(w, ((0, 4 - k), (0, 4 - k), (0, 0), (0, 0))))
@@ -108,8 +108,8 @@ def _input_gradient(dy: Array, w: Array, stride: int, padding: int, size: Size) 
 def _four_phases(dy: Array, w: Array) -> Array:
     """X for the 4x4 kernel, stride 2, padding 1: [n, h, w, f] -> [n, 2h, 2w, c].
 
-    An output pixel sees 2x2 pixels of dy and, by its row's and its column's parity, one of four 2x2 parts
-    of the kernel: one 2x2 convolution computes all four, on the (h + 1) x (w + 1) windows of the padded dy.
+    An output pixel depends on 2x2 pixels of dy and on one of four 2x2 parts of the kernel, given by the parity of its
+    row and column.  One 2x2 convolution over the (h + 1) x (w + 1) windows of the padded dy computes all four.
     """
     n, h, width, f = dy.shape
     c = w.shape[2]
@@ -117,7 +117,7 @@ def _four_phases(dy: Array, w: Array) -> Array:
     parts = taps.transpose(0, 2, 5, 1, 3, 4).reshape(2, 2, f, 4 * c)
     phases = _correlate(dy, parts, 1, 1).reshape(n, h + 1, width + 1, 2, 2, c)
     rows = [
-        jnp.stack([phases[:, p : p + h, q : q + width, p, q] for q in (0, 1)], axis=3)  # parity p starts p windows on
+        jnp.stack([phases[:, p : p + h, q : q + width, p, q] for q in (0, 1)], axis=3)  # parity p starts at window p
         for p in (0, 1)
     ]
     return jnp.stack(rows, axis=2).reshape(n, 2 * h, 2 * width, c)
@@ -131,8 +131,8 @@ def _kernel_gradient(x: Array, dy: Array, stride: int, padding: int, k: int) -> 
         return _row_products(padded, dy, k).astype(x.dtype)
     if k % stride:
         return _products(padded, dy, stride, k)
-    # Each stride x stride block of pixels becomes one pixel of more channels: a quarter of the products of a
-    # 4x4 kernel of stride 2, each four times as large; much less to compile.
+    # Each stride x stride block of pixels becomes one pixel with more channels.  A 4x4 kernel of stride 2 then needs
+    # a quarter of the products, each four times as large, and compiles faster.
     n, h, width, f = dy.shape
     c, s, m = x.shape[3], stride, k // stride
     rows, cols = h + m - 1, width + m - 1
@@ -142,7 +142,7 @@ def _kernel_gradient(x: Array, dy: Array, stride: int, padding: int, k: int) -> 
 
 
 def _products(padded: Array, dy: Array, stride: int, k: int) -> Array:
-    """One matrix product for each kernel element: the pixels it meets, transposed, times dy."""
+    """One matrix product for each kernel element: its input pixels, transposed, times dy."""
     n, h, width, f = dy.shape
     c = padded.shape[3]
     flat = dy.reshape(-1, f)
@@ -157,10 +157,10 @@ def _products(padded: Array, dy: Array, stride: int, k: int) -> Array:
 
 
 def _row_products(padded: Array, dy: Array, k: int) -> Array:
-    """`_products` of stride 1 with a row of the kernel at once, in float32: for large kernels.
+    """`_products` for large kernels: stride 1, float32, one matrix product for each row of the kernel.
 
-    The side with fewer channels is repeated, once for each column: at a 7x7 kernel of one channel a tenth of the
-    time, to run and to compile.
+    The operand with fewer channels is repeated for each column.  A 7x7 kernel of one channel then runs and compiles in
+    a tenth of the time.
     """
     n, h, width, f = dy.shape
     c = padded.shape[3]

@@ -20,7 +20,7 @@ from tsgan_jax.types import Array, Key
 Params = Any
 
 LEAKY_GAIN = math.sqrt(2.0)
-"""He gain of a layer that a leaky rectifier follows."""
+"""He gain of a layer that is followed by a leaky rectifier."""
 
 LEAK = 0.2
 
@@ -31,11 +31,10 @@ def leaky(x: Array) -> Array:
 
 
 def initialise(module: nn.Module, key: Key, *args: object) -> Params:
-    """The parameters of `module.init(key, *args)`, kernels of equalised layers taken from one draw.
+    """The parameters of `module.init(key, *args)`, with one random draw for the kernels of all equalised layers.
 
-    The distribution is that of `init`; but XLA spends a good part of a second on compiling each draw, and a
-    network of this kind has some sixty (the unused ones are removed under jit).  All other layers' parameters are
-    those of `init`.
+    The distribution is that of `init`, and other layers keep the parameters of `init`.  XLA needs a large part of a
+    second to compile each draw and such a network has about sixty; under jit the unused draws are removed.
     """
     tree, layers = owners_of(module, key, *args)
     params = flatten_dict(tree)
@@ -52,7 +51,7 @@ def initialise(module: nn.Module, key: Key, *args: object) -> Params:
 
 
 class EqualizedDense(nn.Module):
-    """x [n, i] to [n, features]; float32 parameters, computed in `dtype`."""
+    """x [n, i] to [n, features]; parameters in float32, computation in `dtype`."""
 
     features: int
     gain: float = LEAKY_GAIN
@@ -73,7 +72,7 @@ class EqualizedConv(nn.Module):
     """x [n, h, w, i] to [n, h, w, features], stride 1, zero padding that keeps the size (odd kernels).
 
     resample: "up" for nearest-neighbour doubling before a 3x3 convolution, "down" for the mean over 2x2
-    pixels after it, both fused with it.  Without `use_bias` the caller adds one where the architecture puts it.
+    pixels after it, both fused with it.  use_bias=False: the caller adds the bias later.
     """
 
     features: int
@@ -99,7 +98,7 @@ class EqualizedConv(nn.Module):
 
 
 class Bias(nn.Module):
-    """Adds one learned number to each channel of x [..., c]."""
+    """Add a learned bias to each channel of x [..., c]."""
 
     @nn.compact
     def __call__(self, x: Array) -> Array:

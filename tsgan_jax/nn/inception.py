@@ -1,12 +1,12 @@
-"""Inception-v3 as FID uses it (Heusel et al. 2017): the graph of pytorch-fid, up to the 2048 features of pool3.
+"""Inception-v3 for FID (Heusel et al. 2017): the network of pytorch-fid, up to the 2048 features of pool3.
 
-It is not torchvision's Inception: its weights were ported from TensorFlow's graph of 2015-12-05 (1008 classes),
-average pooling leaves the padding out of its counts, and the last block pools by maximum.  Nothing is fetched:
-the weights come from a file of the user's.
+It differs from torchvision's Inception: the weights are from TensorFlow's graph of 2015-12-05 (1008 classes),
+average pooling does not count the padding, and the last block uses max pooling.  Nothing is downloaded: the user
+gives the file of weights.
 
-Computed so that it is fast: batch normalisation is folded into the convolutions when the file is read; the 1x1
-convolutions that enter a block are one matrix product; and a 1x1 convolution behind an average pooling is taken
-before it, which is the same (both are linear, and one works on channels, the other on places) on fewer channels.
+Three changes make it faster with equal results: batch normalisation is folded into the convolutions when the file is
+read; the 1x1 convolutions at the entry of a block are one matrix product; and a 1x1 convolution after an average
+pooling is computed before it, on fewer channels (both are linear, and they act on different axes).
 """
 
 import zipfile
@@ -29,14 +29,14 @@ SIDE = 299
 DIM = 2048
 BATCH_NORM_EPSILON = 1e-3
 PUBLISHED = "6726825d"
-"""First digits of the SHA-256 of pytorch-fid's file, pt_inception-2015-12-05-6726825d.pth; a distance on any
-other weights is not the FID of the literature."""
+"""First digits of the SHA-256 of pytorch-fid's file, pt_inception-2015-12-05-6726825d.pth.  Distances with other
+weights are not comparable with published FID."""
 
 Params = dict[str, Any]
 
 
 class Inception(NamedTuple):
-    """Weights, and where they came from."""
+    """Weights and their source file."""
 
     params: Params  # of `Pool3`
     sha256: str  # of the file
@@ -44,7 +44,7 @@ class Inception(NamedTuple):
 
     @property
     def published(self) -> bool:
-        """Whether these are the weights that FID is defined by."""
+        """Whether these are the published weights that define FID."""
         return self.sha256.startswith(PUBLISHED)
 
 
@@ -56,8 +56,8 @@ def features(params: Params, images: Array) -> Array:
 def preprocess(images: Array) -> Array:
     """uint8 [n, h, w] to float32 [n, 299, 299, 1] in [-1, 1]: to [0, 1], bilinear resize, then 2 x - 1.
 
-    The resize is pytorch-fid's: pixel centres aligned, two taps whatever the scale (no smoothing before a
-    reduction).  The one channel stands for three equal ones, over which the first kernel is summed.
+    The resize is pytorch-fid's: pixel centres aligned, two taps at any scale, without
+    smoothing before a reduction.  The one channel represents three equal ones; the first kernel is summed over them.
     """
     unit = images.astype(jnp.float32) / 255.0
     rows, columns = (jnp.asarray(_bilinear(size)) for size in images.shape[1:])
@@ -66,7 +66,7 @@ def preprocess(images: Array) -> Array:
 
 
 def _bilinear(size: int) -> np.ndarray:
-    """float32 [299, size]: two weights a row."""
+    """float32 [299, size]: bilinear weights, two per row."""
     place = np.clip((np.arange(SIDE) + 0.5) * (size / SIDE) - 0.5, 0, None)
     low = np.minimum(place.astype(int), size - 1)
     high = np.minimum(low + 1, size - 1)
@@ -100,8 +100,8 @@ class Conv(nn.Module):
 def _convolved(x: Array, kernel: Array, stride: int, padding: tuple[int, int]) -> Array:
     """Cross-correlation with zeros on each side of rows and columns.
 
-    XLA:CPU convolves several times faster into a map of the input's size than into a smaller one, so that there,
-    at stride 1, the map is made whole and its edge cut off.
+    XLA:CPU is several times faster when the output has the size of the input.  On a CPU at stride 1 the full map is
+    therefore computed and its edge cropped.
     """
     whole = stride == 1 and jax.default_backend() == "cpu"
     top, left = ((k // 2 - p if whole else 0) for k, p in zip(kernel.shape[:2], padding, strict=True))
@@ -120,7 +120,7 @@ def entries(x: Array, *convs: Conv) -> list[Array]:
 
 
 def average_pool(x: Array) -> Array:
-    """3x3, stride 1, the mean over those of the nine pixels that lie inside; same size."""
+    """3x3 mean at stride 1 over the pixels inside the image; same size."""
     for axis in (1, 2):
         size = x.shape[axis]
         pad = [(1, 1) if a == axis else (0, 0) for a in range(x.ndim)]
@@ -132,7 +132,7 @@ def average_pool(x: Array) -> Array:
 
 
 def max_pool(x: Array, stride: int, padding: int) -> Array:
-    """3x3, negative infinity outside."""
+    """3x3 maximum, with negative infinity as padding."""
     pads = ((0, 0), (padding, padding), (padding, padding), (0, 0))
     x = jnp.pad(x, pads, constant_values=-jnp.inf) if padding else x
     for axis in (1, 2):
@@ -216,7 +216,7 @@ class BlockD(nn.Module):
 
 
 class BlockE(nn.Module):
-    """Mixed_7b and 7c, at 8 px; the second pools by maximum."""
+    """Mixed_7b and 7c, at 8 px; the second uses max pooling."""
 
     pools_by_maximum: bool
 
@@ -277,7 +277,7 @@ def folded(state: Mapping[str, np.ndarray], source: Path | str = "weights") -> P
     """Parameters of `Pool3` from arrays named as in pytorch-fid's file.
 
     state: for each of `layers()` NAME.conv.weight (OIHW) and NAME.bn.{weight, bias, running_mean, running_var}.
-    Raises UserError naming `source` for an array that is missing, of another shape or not finite.
+    Raises UserError, which names `source`, for an array that is missing, has another shape or is not finite.
     """
     params: Params = {}
     for name, shape in layers().items():
@@ -304,15 +304,15 @@ def _checked(source: Path | str, state: Mapping[str, np.ndarray], name: str, sha
     if array.shape != shape:
         raise UserError(f"{source}: {name} has shape {array.shape}, pytorch-fid's Inception has {shape}")
     if not np.isfinite(array).all():
-        raise UserError(f"{source}: {name} holds values that are not finite; fetch the file again")
+        raise UserError(f"{source}: {name} has values that are not finite; fetch the file again")
     return array
 
 
 def load_inception(path: Path) -> Inception:
     """Read pytorch-fid's weights.
 
-    path: its state dict (.pth, .pt; needs torch), or .npz with the same names and layout.  Raises UserError
-    naming the file and the fix; torchvision's own Inception, which has the same names, is refused.
+    path: its state dict (.pth, .pt; needs torch), or .npz with the same names and layout.  Raises UserError, which
+    names the file and the fix; also for torchvision's Inception, which has the same names.
     """
     path = Path(path)
     readers = {".pth": read_torch, ".pt": read_torch, ".npz": _read_npz}
@@ -332,7 +332,7 @@ def load_inception(path: Path) -> Inception:
         raise UserError(f"{path}: cannot be read as Inception weights ({error}); fetch the file again") from error
     if any(name.startswith("AuxLogits.") for name in state) or state.get("fc.bias", np.empty(1008)).size == 1000:
         raise UserError(
-            f"{path}: is torchvision's Inception, whose distances are not FID; give pytorch-fid's file "
+            f"{path}: is torchvision's Inception, which does not give FID; use pytorch-fid's file "
             f"pt_inception-2015-12-05-{PUBLISHED}.pth"
         )
     return Inception(params=folded(state, path), sha256=digest, file=path.name)

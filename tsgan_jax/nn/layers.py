@@ -1,4 +1,4 @@
-"""Convolution layers, and the initialisation of pix2pix: kernels N(0, 0.02), norm scales N(1, 0.02), the rest fixed."""
+"""Convolution layers, and the initialisation of pix2pix: kernels N(0, 0.02), norm scales N(1, 0.02), biases 0."""
 
 import itertools
 import math
@@ -17,10 +17,10 @@ Path = tuple[str, ...]
 
 
 def owners_of(module: nn.Module, key: Key, *args: object) -> tuple[dict, dict[Path, nn.Module]]:
-    """The parameters of `module.init(key, *args)`, and every layer of it by its path.
+    """The parameters of `module.init(key, *args)`, and every layer by its path.
 
-    A leaf's path without its last part is the path of its layer.  A leaf's name does not tell: Flax calls the weights
-    of all layers "kernel" and the scales of all norms "scale".
+    The path of a layer is that of its leaves without the last part.  The leaves' names do not identify the layer's
+    type: Flax calls the weights of all layers "kernel" and the scales of all norms "scale".
     """
     layers: dict[Path, nn.Module] = {}
 
@@ -50,12 +50,12 @@ def xavier(shape: tuple[int, ...]) -> float:
 def initialise(
     module: nn.Module, key: Key, *args: object, deviation: Callable[[tuple[int, ...]], float] = _constant
 ) -> Params:
-    """The parameters of `module.init(key, *args)`, all of its random ones taken from one draw.
+    """The parameters of `module.init(key, *args)`, with one random draw for all of them.
 
-    Kernels (two axes or more) are N(0, deviation(shape)), scales of instance norms N(1, 0.02), all else, as the scales
-    of group norms, is as `init` has it.
-    XLA spends a second or more on compiling each draw, and a U-Net has forty; under jit those of `init`
-    are removed as unused.
+    Kernels (two axes or more) are N(0, deviation(shape)), scales of instance norms N(1, 0.02); all others, such as the
+    scales of group norms, are those of `init`.
+    XLA needs a second or more to compile each draw, and a U-Net has forty; under jit the unused draws of `init` are
+    removed.
     """
     params, layers = owners_of(module, key, *args)
     leaves, tree = jax.tree_util.tree_flatten_with_path(params)

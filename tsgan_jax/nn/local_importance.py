@@ -1,6 +1,6 @@
-"""Soft pooling, and LIA, local importance-based attention (Eq. 3; A3 to A6).
+"""Soft pooling, and local importance-based attention (LIA; Eq. 3; A3 to A6).
 
-Soft pooling is the softmax-weighted mean of each window (A6).  LIA weights a skip by its own local importance.
+Soft pooling is the softmax-weighted mean of each window (A6).  LIA weights a skip connection by its local importance.
 """
 
 from typing import Any, NamedTuple
@@ -18,10 +18,10 @@ def soft_pool(x: Array, *, window: int = 7, stride: int = 3) -> Array:
     """Sum over each window of softmax(x) * x, without padding.
 
     x: [h, w, c], one example; any float dtype, computed in float32, finite at any magnitude.
-    Returns [(h - window) // stride + 1, (w - window) // stride + 1, c] in x's dtype; every value lies
-    between the mean and the maximum of its window.  Raises ValueError where x is smaller than a window.
+    Returns [(h - window) // stride + 1, (w - window) // stride + 1, c] in x's dtype; every value is
+    between the mean and the maximum of its window.  Raises ValueError when x is smaller than a window.
 
-    A window's softmax factors into its rows and then its columns: 2 * window terms do the work of window**2.
+    The softmax of a window factors into rows and columns: 2 * window terms instead of window**2.
     """
     if min(x.shape[:2]) < window:
         raise ValueError(f"soft_pool: {x.shape[0]}x{x.shape[1]} is smaller than the {window}x{window} window")
@@ -35,11 +35,11 @@ def soft_pool(x: Array, *, window: int = 7, stride: int = 3) -> Array:
 def _merge(peak: Array, weight: Array, moment: Array, axis: int, window: int, stride: int) -> tuple[Array, ...]:
     """Merge partial windows along an axis.
 
-    A partial window over values v is held as (p, sum exp(v - p), sum (v - p) exp(v - p)) for any p near
-    its maximum; offsets from p keep the digits that v itself would lose at 1e4.
+    A partial window over values v is stored as (p, sum exp(v - p), sum (v - p) exp(v - p)) for any p near
+    its maximum; the offsets from p keep precision for values of 1e4.
     """
     peaks, weights, moments = (_windows(x, axis, window, stride) for x in (peak, weight, moment))
-    # The result does not depend on the new reference, so no gradient is lost by holding it fixed.
+    # The result does not depend on the new p, so stopping its gradient changes nothing.
     top = lax.stop_gradient(peaks.max(axis + 1))
     offset = peaks - jnp.expand_dims(top, axis + 1)
     scale = jnp.exp(offset)
@@ -48,9 +48,9 @@ def _merge(peak: Array, weight: Array, moment: Array, axis: int, window: int, st
 
 
 def _windows(x: Array, axis: int, window: int, stride: int) -> Array:
-    """The windows along an axis, their elements in a new axis behind it.
+    """The windows along an axis, with their elements in a new axis after it.
 
-    Joined from blocks of `stride` elements: as many slices as a window touches blocks, not one for each element.
+    Joined from blocks of `stride` elements, which needs fewer slices than one per element.
     """
     count = (x.shape[axis] - window) // stride + 1
     touched = -(-window // stride)
@@ -69,7 +69,8 @@ MIN_SIZE = 8
 
 
 class ImportanceParams(NamedTuple):
-    """Kernels (HWIO) and biases of the importance branch; f is its width.  No norm, no activation between (A6)."""
+    """Kernels (HWIO) and biases of the importance branch; f is its width.  No norm and no activation between them
+    (A6)."""
 
     reduce: Array  # [c, f], the 1x1 convolution before pooling
     reduce_bias: Array  # [f]
@@ -101,14 +102,14 @@ def importance_map(x: Array, params: ImportanceParams) -> Array:
 def _conv3x3(x: Array, w: Array, stride: int) -> Array:
     """3x3 convolution with padding 1 of one small map, as one matrix product.
 
-    After pooling the map has a ninth of the pixels; gathered patches cost nothing there, and their
-    gradients under vmap are plain products.
+    After pooling the map has a ninth of the pixels, so gathering patches is cheap, and the gradients under vmap are
+    matrix products.
     """
     rows, cols = ((n - 1) // stride + 1 for n in x.shape[:2])
     padded = jnp.pad(x, ((1, 1), (1, 1), (0, 0)))
     tall = jnp.concatenate([padded[i : i + (rows - 1) * stride + 1 : stride] for i in range(3)], -1)
     patches = jnp.concatenate([tall[:, j : j + (cols - 1) * stride + 1 : stride] for j in range(3)], -1)
-    return patches @ w.swapaxes(0, 1).reshape(-1, w.shape[-1])  # columns outermost, as the patches have them
+    return patches @ w.swapaxes(0, 1).reshape(-1, w.shape[-1])  # columns outermost, as in the patches
 
 
 def _bilinear(x: Array, height: int, width: int) -> Array:
@@ -129,10 +130,10 @@ def _bilinear_matrix(source: int, target: int) -> np.ndarray:
 
 
 class LocalImportanceAttention(nn.Module):
-    """LIA with its parameters over a batch [n, h, w, c].
+    """LIA with learned parameters, over a batch [n, h, w, c].
 
-    width: channels f of the importance branch (A6).  Kernels start N(0, 0.02), biases 0, so at the
-    start w is about one half.
+    width: channels f of the importance branch (A6).  Kernels start as N(0, 0.02) and biases at 0, so w
+    starts at about one half.
     """
 
     width: int = 16

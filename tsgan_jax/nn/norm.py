@@ -1,4 +1,4 @@
-"""Normalisation of one image by its own statistics."""
+"""Instance and group normalisation."""
 
 import math
 
@@ -13,8 +13,8 @@ from tsgan_jax.types import Array
 def instance_norm(x: Array, scale: Array | float, bias: Array | float, eps: float = 1e-5) -> Array:
     """(x - mean) / sqrt(var + eps) * scale + bias, over the pixels of each channel.
 
-    x: [h, w, c], one example; scale, bias: [c] or numbers.  Statistics in float32, population variance, as batch
-    normalisation at batch size 1 takes them.  Returns [h, w, c] in x's dtype.
+    x: [h, w, c], one example; scale, bias: [c] or numbers.  Statistics in float32, with the population variance, as
+    in batch normalisation at batch size 1.  Returns [h, w, c] in x's dtype.
     """
     y = x.astype(jnp.float32)
     y -= y.mean((0, 1))
@@ -23,12 +23,11 @@ def instance_norm(x: Array, scale: Array | float, bias: Array | float, eps: floa
 
 
 class InstanceNorm(nn.Module):
-    """`instance_norm` over a batch [n, h, w, c], scale starting N(1, 0.02) as pix2pix's batch norm does.
+    """`instance_norm` over a batch [n, h, w, c], with scales that start as N(1, 0.02), as in pix2pix.
 
     The paper trains with batch normalisation at batch size 1 and pix2pix tests with batch statistics:
-    that is this layer (A17).  It also serves larger batches, where an image must not depend on its
-    neighbours, so training and test stay the same function.  affine=False: scale 1 and bias 0, not
-    learned, as CycleGAN has it.
+    that is this layer (A17).  In larger batches an image does not depend on the others, so training and
+    test compute the same function.  affine=False: scale 1 and bias 0, not learned, as in CycleGAN.
     """
 
     affine: bool = True
@@ -45,7 +44,7 @@ class InstanceNorm(nn.Module):
 def group_norm(x: Array, scale: Array, bias: Array, groups: int, eps: float = 1e-5) -> Array:
     """(x - mean) / sqrt(var + eps) * scale + bias, over pixels and channels of each group (Wu and He 2018).
 
-    x: [h, w, c], one example; scale, bias: [c]; groups divides c, neighbouring channels being one group.
+    x: [h, w, c], one example; scale, bias: [c]; groups divides c; a group is a range of neighbouring channels.
     Statistics in float32.  Returns [h, w, c] in x's dtype.
     """
     y = x.astype(jnp.float32).reshape(*x.shape[:2], groups, -1)
@@ -55,7 +54,7 @@ def group_norm(x: Array, scale: Array, bias: Array, groups: int, eps: float = 1e
 
 
 class GroupNorm(nn.Module):
-    """`group_norm` over a batch [n, h, w, c], in 32 groups; fewer where these would have less than four channels."""
+    """`group_norm` over a batch [n, h, w, c], in 32 groups, or fewer so that each has at least four channels."""
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -66,7 +65,7 @@ class GroupNorm(nn.Module):
 
 
 def norm_groups(channels: int) -> int:
-    """Groups that `GroupNorm` divides so many channels into."""
+    """Number of groups that `GroupNorm` uses for `channels`."""
     return math.gcd(32, max(channels // 4, 1), channels)
 
 

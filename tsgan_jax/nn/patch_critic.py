@@ -1,4 +1,4 @@
-"""PatchGAN: a critic that judges overlapping patches (A16)."""
+"""PatchGAN: a critic with one output per overlapping patch (A16)."""
 
 from typing import Any
 
@@ -18,8 +18,8 @@ class PatchCritic(nn.Module):
     of stride 1, all padded by 1; no norm in the first and last.  Returns float32 logits
     [n, h / 2**layers - 2, w / 2**layers - 2, 1]: 30x30 at 256 px, 62x62 at 512.
 
-    affine: learned scales and offsets in the norms, pix2pix's; CycleGAN's have none.
-    padding: 2 in pix2pixHD and GauGAN, whose maps therefore grow by a pixel in each convolution.
+    affine: learned scales and offsets in the norms, as in pix2pix; False for CycleGAN.
+    padding: 2 in pix2pixHD and GauGAN, where each convolution adds a pixel to the map.
     """
 
     width: int = 64
@@ -33,7 +33,7 @@ class PatchCritic(nn.Module):
 
     @nn.compact
     def outputs(self, x: Array) -> list[Array]:
-        """What each of the convolutions becomes after norm and LeakyReLU(0.2); the last of them, the logits."""
+        """The outputs of all convolutions after norm and LeakyReLU(0.2); the last are the logits."""
         found = []
         for i in range(self.layers + 1):
             stride, features = 2 if i < self.layers else 1, self.width * min(2**i, 8)

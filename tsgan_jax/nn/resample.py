@@ -1,7 +1,7 @@
-"""Resampling by factors of two and the [1, 2, 1] blur, in the forms that XLA runs well.
+"""Resampling by factors of two and the [1, 2, 1] blur, written for speed in XLA.
 
-Broadcasts, reshapes and shifted sums instead of `image.resize` and depthwise convolutions, whose gradients
-are many times slower on a CPU.
+Broadcasts, reshapes and shifted sums replace `image.resize` and depthwise convolutions, whose gradients are many
+times slower on a CPU.
 """
 
 import jax
@@ -20,7 +20,7 @@ def upsample(x: Array) -> Array:
 def downsample(x: Array) -> Array:
     """Mean over 2x2 pixels: x [n, h, w, c] with even h and w to [n, h/2, w/2, c].
 
-    Of a one-hot map, and of class shares, it gives class shares: the channels still sum to 1.
+    One-hot maps and class shares become class shares: the channels still sum to 1.
     """
     n, h, w, c = x.shape
     return x.reshape(n, h // 2, 2, w // 2, 2, c).mean(axis=(2, 4))
@@ -30,7 +30,7 @@ def downsample(x: Array) -> Array:
 def blur(x: Array) -> Array:
     """Separable [1, 2, 1] / 4 filter over h and w of x [n, h, w, c], zeros outside.
 
-    The filter is symmetric and so is its own transpose: the gradient of any order is again this function.
+    The filter is symmetric, so it equals its transpose and gradients of any order are this function again.
     """
     return _smooth(_smooth(x, 1), 2)
 
@@ -56,5 +56,5 @@ blur.defvjp(_blur_forward, _blur_backward)
 
 
 def fade(previous: Array, current: Array, alpha: Array) -> Array:
-    """`(1 - alpha) * previous + alpha * current`: exactly one of the two at alpha 0 and 1."""
+    """`(1 - alpha) * previous + alpha * current`: exact at alpha 0 and 1."""
     return (1.0 - alpha) * previous + alpha * current

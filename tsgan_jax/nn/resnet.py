@@ -1,7 +1,7 @@
-"""The residual networks of Johnson et al. (2016) as CycleGAN builds its generators of them.
+"""The residual networks of Johnson et al. (2016), as in CycleGAN's generators.
 
-The published convolutions carry biases in front of norms without an offset, which take any constant away;
-ours leave those out, which changes no output.
+The published convolutions have biases before norms without an offset.  These norms remove any constant, so the
+biases are omitted here without a change in the output.
 """
 
 from typing import Any
@@ -38,8 +38,7 @@ class Encoder(nn.Module):
     """c7s1-width, d(2 width), d(4 width), then residual blocks: [n, h, w, c] -> [n, h/4, w/4, 4 width].
 
     Each convolution is followed by norm and ReLU.  h and w: multiples of 4, at least 8.  The blocks' kernels have
-    a leading axis, [blocks, ...]: as a loop they take half the memory that they take one after another, and less
-    to compile.
+    a leading axis, [blocks, ...], and run as a loop: half the memory of unrolled blocks, and faster compilation.
     """
 
     width: int = 64

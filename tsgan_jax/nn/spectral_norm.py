@@ -1,9 +1,8 @@
 """Spectral normalisation (Miyato et al. 2018): kernels divided by their largest singular value.
 
-A kernel [..., c, f] counts as the matrix of f columns that it is when flattened.  Its largest singular value is
-followed by power iteration, on one vector [f] per kernel: one iteration a training step.  The vectors are arrays
-of the training state and no parameters (Adam never sees them); networks are given the divided kernels, so their
-layers are the ordinary ones.
+A kernel [..., c, f] is flattened to a matrix of f columns.  Power iteration tracks its largest singular value, with
+one vector [f] per kernel and one iteration per training step.  The vectors are part of the training state, not
+parameters.  Networks receive the divided kernels, so their layers are ordinary ones.
 """
 
 from collections.abc import Collection
@@ -17,21 +16,21 @@ from tsgan_jax.types import Array
 
 Params = Any
 Vectors = Any
-"""A part of the parameters' tree, with a vector in the place of each normalised kernel."""
+"""A subtree of the parameters, with a vector in place of each normalised kernel."""
 
 FIRST_ITERATIONS = 15
-"""At the start, so that the first steps train with the right values already."""
+"""Iterations at the start, so that the first training steps use accurate values."""
 
 
 def start(params: Params, layers: Collection[str]) -> Vectors:
-    """Vectors for the kernels of the layers of these names, anywhere in the tree."""
+    """Initial vectors for the kernels of the named layers, anywhere in the tree."""
     chosen = {path: leaf for path, leaf in flatten_dict(params).items() if path[-1] == "kernel" and path[-2] in layers}
     ones = {path: jnp.full(leaf.shape[-1], leaf.shape[-1] ** -0.5) for path, leaf in chosen.items()}
     return jax.lax.fori_loop(0, FIRST_ITERATIONS, lambda _, vectors: iterate(params, vectors), unflatten_dict(ones))
 
 
 def iterate(params: Params, vectors: Vectors) -> Vectors:
-    """One power iteration of every vector; no gradient passes."""
+    """One power iteration of every vector, without gradient."""
     kernels = flatten_dict(params)
 
     def one(path: tuple[str, ...], u: Array) -> Array:
@@ -42,9 +41,9 @@ def iterate(params: Params, vectors: Vectors) -> Vectors:
 
 
 def normalised(params: Params, vectors: Vectors) -> Params:
-    """The parameters, those kernels that have a vector divided by their singular value along it.
+    """The parameters, where each kernel with a vector is divided by its singular value along that vector.
 
-    Gradients pass through the value, not through the vector, as published.
+    Gradients flow through the singular value, not through the vector, as published.
     """
     kernels = flatten_dict(params)
     for path, u in flatten_dict(vectors).items():
@@ -53,7 +52,7 @@ def normalised(params: Params, vectors: Vectors) -> Params:
 
 
 def singular_value(kernel: Array, u: Array) -> Array:
-    """The largest singular value of kernel [..., f], as far as u [f] is its right singular vector."""
+    """Estimate of the largest singular value of kernel [..., f] from its approximate right singular vector u [f]."""
     image = _matrix(kernel) @ u
     return jnp.vdot(jax.lax.stop_gradient(_unit(image)), image)
 

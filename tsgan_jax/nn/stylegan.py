@@ -1,7 +1,7 @@
 """Parts of StyleGAN v1 (Karras et al. 2019, section 2), and a sampler of label maps for its critic.
 
 Style modulation: noise, instance norm, scale and shift.  Minibatch standard deviation (Karras et al. 2018).
-Straight-through Gumbel softmax (Jang et al. 2017; SB-GAN shows label maps to a critic so).
+Straight-through Gumbel softmax (Jang et al. 2017), as SB-GAN uses for the critic's label maps.
 """
 
 import math
@@ -34,10 +34,10 @@ def modulate(x: Array, style: Array) -> Array:
 
 
 class StyleEpilogue(nn.Module):
-    """What follows each convolution: noise, bias, leaky rectifier, instance norm, style, in this order.
+    """The layers after each convolution: noise, bias, leaky rectifier, instance norm, style, in this order.
 
-    x: [n, h, w, c]; w: [n, w_dim], the layer's latent; noise: [n, h, w, 1], N(0, 1).  The weight of the noise,
-    one for each channel, starts at 0.
+    x: [n, h, w, c]; w: [n, w_dim], the layer's latent; noise: [n, h, w, 1], N(0, 1).  The noise has one
+    weight per channel, which starts at 0.
     """
 
     @nn.compact
@@ -66,15 +66,15 @@ def sample_one_hot(key: Key, shares: Array, temperature: float = 1.0) -> Array:
 
 
 def _gumbel(key: Key, shape: tuple[int, ...]) -> Array:
-    """Gumbel noise, drawn flat: XLA takes ten times as long to compile a draw of four axes."""
+    """Gumbel noise, drawn with one axis: a draw with four axes takes XLA ten times as long to compile."""
     return jax.random.gumbel(key, (math.prod(shape),)).reshape(shape)
 
 
 def group_size(batch: int, group: int) -> int:
     """The group used for a batch: the smallest divisor of `batch` that is at least `min(group, batch)`.
 
-    A batch that `group` divides, or one smaller than it, gives the usual group; any other (5, 6, 7, ...)
-    gets larger groups rather than groups of one, whose deviation would always be 0.
+    Batches divisible by `group`, or smaller than it, use the usual group.  Others (5, 6, 7, ...) use larger groups,
+    because groups of one always have deviation 0.
     """
     return next(size for size in range(min(group, batch), batch + 1) if batch % size == 0)
 

@@ -1,15 +1,16 @@
 """VGG-19 features for the perceptual loss (Eq. 10): the network, and readers of its published weights.
 
-Nothing is fetched and nothing is substituted: the weights come from a file of the user's, in one of
-three layouts.  The two published trainings are different networks and want different input:
+Nothing is downloaded or substituted: the user gives the file of weights, in one of three layouts.  The two
+published sets of weights are different networks and need different input:
 
 * "torchvision": RGB in [0, 1], standardised with ImageNet's mean and deviation.
 * "caffe" (the Oxford original, as Keras ships it): BGR in [0, 255] minus ImageNet's mean.  Its input, and
   with it every feature, is about 58 times larger.  ReLU and max pooling are positively homogeneous, so
   dividing input and biases by 57.6 (the mean deviation of ImageNet's channels) divides every feature by
-  57.6 and changes nothing else; the reader does that, so that one perceptual weight suits both kinds.
+  57.6 and changes nothing else; the reader does that, so one perceptual weight suits both kinds.
   Measured on six LUNA16 slices against copies blurred by 2 px: mean L1 of 0.13, 1.2 and 1.6 at relu1_1,
-  relu2_1 and relu3_1, so lambda_perc = 10 weighs as much as lambda_L1 = 200; undivided, 57.6 times as much.
+  relu2_1 and relu3_1, so lambda_perc = 10 has the same effect as lambda_L1 = 200; without the division, 57.6 times
+  that.
 """
 
 import re
@@ -30,7 +31,7 @@ from tsgan_jax.types import Array
 Kind = Literal["torchvision", "caffe"]
 
 BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
-"""Channels and 3x3 convolutions of each block; a 2x2 max pooling stands between blocks."""
+"""Channels and 3x3 convolutions of each block; 2x2 max pooling is between blocks."""
 CONVS = tuple((b, c) for b, (_, count) in enumerate(BLOCKS, 1) for c in range(1, count + 1))
 MEAN_RGB, STD_RGB = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
@@ -40,7 +41,7 @@ VggParams = dict[str, dict[str, np.ndarray]]
 
 
 class Vgg19(NamedTuple):
-    """Weights as far as the deepest layer asked for, and where they came from."""
+    """Weights down to the deepest requested layer, and their source file."""
 
     params: VggParams  # "conv1_1" -> {"kernel" HWIO, "bias"}, float32
     kind: Kind
@@ -67,7 +68,7 @@ def features(params: Any, x: Array, layers: Sequence[str], kind: Kind, dtype: An
 
 
 def preprocess(x: Array, kind: Kind) -> Array:
-    """[n, h, w, 1] in [-1, 1] -> [n, h, w, 3], what the weights of this kind expect (caffe's over 57.6)."""
+    """[n, h, w, 1] in [-1, 1] -> [n, h, w, 3], the input that weights of this kind expect (caffe's divided by 57.6)."""
     unit = jnp.repeat((x.astype(jnp.float32) + 1.0) / 2.0, 3, axis=-1)
     if kind == "torchvision":
         return (unit - jnp.asarray(MEAN_RGB)) / jnp.asarray(STD_RGB)
@@ -82,7 +83,7 @@ def _max_pool(x: Array) -> Array:
 
 
 def _depth(layers: Sequence[str]) -> int:
-    """Number of convolutions up to the deepest layer; UserError where VGG-19 has no such layer."""
+    """Number of convolutions up to the deepest layer; UserError for a layer that VGG-19 does not have."""
     names = [f"relu{b}_{c}" for b, c in CONVS]
     for layer in layers:
         if layer not in names:
@@ -91,11 +92,11 @@ def _depth(layers: Sequence[str]) -> int:
 
 
 def load_vgg19(path: Path, layers: Sequence[str]) -> Vgg19:
-    """Read the weights that `layers` need, and no deeper ones.
+    """Read the weights that `layers` need.
 
     path: torchvision's state dict (.pth, .pt; needs torch), Keras' (.h5), or .npz with keys
-    "block1_conv1/kernel" (HWIO) and "block1_conv1/bias" in Keras' values.  A file that stops at a shallow
-    layer serves layers up to it.  Raises UserError naming the file and the fix.
+    "block1_conv1/kernel" (HWIO) and "block1_conv1/bias" in Keras' values.  The file may end
+    after the deepest of them.  Raises UserError, which names the file and the fix.
     """
     path = Path(path)
     readers: dict[str, tuple[Callable[[Path], _Lookup], Kind]] = {
@@ -136,7 +137,7 @@ _Lookup = Mapping[tuple[int, int], tuple[np.ndarray, np.ndarray]]
 
 
 def _checked(path: Path, block: int, conv: int, arrays: tuple[np.ndarray, np.ndarray], scale: float) -> dict:
-    """One convolution of the right shape and finite, its bias in the reader's scale."""
+    """One convolution, checked for shape and finite values, with its bias in the reader's scale."""
     kernel, bias = (np.asarray(a, np.float32) for a in arrays)
     features_out = BLOCKS[block - 1][0]
     features_in = features_out if conv > 1 else 3 if block == 1 else BLOCKS[block - 2][0]
@@ -144,7 +145,7 @@ def _checked(path: Path, block: int, conv: int, arrays: tuple[np.ndarray, np.nda
     if kernel.shape != expected or bias.shape != (features_out,):
         raise UserError(f"{path}: conv{block}_{conv} has shape {kernel.shape}, VGG-19 has {expected}")
     if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
-        raise UserError(f"{path}: conv{block}_{conv} holds values that are not finite; fetch the file again")
+        raise UserError(f"{path}: conv{block}_{conv} has values that are not finite; fetch the file again")
     return {"kernel": kernel, "bias": bias / np.float32(scale)}
 
 
@@ -160,12 +161,12 @@ def _read_torch(path: Path) -> _Lookup:
 
 
 def _torch_indices() -> list[int]:
-    """Position of each convolution in torchvision's `features`, where ReLUs and poolings count too."""
+    """Position of each convolution in torchvision's `features`, which also counts ReLUs and poolings."""
     return [2 * i + (block - 1) for i, (block, _) in enumerate(CONVS)]
 
 
 def _read_keras(path: Path) -> _Lookup:
-    """Keras' HDF5 in any of its versions: a group blockB_convC with one 4-D and one 1-D dataset below it."""
+    """Keras' HDF5 of any version: a group blockB_convC with one 4-D and one 1-D dataset below it."""
     try:
         import h5py
     except ImportError:
@@ -194,7 +195,7 @@ def _read_npz(path: Path) -> _Lookup:
 
 
 def _place(name: str) -> tuple[int, int] | None:
-    """(block, conv) of a Keras name, if it is one of VGG-19's convolutions."""
+    """(block, conv) of a Keras name; None if it is not a convolution of VGG-19."""
     match = re.search(r"block(\d)_conv(\d)", name)
     place = (int(match[1]), int(match[2])) if match else None
     return place if place in CONVS else None

@@ -13,7 +13,7 @@ def window_attention(q: Array, k: Array, v: Array, weight: Array) -> Array:
     """One head in one window: (weight * softmax(q k^T / sqrt(d))) v (Eq. 6; A10).
 
     q, k, v: [t, d], the window's t pixels; weight: scalar W_h, which may be negative.  The softmax is
-    taken in float32.  Returns [t, d] in v's dtype.
+    computed in float32.  Returns [t, d] in v's dtype.
     """
     scores = (q @ k.T).astype(jnp.float32) * q.shape[-1] ** -0.5
     share = weight * jax.nn.softmax(scores, axis=-1)
@@ -21,7 +21,7 @@ def window_attention(q: Array, k: Array, v: Array, weight: Array) -> Array:
 
 
 def partition(x: Array, window: int) -> Array:
-    """[h, w, c] -> [windows, window * window, c], row by row, without overlap; both sides divide by window."""
+    """[h, w, c] -> [windows, window * window, c], row by row, without overlap; window divides h and w."""
     h, w, c = x.shape
     x = x.reshape(h // window, window, w // window, window, c)
     return x.swapaxes(1, 2).reshape(-1, window * window, c)
@@ -38,7 +38,7 @@ def attend(q: Array, k: Array, v: Array, weights: Array, window: int) -> Array:
     """`window_attention` in every window and head of one example.
 
     q, k, v: [h, w, c]; weights: [heads], heads divides c (A11).  Rows and columns beyond the last full
-    window get zero, so they pass through the residual unchanged (A9).  Returns [h, w, c].
+    window get zero, so the residual leaves them unchanged (A9).  Returns [h, w, c].
     """
     h, w, c = v.shape
     height, width = h - h % window, w - w % window
@@ -56,8 +56,8 @@ def attend(q: Array, k: Array, v: Array, weights: Array, window: int) -> Array:
 class DynamicWindowAttention(nn.Module):
     """x + gamma * attention over a batch [n, h, w, c].
 
-    Q, K and V come from 1x1 convolutions with bias (A11, A13); gamma starts at 0, so the layer starts
-    as the identity (A12); the head weights W_h start at 1 (A10).
+    Q, K and V come from 1x1 convolutions with bias (A11, A13); gamma starts at 0, so the layer is
+    the identity at first (A12); the head weights W_h start at 1 (A10).
     """
 
     heads: int = 8

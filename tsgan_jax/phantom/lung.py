@@ -1,4 +1,4 @@
-"""Inside the lungs: aerated tissue, fissures, vessel trees and the bronchi beside them."""
+"""Inside the lungs: aerated tissue, fissures, vessel trees and their bronchi."""
 
 import numpy as np
 from scipy import ndimage
@@ -16,8 +16,8 @@ TREE_DEPTH_MM = 28.0
 def side_labels(inside: Field, x: Field) -> np.ndarray:
     """LUNA16's codes of the lungs, uint8 [z, y, x].
 
-    A connected region is one lung, though it may reach over the midline; only where both have grown together
-    does the midline part them.
+    A connected region is one lung, even if it crosses the midline.  A region that holds both lungs is divided at the
+    midline.
     """
     labels = np.zeros(inside.shape, np.uint8)
     for plane, out, across in zip(inside, labels, x, strict=True):
@@ -80,7 +80,7 @@ def paint_trees(
     axes: tuple[np.ndarray, np.ndarray, np.ndarray],
     blood: float,
 ) -> None:
-    """Arteries with bronchi beside them, and veins, from each hilum (x, y, z mm; right, left) into its lung."""
+    """Arteries with their bronchi, and veins, from each hilum (x, y, z mm; right, left) into its lung."""
     px = float(axes[2][1] - axes[2][0])
     middle = len(labels) // 2
     vessel, wall, lumen = (np.zeros_like(hu) for _ in range(3))

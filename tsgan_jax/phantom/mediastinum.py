@@ -1,4 +1,4 @@
-"""What lies between the lungs at five levels of the chest: heart, great vessels, airways, oesophagus, liver dome.
+"""The organs between the lungs at five levels of the chest: heart, great vessels, airways, oesophagus, liver dome.
 
 Positions are (x, t): x mm towards the patient's left, t from the front of the spine (0) to the sternum (1).
 """
@@ -15,7 +15,7 @@ from tsgan_jax.phantom.wall import Wall
 
 @dataclass(frozen=True)
 class AxialLevel:
-    """A station on the way down: its share of patients, place 0..1, and where the hila lie above it (mm)."""
+    """A level of the chest: its share of patients, its place 0 (top) to 1, and the height of the hila above it (mm)."""
 
     name: str
     share: float
@@ -33,7 +33,7 @@ LEVELS = (
 
 
 ISLET_MM2 = 500.0
-"""Lung in a slice smaller than this is none."""
+"""Smaller regions of lung in a slice are removed."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Contents:
 
 @dataclass(frozen=True)
 class Frame:
-    """Maps (x, t) to mm for one patient, with a little scatter from the patient's own random numbers."""
+    """Maps (x, t) to mm for one patient, with random variation per patient."""
 
     rng: np.random.Generator
     front: float
@@ -104,7 +104,7 @@ def draw_contents(rng: np.random.Generator, level: AxialLevel, wall: Wall) -> Co
 
 
 def _behind(process: Capsule, half_depth: float) -> Capsule:
-    """The tissue from the tip of a process back to the chest wall, so that no islet of lung is left behind it."""
+    """Tissue from the tip of a process to the chest wall, so that no small region of lung is left behind it."""
     return Capsule(process.x1, process.y1, 0.85 * process.x1, half_depth + 8, process.r1, process.r1 + 3)
 
 
@@ -228,7 +228,7 @@ BUILDERS: dict[str, Callable[[Frame, Contents], None]] = {
 def paint_organs(
     hu: Field, contents: Contents, tissues: dict[str, float], pleura: Field, xy: tuple[Field, Field], px: float
 ) -> Field:
-    """Paint the organs over the mediastinal fat; returns the signed distance (mm) to all that keeps the lungs apart."""
+    """Paint the organs over the mediastinal fat; returns the signed distance (mm) to the boundary between the lungs."""
     cage = cover(pleura + 2, 2.0)
     total = np.full_like(xy[0], 1e3)
     for shape, margin in contents.bounds:
@@ -266,7 +266,7 @@ def paint_domes(
 def lung_distance(pleura: Field, bound: Field, px: float) -> Field:
     """Signed distance (mm) to the lungs: inside the cage, outside the boundary, with rounded recesses.
 
-    Islets that the boundary cuts off between vessels are given to the mediastinum.
+    Small regions that the boundary cuts off between vessels belong to the mediastinum.
     """
     inside = smooth_max(pleura, -bound, 9)
     for plane in inside:

@@ -13,7 +13,7 @@ SPREAD = 0.55
 
 
 @dataclass(frozen=True)
-class Nodule:
+class PhantomNodule:
     """Centre (x, y, z mm), diameter (mm) and kind: solid, part-solid, spiculated or calcified."""
 
     centre: tuple[float, float, float]
@@ -47,9 +47,9 @@ def place(
     lungs: np.ndarray,
     diameter: float,
     axes: tuple[np.ndarray, np.ndarray, np.ndarray],
-    taken: list[Nodule],
+    taken: list[PhantomNodule],
 ) -> tuple[float, float] | None:
-    """x, y (mm) for a nodule in the lungs [h, w] (bool), a quarter of them at the pleura; none where nothing fits."""
+    """x, y (mm) for a nodule in the lungs [h, w] (bool), a quarter of them at the pleura; None where none fits."""
     _, ys, xs = axes
     px = float(xs[1] - xs[0])
     depth = ndimage.distance_transform_edt(lungs) * px
@@ -75,7 +75,7 @@ def place(
 def paint_nodule(
     rng: np.random.Generator,
     hu: Field,
-    nodule: Nodule,
+    nodule: PhantomNodule,
     axes: tuple[np.ndarray, np.ndarray, np.ndarray],
     pleura: Field,
 ) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from tsgan_jax.config import PhantomConfig
 from tsgan_jax.phantom import lung, mediastinum, nodules, scanner, texture, wall
-from tsgan_jax.phantom.nodules import Nodule
+from tsgan_jax.phantom.nodules import PhantomNodule
 from tsgan_jax.phantom.shapes import cover, paint
 
 THICKEST_MM = 2.5
@@ -16,7 +16,7 @@ SPACINGS_Z = (2.5, 2.0, 1.5, 1.25, 1.0, 0.8, 0.625, 0.5)
 
 @dataclass(frozen=True)
 class Patient:
-    """A chest CT slab with its truth, arrays in LPS: x to the patient's left, y to the back, z to the head.
+    """A chest CT slab with its ground truth, arrays in LPS: x to the patient's left, y to the back, z to the head.
 
     hu: int16 [z, y, x], -2000 outside some round fields of view.
     lungs: uint8 [z, y, x] as LUNA16 codes them: 3 left, 4 right, 5 trachea and main bronchi.
@@ -29,14 +29,14 @@ class Patient:
     lungs: np.ndarray
     spacing: tuple[float, float, float]
     origin: tuple[float, float, float]
-    nodules: tuple[Nodule, ...]
+    nodules: tuple[PhantomNodule, ...]
     level: str
     flipped: bool
     compressed: bool
 
 
 def patient(seed: int, config: PhantomConfig) -> Patient:
-    """The patient that `config.seed` and `seed` name; `config.slices` and `config.size` set the grid."""
+    """The patient of `config.seed` and `seed`; `config.slices` and `config.size` set the grid."""
     rng = np.random.default_rng([config.seed, seed])
     level = mediastinum.LEVELS[rng.choice(len(mediastinum.LEVELS), p=[v.share for v in mediastinum.LEVELS])]
     diameters = nodules.draw_diameters(rng, config.nodule_mm)
@@ -69,13 +69,13 @@ def _slice_spacing(diameter: float, slices: int) -> float:
     return next((s for s in SPACINGS_Z if s <= widest), round(widest, 4))
 
 
-def _moved(nodule: Nodule, shift: tuple[float, float, float]) -> Nodule:
+def _moved(nodule: PhantomNodule, shift: tuple[float, float, float]) -> PhantomNodule:
     x, y, z = (c + s for c, s in zip(nodule.centre, shift, strict=True))
-    return Nodule((x, y, z), nodule.diameter_mm, nodule.kind)
+    return PhantomNodule((x, y, z), nodule.diameter_mm, nodule.kind)
 
 
 def _warped(rng: np.random.Generator, axes: tuple, px: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Anatomical x, y, z [z, y, x] of each voxel: the grid, gently bent, and a little differently on each slice."""
+    """Anatomical x, y, z [z, y, x] of each voxel: the grid, smoothly deformed, with small changes per slice."""
     zs, ys, xs = axes
     shape, extent = (len(ys), len(xs)), len(xs) * px
     z = np.broadcast_to(zs[:, None, None], (len(zs), *shape))
@@ -95,7 +95,7 @@ def _paint(
     view: scanner.ScannerView,
     axes: tuple[np.ndarray, np.ndarray, np.ndarray],
     diameters: list[float],
-) -> tuple[np.ndarray, np.ndarray, list[Nodule]]:
+) -> tuple[np.ndarray, np.ndarray, list[PhantomNodule]]:
     """HU int16, lung labels uint8 and the nodules, centres in the axes' own mm."""
     px = view.pixel_mm
     x, y, z = _warped(rng, axes, px)
@@ -145,21 +145,23 @@ def _tissues(rng: np.random.Generator) -> dict[str, float]:
 
 
 def _core(plan: wall.Wall, axes: tuple[np.ndarray, np.ndarray, np.ndarray]) -> tuple[slice, slice, slice]:
-    """The part of the slices where mediastinum and spine lie; computing them there only saves two thirds."""
+    """The part of the slices with mediastinum and spine; restricting their computation to it saves two thirds."""
     rows = slice(*np.searchsorted(axes[1], [-plan.half_depth - 14, plan.spine.y + 82]))
     return slice(None), rows, slice(*np.searchsorted(axes[2], [-125, 130]))
 
 
-def _place_nodules(rng: np.random.Generator, lungs: np.ndarray, diameters: list[float], axes: tuple) -> list[Nodule]:
+def _place_nodules(
+    rng: np.random.Generator, lungs: np.ndarray, diameters: list[float], axes: tuple
+) -> list[PhantomNodule]:
     """The first nodule in the middle slice, the others anywhere in the slab."""
     zs = axes[0]
     spacing = float(zs[1] - zs[0]) if len(zs) > 1 else THICKEST_MM
-    found: list[Nodule] = []
+    found: list[PhantomNodule] = []
     for number, diameter in enumerate(diameters):
         slice_index = len(zs) // 2 if number == 0 else int(rng.integers(len(zs)))
         z = float(np.median(zs) if number == 0 else zs[slice_index]) + rng.uniform(-0.2, 0.2) * spacing
         where = np.isin(lungs[slice_index], (lung.LABEL_LEFT, lung.LABEL_RIGHT))
         spot = nodules.place(rng, where, diameter, axes, found)
         if spot is not None:
-            found.append(Nodule((*spot, z), diameter, nodules.draw_kind(rng, diameter)))
+            found.append(PhantomNodule((*spot, z), diameter, nodules.draw_kind(rng, diameter)))
     return found

@@ -32,7 +32,7 @@ class ScannerView:
 
 
 def draw_view(rng: np.random.Generator, plan: Wall, size: int) -> ScannerView:
-    """Field of view round the patient, at times a little too small; a soft or a sharp reconstruction kernel."""
+    """Field of view around the patient, sometimes slightly too small; a soft or a sharp reconstruction kernel."""
     x, y = plan.skin_outline()
     extent = max(np.ptp(x), np.ptp(y)) * rng.uniform(0.97, 1.18)
     pixel = float(np.round(extent / size, 6))

@@ -19,7 +19,7 @@ class Ellipse:
     angle: float = 0.0
 
     def distance(self, x: Field, y: Field) -> Field:
-        """Approximate signed distance: exact on the outline, first order beside it."""
+        """Approximate signed distance: exact on the outline, first order near it."""
         c, s = np.float32(np.cos(self.angle)), np.float32(np.sin(self.angle))
         dx, dy = x - np.float32(self.x), y - np.float32(self.y)
         if self.angle:

@@ -1,4 +1,4 @@
-"""Random fields: slow ones that bend the anatomy, parenchymal texture, and the noise a reconstruction kernel leaves."""
+"""Random fields: smooth fields that deform the anatomy, lung texture, and the noise of a reconstruction kernel."""
 
 import numpy as np
 from scipy import fft, ndimage
@@ -54,7 +54,7 @@ def reconstruction_noise(
 
 
 def streaks(rng: np.random.Generator, shape: tuple[int, int, int]) -> Field:
-    """Unit-deviation noise drawn out sideways, as photon starvation across wide shoulders draws it."""
+    """Unit-deviation noise in horizontal streaks, as from photon starvation across wide shoulders."""
     white = rng.standard_normal(shape, dtype=np.float32)
     along = ndimage.uniform_filter1d(white, max(3, shape[-1] // 9), axis=-1)
     along -= ndimage.uniform_filter1d(along, 5, axis=-2)

@@ -67,7 +67,7 @@ def _radii(parent: np.ndarray, twig_mm: float) -> np.ndarray:
 def bronchi(
     rng: np.random.Generator, tree: VesselTree, smallest_mm: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Airways that run beside the arteries wider than `smallest_mm`: start, end, outer radius."""
+    """Airways next to the arteries wider than `smallest_mm`: start, end, outer radius."""
     start, end, radius = tree.segments()
     shift = rng.normal(0, 1, 3).astype(np.float32)
     offset = (1.9 * shift / np.linalg.norm(shift)).astype(np.float32)

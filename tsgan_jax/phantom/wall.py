@@ -108,7 +108,7 @@ def draw_wall_plan(rng: np.random.Generator, level: float) -> Wall:
 def _lying_back(
     rng: np.random.Generator, radius: np.ndarray, steepness: np.ndarray, thickness: np.ndarray
 ) -> np.ndarray:
-    """What the weight of the body takes from (and fills into) the soft tissue of the back (mm): it lies nearly flat."""
+    """Soft tissue (mm) that the body's weight removes from or adds to the back, which lies nearly flat."""
     down = -np.cos(np.deg2rad(ANGLE))
     y = (radius + thickness * steepness) * down
     level, soft = y.max() - rng.uniform(7, 14), rng.uniform(3, 7)

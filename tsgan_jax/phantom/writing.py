@@ -15,30 +15,30 @@ from tsgan_jax.phantom.patient import Patient, patient
 from tsgan_jax.workers import cores, pool
 
 VERSION = 1
-"""Raised whenever the same config gives other images, so that an old tree is not taken for a new one."""
+"""Increase it whenever the same config gives other images, so that old trees are not reused."""
 
 SUBSETS = 10
 MARK = "phantom.json"
 COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "diameter_mm")
 WORTH_A_POOL = 12
-"""Patients from which on worker processes save more time than they take to start."""
+"""From this number of patients, worker processes save more time than they need to start."""
 
 
 def series_uid(config: PhantomConfig, index: int) -> str:
-    """A UID under 2.25, the root anyone may use with a 128-bit number; it never looks like a scan of LIDC-IDRI."""
+    """A UID under 2.25, the public root for 128-bit numbers; it differs from every UID of LIDC-IDRI."""
     text = f"tsgan phantom {VERSION} {config.seed} {config.size} {config.slices} {index}"
     return f"2.25.{int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], 'big')}"
 
 
 def write_tree(root: Path, config: PhantomConfig, workers: int | None = None) -> None:
-    """Write `config.patients` phantoms as a LUNA16 tree in `root`; nothing is done where it is already there.
+    """Write `config.patients` phantoms as a LUNA16 tree in `root`; an existing tree is kept.
 
     root/subset0..9/<uid>.mhd with .zraw (some .raw), root/seg-lungs-LUNA16/<uid>.mhd with .zraw (3 left, 4 right,
-    5 trachea), root/annotations.csv in world mm, root/phantom.json (the config).  Patient i lies in subset i % 10.
-    The tree is built beside `root` and renamed when it is complete.  workers: processes, by default one per core;
+    5 trachea), root/annotations.csv in world mm, root/phantom.json (the config).  Patient i is in subset i % 10.
+    The tree is built next to `root` and renamed when it is complete.  workers: processes, by default one per core;
     a script that calls this outside `if __name__ == "__main__":` needs workers=1.
 
-    Raises UserError where `root` holds something else.
+    Raises UserError when `root` holds anything else.
     """
     root = Path(root)
     mark = {"phantom": VERSION, **config.model_dump(mode="json")}
@@ -63,7 +63,7 @@ def write_tree(root: Path, config: PhantomConfig, workers: int | None = None) ->
 
 
 def _mark_of(root: Path) -> dict | None:
-    """The config a tree was written from; none where the folder is no phantom."""
+    """The config of a written tree; None when the folder is not a phantom."""
     try:
         return json.loads((root / MARK).read_text())
     except (OSError, ValueError):
@@ -71,7 +71,7 @@ def _mark_of(root: Path) -> dict | None:
 
 
 def _written(root: Path, config: PhantomConfig, workers: int | None) -> Iterator[list[tuple]]:
-    """Each patient's annotation rows, once its files are written."""
+    """The annotation rows of each patient, after its files are written."""
     jobs = [(root, config, index) for index in range(config.patients)]
     workers = min(workers or cores(), -(-len(jobs) // 4))
     if workers <= 1 or len(jobs) < WORTH_A_POOL:
@@ -91,7 +91,7 @@ def _write_one(job: tuple[Path, PhantomConfig, int]) -> list[tuple]:
 
 
 def write_scan(path: Path, array: np.ndarray, made: Patient, compressed: bool | None = None) -> None:
-    """One array [z, y, x] of a patient as MetaImage, in the orientation the patient is stored in."""
+    """One array [z, y, x] of a patient as MetaImage, in the patient's stored orientation."""
     import SimpleITK
 
     origin, direction = np.array(made.origin), np.eye(3)

@@ -1,6 +1,6 @@
-"""Several systems on the same data, masks and budget: trained, evaluated and compared in the paper's tables.
+"""Training, evaluation and comparison of several systems on the same data, masks and budget, in the paper's tables.
 
 settings.py   the file, read without JAX          dry_run.py  --dry-run
-run.py        one run directory a system          sharing.py  what two systems have in common is made once
+run.py        one run directory per system        sharing.py  reuse of stages and detectors
 figures.py    Figures 4 and 5                     page.py     tables and the page
 """

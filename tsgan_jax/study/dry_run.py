@@ -1,4 +1,4 @@
-"""What a study comes to, before anything is prepared or trained: `bin/train --dry-run`."""
+"""The plan of a study before preparation and training: `bin/train --dry-run`."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -19,13 +19,13 @@ from tsgan_jax.study.settings import Study
 CORE_RATE = 30.0
 """GFLOP/s of a CPU core in training: DL-Pix2Pix at 128 px on a 2.5 GHz Xeon (docs/results.md)."""
 DETECTOR_SECONDS = {"n": 2.5e-6, "s": 7.5e-6, "m": 2.2e-5}
-"""Core seconds of a pixel of a training image by the size of a YOLO; n measured, s and m by their FLOPs."""
+"""Core seconds per pixel of a training image by the size of a YOLO; n is measured, s and m are scaled by FLOPs."""
 
 
 def describe(study: Study, directory: Path) -> tuple[str, str | None]:
-    """The plan in lines, and what no system could be trained without, if anything.
+    """The plan in lines, and the reason why no system can be trained, or None.
 
-    Work is in PFLOP; hours are for this machine's cores, and are not given for an accelerator.
+    Work is in PFLOP; hours are for this machine's CPU cores; there are none for an accelerator.
     """
     count, estimate = training_slices(next(iter(study.systems.values())))
     tables = ", ".join(map(str, study.settings.tables))
@@ -57,12 +57,12 @@ def describe(study: Study, directory: Path) -> tuple[str, str | None]:
     lines += [f"left out    {name}: {reason}" for name, reason in refused.items()]
     lines += ["", f"training    about {total / 1e6:.3g} PFLOP in all, {_hours(total)} hours", *_detectors(study, count)]
     lines += [f"note        {note}" for note in unavailable(study)]
-    problem = "no system can be trained as the study stands" if len(refused) == len(study.systems) else None
+    problem = "no system of the study can be trained" if len(refused) == len(study.systems) else None
     return "\n".join(lines), problem
 
 
 def _stage(config: Config, stage: str, count: int, run: Path, name: str, seen: dict[str, str]) -> tuple[str, float]:
-    """How a system comes by a stage, in words, and its work in GFLOP.  seen: settings to who trains them."""
+    """How a system gets a stage, as text, and its work in GFLOP.  seen: settings to the system that trains them."""
     if stage not in config.stages:
         return f"none, {MASKS_OF[config.generation.masks].strip(' ()')}", 0.0
     key = config_hash(rundir.settings(config, stage))
@@ -81,7 +81,7 @@ def _stage(config: Config, stage: str, count: int, run: Path, name: str, seen: d
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows as lines, each column as wide as its longest cell."""
+    """Rows as lines with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
@@ -94,7 +94,7 @@ def _hours(work: float) -> str:
 
 
 def _detectors(study: Study, count: int) -> Iterable[str]:
-    """Trainings of detectors: those without synthetic images once, the others for each system."""
+    """Number of detector trainings: without synthetic images once, the others for each system."""
     if "detection" not in study.settings.parts:
         return
     trainings, seconds = 0, 0.0

@@ -1,6 +1,6 @@
-"""Figure 4: the same masks, one column a system.  Figure 5: t-SNE of each system's images with the real ones.
+"""Figure 4: the same masks, one column per system.  Figure 5: t-SNE of each system's images with the real ones.
 
-Drawn from what the evaluation of each run kept; nothing is computed anew.
+The figures use the arrays that the evaluation of each run stored.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,20 +21,20 @@ from tsgan_jax.labels import PALETTE
 
 Arrays = Mapping[str, NDArray[Any]]
 Tile = NDArray[np.uint8] | None
-"""Grey [h, w] or RGB [h, w, 3]; None where there is no picture."""
+"""Grey [h, w] or RGB [h, w, 3]; None if there is no image."""
 
 INCHES = 1.35
 DPI = 160
 LETTERS = 20
-"""In a line above a column."""
+"""Maximum number of characters per line above a column."""
 
 
 def figure4(systems: Mapping[str, tuple[Path, Config]], rows: int, out: Path) -> Path | None:
     """Real test masks with their real CT and each system's, then masks of the set with each system's CT.
 
-    systems: title to run and config, in the order of columns.  rows: of either kind.  A system whose set has other
-    masks than the first's shows none there.  Returns `out`, or None where no run kept slices.
-    Raises UserError where two runs translated different test masks.
+    systems: title to run and config, in the order of columns.  rows: of each kind.  A system whose set has other
+    masks than the first one has no images there.  Returns `out`, or None if no run stored slices.
+    Raises UserError if two runs translated different test masks.
     """
     kept = {title: Material(*place) for title, place in systems.items()}
     tested = {title: arrays for title, one in kept.items() if (arrays := one.arrays("translated")) is not None}
@@ -55,7 +55,7 @@ def _tested_rows(tested: Mapping[str, Arrays], titles: Sequence[str], rows: int)
     for title, arrays in tested.items():
         if any(not np.array_equal(arrays[name], tested[first][name]) for name in ("mask", "real")):
             raise UserError(
-                f"Figure 4: {title} and {first} were judged on different test slices; remove evaluation/ of the older "
+                f"Figure 4: {title} and {first} have different test slices; remove evaluation/ of the older "
                 "run and run the study again"
             )
     shown = tested[first]
@@ -102,7 +102,7 @@ def _draw(grid: Sequence[tuple[str, Sequence[Tile]]], titles: Sequence[str], out
 
 
 def figure5(systems: Mapping[str, tuple[Path, Config]], out: Path) -> Path | None:
-    """A panel a system with its mixing score; returns `out`, or None where no run has an embedding."""
+    """One panel per system with its mixing score; returns `out`, or None if no run has an embedding."""
     panels = {}
     for title, place in systems.items():
         material = Material(*place)

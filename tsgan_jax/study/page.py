@@ -1,4 +1,4 @@
-"""What a study comes to: its tables, its figures and one page that needs no network."""
+"""Results of a study: its tables, its figures and one page that needs no network."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,10 +23,10 @@ from tsgan_jax.study.settings import Study
 
 REPORT = "report.html"
 _CAPTIONS = {
-    4: "Figure 4. The same masks, one column a system. Real test masks, of scans that no network has seen, have their "
-    "own CT beside them; masks of the set were drawn, so there is no real CT of them.",
+    4: "Figure 4. The same masks, one column per system. Real test masks, of scans that no network has seen, have "
+    "their real CT; masks of the set are generated, so they have no real CT.",
     5: "Figure 5. t-SNE of real test slices (blue) and generated ones (orange). It shows neighbourhoods, not "
-    "distances; the mixing score is of the features themselves, 1 as by chance, 0 apart.",
+    "distances; the mixing score is of the features, 1 for random mixing, 0 for separate kinds.",
 }
 
 
@@ -39,7 +39,7 @@ def write(
 ) -> Path:
     """Tables as md, csv and tex, figures as png, and the page; returns the page's path.
 
-    runs: the judged systems.  left_out: the others, with the reason.  notes: figures that cannot be had, and why.
+    runs: the evaluated systems.  left_out: the others, with the reason.  notes: missing figures, with the reason.
     """
     labels = labels_of({name: study.systems[name] for name in runs})
     made = chosen_tables(study, combined(study, runs, labels))
@@ -53,7 +53,7 @@ def write(
     body = [
         section("systems", "Systems", _systems(study, runs, labels), _left_out(left_out, notes)),
         section("figures", "Figures", [_figure(number, path) for number, path in drawn.items()]),
-        section("tables", "Tables, the paper's figures beside ours", shown_tables(made)),
+        section("tables", "Tables with the paper's figures", shown_tables(made)),
     ]
     words = f"Made by bin/train --config {study.path.name}; tables/ holds the same tables as markdown, CSV and LaTeX."
     lead = el("p", _lead(study, len(runs)), class_="lead")
@@ -64,13 +64,13 @@ def write(
 
 
 def labels_of(systems: Mapping[str, Config]) -> dict[str, str]:
-    """The name that each system's figures carry: what it is, or its name in the study where two are the same."""
+    """The label of each system's figures: its system name, or its name in the study if two are equal."""
     kinds = [config.system for config in systems.values()]
     return {name: config.system if kinds.count(config.system) == 1 else name for name, config in systems.items()}
 
 
 def combined(study: Study, runs: Mapping[str, Path], labels: Mapping[str, str]) -> list[Record]:
-    """The newest figures of all systems; those of real images alone, which runs share, are there once."""
+    """The newest figures of all systems; those of only real images, which runs share, are not repeated."""
     found: dict[tuple[object, ...], Record] = {}
     for name, run in runs.items():
         own = study.systems[name].system
@@ -87,14 +87,14 @@ def _renamed(record: Record, own: str, label: str) -> Record:
 
 
 def chosen_tables(study: Study, records: Iterable[Record]) -> list[Table]:
-    """Those of Tables 1 to 4 that the study is for."""
+    """The tables that the study chooses."""
     names = {f"table{number}" for number in study.settings.tables}
     return [one for one in tables(records) if one.name in names]
 
 
-def training_minutes(run: Path, stage: str = "translation") -> float | None:
-    """How long a stage trained, by its log: pauses between interruption and resume are left out."""
-    path = run / stage / "log.jsonl"
+def training_minutes(run: Path) -> float | None:
+    """Minutes of training of stage 2, by its log, without pauses between interruption and resume."""
+    path = run / "translation" / "log.jsonl"
     times = [json.loads(line)["time"] for line in path.read_text().splitlines()] if path.is_file() else []
     steps = np.diff(times)
     steps = steps[steps > 0]
@@ -117,7 +117,7 @@ def _lead(study: Study, count: int) -> str:
 
 
 def departures(study: Study) -> Iterator[tuple[str, str]]:
-    """Systems that state something else than the budget, which is theirs to do, and what."""
+    """Systems with settings that differ from the budget, and the settings."""
     for name, config in study.systems.items():
         own = {key: getattr(config.translation, key) for key in study.settings.budget}
         changed = [f"{key} {value}" for key, value in own.items() if value != study.settings.budget[key]]
@@ -132,7 +132,7 @@ def _images_seen(run: Material, translation: TranslationConfig) -> str:
 
 
 def _systems(study: Study, runs: Mapping[str, Path], labels: Mapping[str, str]) -> Html:
-    """A row a system: what it had, and the figures that a reader looks for first."""
+    """One row per system: its training and its most important figures."""
     head = ("system", "images seen", "batch", "minutes", "PSNR", "SSIM", "distance", "Dice, left lung", "copies, CT")
     rows: list[list[Child]] = []
     for name, run in runs.items():
@@ -141,7 +141,7 @@ def _systems(study: Study, runs: Mapping[str, Path], labels: Mapping[str, str]) 
         distances = [r for r in material.of("distance") if r.subject == "full" and r.metric.startswith(("FID", "FD-"))]
         distance = next((r for r in distances if r.value is not None), None)
         minutes = training_minutes(run)
-        judged = (
+        records = (
             material.value("similarity", "full", "PSNR"),
             material.value("similarity", "full", "SSIM"),
             distance,
@@ -151,7 +151,7 @@ def _systems(study: Study, runs: Mapping[str, Path], labels: Mapping[str, str]) 
         title = el("a", system_name(labels[name]), href=f"systems/{name}/report.html")
         seen = _images_seen(material, config.translation)
         time = "–" if minutes is None else f"{minutes:.3g}"
-        rows.append([title, seen, str(config.translation.batch_size), time, *map(_with_floor, judged)])
+        rows.append([title, seen, str(config.translation.batch_size), time, *map(_with_floor, records)])
     return table(head, rows)
 
 
@@ -169,7 +169,7 @@ def _left_out(left_out: Mapping[str, str], notes: Sequence[str]) -> Child:
 
 def _figure(number: int, path: Path | None) -> Html:
     if path is None:
-        return el("p", f"Figure {number}: none of the runs kept what it is drawn from.", class_="note")
+        return el("p", f"Figure {number}: no run stored the data for it.", class_="note")
     with Image.open(path) as drawn:
         pixels = np.asarray(drawn.convert("RGB"))
     return figure(picture(pixels, f"Figure {number}", style="image-rendering:auto"), _CAPTIONS[number], "wide")

@@ -1,10 +1,10 @@
-"""A study from its file to its page: each system trained and evaluated in a run directory of its own.
+"""A study: each system is trained and evaluated in its own run directory, then all are compared.
 
     <study>/study.yaml                     the section `study` as it was run
-    <study>/systems/<name>/                a run directory as bin/train leaves it, with its own report
+    <study>/systems/<name>/                a run directory of bin/train, with its report
     <study>/tables/, figure4.png, figure5.png, report.html
 
-Running it again trains and evaluates what is missing or has changed, and draws everything anew.
+A second run trains and evaluates missing or changed parts, and makes tables, figures and the page again.
 """
 
 import hashlib
@@ -27,12 +27,12 @@ from tsgan_jax.train.progress import Console
 from tsgan_jax.translation.registry import translator
 
 SYSTEMS = "systems"
-JUDGED = "judged.json"
+EVALUATED = "judged.json"
 
 
 @dataclass(frozen=True)
 class StudyOutcome:
-    """left_out: name of a system to why; notes: figures that cannot be had, and why."""
+    """left_out: name of a system to the reason; notes: missing figures, with the reason."""
 
     report: Path
     left_out: Mapping[str, str] = field(default_factory=dict)
@@ -45,10 +45,10 @@ def run_of(directory: Path, name: str) -> Path:
 
 
 def run_study(study: Study, directory: Path, console: Console) -> StudyOutcome:
-    """Train, evaluate and compare what a study names.
+    """Train, evaluate and compare the systems of a study.
 
-    A system that cannot be trained is left out, with the reason, on the page as well; the others are compared.
-    Raises UserError where none is left, train.loop.Interrupted after SIGTERM or SIGINT with all saved.
+    A system that cannot be trained is left out, and the page has the reason; the others are compared.
+    Raises UserError if none is left, train.loop.Interrupted after SIGTERM or SIGINT with all saved.
     """
     with locked_run(directory):
         write_bytes(directory / "study.yaml", dump_config(study.settings).encode())
@@ -65,14 +65,14 @@ def run_study(study: Study, directory: Path, console: Console) -> StudyOutcome:
             except UserError as error:
                 left_out[name] = str(error)
                 console.say(f"study: {name}: left out: {error}")
-        judged = {name: run_of(directory, name) for name in study.systems if name not in left_out}
-        if not judged:
+        runs = {name: run_of(directory, name) for name in study.systems if name not in left_out}
+        if not runs:
             raise UserError(f"{study.path}: no system could be trained: " + "; ".join(left_out.values()))
-        return StudyOutcome(page.write(study, directory, judged, left_out, notes), left_out, notes)
+        return StudyOutcome(page.write(study, directory, runs, left_out, notes), left_out, notes)
 
 
 def untrainable(config: Config) -> str | None:
-    """Why a system cannot be trained as it stands (its settings do not fit, a weight file is missing), or None."""
+    """Why a system cannot be trained (invalid settings, a missing file of weights), or None."""
     try:
         translator(config.translation)
     except UserError as error:
@@ -81,7 +81,7 @@ def untrainable(config: Config) -> str | None:
 
 
 def unavailable(study: Study) -> tuple[str, ...]:
-    """What the study cannot say, before anything is trained: weights that are not given."""
+    """Notes on figures that will be missing because no weights are given."""
     notes: dict[str, list[str]] = {}
     for name, config in study.systems.items():
         if "images" not in study.settings.parts:
@@ -94,36 +94,36 @@ def unavailable(study: Study) -> tuple[str, ...]:
     without = [name for name, one in sections.items() if type(one)().perceptual_on and not one.perceptual_on]
     lines = [f"{reason} ({', '.join(names)})" for reason, names in notes.items()]
     if without:
-        lines.append(f"without their method's perceptual loss, as the file says: {', '.join(without)}")
+        lines.append(f"without their method's perceptual loss, as configured: {', '.join(without)}")
     return tuple(lines)
 
 
 def _one(study: Study, name: str, config: Config, directory: Path, console: Console) -> None:
-    """One system: what it shares is taken over, the rest trained; then it is judged."""
+    """Train one system, reusing shared stages, and evaluate it."""
     run = run_of(directory, name)
     runs = sorted(path for path in (directory / SYSTEMS).glob("*") if path.is_dir() and path != run)
     for stage in config.stages:
         donor = sharing.donor_of(stage, run, config, runs)
         if donor is not None:
             sharing.take_over(stage, run, donor)
-            console.say(f"stage {stage}: that of {donor.name}, trained under the same settings")
+            console.say(f"stage {stage}: reused from {donor.name}, trained with the same settings")
     quiet = config.run.model_copy(update={"evaluate": False})
     train(config.model_copy(update={"run": quiet}), run, console)
-    key = _judgement(study, run, config)
-    marker = run / FOLDER / JUDGED
+    key = _evaluation_key(study, run, config)
+    marker = run / FOLDER / EVALUATED
     if marker.is_file() and read_json(marker).get("sha256") == key:
-        console.say(f"{name}: judged earlier")
+        console.say(f"{name}: evaluated earlier")
         return
     if "detection" in study.settings.parts and (taken := sharing.take_over_detectors(run, runs)):
-        console.say(f"detection: {taken} trainings on real images alone taken over")
+        console.say(f"detection: {taken} trainings on only real images reused")
     made = evaluate(run, config, (*study.settings.parts, "report"), say=console.say, detect=run_detection)
     console.finish()
     if all(record.value is not None for record in made if record.kind == "detection"):
         write_json(marker, {"sha256": key})
 
 
-def _judgement(study: Study, run: Path, config: Config) -> str:
-    """Hash of all that decides the figures: the set, which names its networks, and how they are judged."""
+def _evaluation_key(study: Study, run: Path, config: Config) -> str:
+    """Hash of everything that decides the figures: the set with its networks, and the settings of the evaluation."""
     made = hashlib.sha256((run / "sets" / "synthetic" / "manifest.json").read_bytes()).hexdigest()
     parts = sorted(study.settings.parts)
     config = with_absolute_paths(config)

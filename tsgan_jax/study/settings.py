@@ -1,7 +1,7 @@
-"""A study file: an experiment, and a section `study` that says in what its systems differ.
+"""A study file: an experiment with a section `study` that describes the differences between its systems.
 
-Everything outside `study` is common to the systems.  Each of them may state `translation` and `generation` of its
-own; `study.budget` holds for the translation of all, whatever their method.
+Everything outside `study` is common to the systems.  Each system may change `translation` and `generation`;
+`study.budget` applies to the translation of all systems.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,11 +19,11 @@ from tsgan_jax.files import safe_name
 StudyPart = Literal["images", "masks", "mask_sources", "detection"]
 PREFIX = f"{STUDY}."
 OWN = ("translation", "generation")
-"""Sections that a system may state for itself."""
+"""Sections that a system may change."""
 
 
 class StudyConfig(Section):
-    """What is compared, and what comes out."""
+    """The compared systems, and the results."""
 
     title: str
     systems: dict[str, dict[str, Any]]  # name to what it changes; in the order of figures
@@ -60,7 +60,7 @@ class StudyConfig(Section):
     @model_validator(mode="after")
     def _figures_have_their_images(self) -> "StudyConfig":
         if self.figures and "images" not in self.parts:
-            raise ValueError("figures are drawn from what part images keeps; add images to parts, or set figures: []")
+            raise ValueError("figures need the arrays of part images; add images to parts, or set figures: []")
         return self
 
 
@@ -76,8 +76,8 @@ class Study:
 def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     """Read a study.
 
-    overrides: `study.<key>=value` for the section itself; every other one holds for each system, last.
-    Raises UserError as `load_config` does; a mistake in a system's settings names its line.
+    overrides: `study.<key>=value` for the section; all others apply to each system, last.
+    Raises UserError as `load_config` does; an error in a system's settings has its line.
     """
     file = read_settings(path).overridden([one for one in overrides if one.startswith(PREFIX)])
     chosen = file.at(STUDY).validated(StudyConfig, PREFIX)
@@ -92,12 +92,12 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
 
 
 def _system(file: Settings, name: str) -> Settings:
-    """The experiment that a study's file describes for one system."""
+    """The experiment of one system."""
     own = file.at(f"{STUDY}.systems.{name}")
     method = (own.values.get("translation") or {}).get("method")
     budget = file.at(f"{STUDY}.budget", "translation")
     common = file.without(STUDY)
     if method is None:
         method = (common.values.get("translation") or {}).get("method", TRANSLATION_METHOD)
-    budget.values["translation"]["method"] = method  # so that another method's settings are put aside
+    budget.values["translation"]["method"] = method  # so that settings of another method are removed
     return own.over(budget.over(common))

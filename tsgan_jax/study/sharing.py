@@ -1,7 +1,7 @@
-"""What two systems have in common is made once: a stage trained under equal settings, a detector on equal images.
+"""Reuse between systems: stages trained with equal settings, and detectors trained on equal images.
 
-A stage is taken over whole, with its manifest and its checkpoints' hashes, so that the sets of two systems name the
-same parent and translate the same masks.  Checkpoints are never written to again, so their files are linked.
+A stage is copied with its manifest and its checkpoints' hashes, so that the sets of two systems have the same parent
+and translate the same masks.  Checkpoints do not change, so their files are linked.
 """
 
 import os
@@ -17,14 +17,14 @@ from tsgan_jax.train.checkpoint import unsound
 
 
 def donor_of(stage: str, run: Path, config: Config, runs: Iterable[Path]) -> Path | None:
-    """The run whose finished stage is what `config` asks for; None where this run has it itself, or nobody does."""
+    """The run whose finished stage matches `config`; None if this run has it, or no run does."""
     if _has(run, stage, config):
         return None
     return next((other for other in runs if other != run and _has(other, stage, config)), None)
 
 
 def take_over(stage: str, run: Path, donor: Path) -> None:
-    """Make the donor's finished stage the run's; replaces what the run had of it, whole or not at all."""
+    """Copy the donor's finished stage to the run, atomically; replaces the run's stage."""
     run.mkdir(parents=True, exist_ok=True)
     copy = run / f"{UNFINISHED}{stage}"
     shutil.rmtree(copy, ignore_errors=True)
@@ -35,9 +35,9 @@ def take_over(stage: str, run: Path, donor: Path) -> None:
 
 
 def take_over_detectors(run: Path, runs: Iterable[Path]) -> int:
-    """Finished trainings that see no synthetic image, from other runs; returns how many.
+    """Link finished trainings without synthetic images from other runs; returns their number.
 
-    Each is known by the hash of all that decides it (detection/training.Job), so one that does not fit is trained anew.
+    Each is identified by the hash of its job (detection/training.Job), so one that does not match is trained again.
     """
     taken = 0
     for other in runs:
@@ -52,7 +52,7 @@ def take_over_detectors(run: Path, runs: Iterable[Path]) -> int:
 
 
 def _has(run: Path, stage: str, config: Config) -> bool:
-    """Whether the run's stage was trained to its end, under settings equal to the config's, and is undamaged."""
+    """Whether the run's stage is finished, has the config's settings, and is undamaged."""
     path = run / stage / rundir.MANIFEST
     if not path.is_file():
         return False
@@ -64,7 +64,7 @@ def _has(run: Path, stage: str, config: Config) -> bool:
 
 
 def _link_or_copy(source: str, target: str) -> None:
-    """Logs and manifests are written to again, so each run has its own."""
+    """Link files that do not change; copy logs and manifests, which each run writes again."""
     if "checkpoints" in Path(source).parts:
         try:
             os.link(source, target)

@@ -1,1 +1,1 @@
-"""The training loop and what it needs; knows no method."""
+"""The training loop, independent of the method."""

@@ -2,9 +2,9 @@
 
 Damaged ones are set aside, never loaded.
 
-Orbax commits a step atomically and writes it in the background, but loads a payload with flipped bits without
-complaint.  A step therefore counts only once its manifest is there, written after the commit, and only while
-every file still has the hash in it.
+Orbax commits a step atomically and writes it in the background, but it does not detect
+flipped bits when it loads.  A step is therefore valid only if it has a manifest, which is written after the commit,
+and if every file has the hash in the manifest.
 """
 
 import dataclasses
@@ -28,21 +28,21 @@ from tsgan_jax.train.learner import without_frozen
 MANIFEST = "manifest.json"
 META = Path("meta") / "metadata"  # where Orbax keeps the JSON item named meta
 DAMAGED = "damaged"
-SPARE = 64 << 20  # bytes to leave free beside a new checkpoint
+SPARE = 64 << 20  # bytes to leave free in addition to a new checkpoint
 
 
 @dataclass(frozen=True)
 class Saved:
-    """One checkpoint: its step and what was written beside the state."""
+    """One checkpoint: its step and its metadata."""
 
     step: int
     meta: Mapping[str, Any]
 
 
 class Checkpoints:
-    """The checkpoints of one stage, the newest `keep` of them.
+    """The newest `keep` checkpoints of one stage.
 
-    say: where one-line messages for the user go.
+    say: receives one-line messages for the user.
     """
 
     def __init__(self, directory: Path, keep: int, say: Callable[[str], None] = print) -> None:
@@ -55,7 +55,7 @@ class Checkpoints:
         self._failure: Exception | None = None
 
     def save(self, state: Any, meta: Mapping[str, Any], step: int) -> bool:
-        """Start to write a checkpoint in the background; False, with a message, if it cannot be written now.
+        """Start to write a checkpoint in the background; False, with a message, if that is not possible now.
 
         Its `frozen` weights are left out.  The state may be donated as soon as this returns.
         """
@@ -75,7 +75,7 @@ class Checkpoints:
         try:
             with _quiet():
                 self._open().save(step, args=items, force=True)
-        except Exception as error:  # whatever the storage raises, training goes on
+        except Exception as error:  # training continues whatever the storage raises
             self._failure = error
             self._settle()
             return False
@@ -95,16 +95,17 @@ class Checkpoints:
             self._settle()
 
     def close(self) -> None:
-        """Wait, then let go of background threads."""
+        """Wait, then release background threads."""
         self.wait()
         self._drop_manager()
 
     def steps(self) -> list[int]:
-        """Steps on disk whose writing was finished, rising; their content is not verified here."""
+        """Completely written steps on disk, ascending; their content is not verified here."""
         return sorted(int(p.parent.name) for p in self.directory.glob(f"*/{MANIFEST}") if p.parent.name.isdecimal())
 
     def newest(self) -> Saved | None:
-        """The newest sound checkpoint; unsound and half-written ones after it are moved to `damaged/`, loudly."""
+        """The newest valid checkpoint; later ones that are damaged or incomplete are moved to `damaged/`, with a
+        message."""
         self.wait()
         for path in sorted((p for p in self.directory.iterdir() if p.name.isdecimal()), key=lambda p: -int(p.name)):
             reason = unsound(path)
@@ -114,7 +115,7 @@ class Checkpoints:
         return None
 
     def meta(self, step: int) -> Mapping[str, Any]:
-        """What was written beside the state of one checkpoint."""
+        """The metadata of one checkpoint."""
         return read_json(self.directory / str(step) / META)
 
     def restore(self, saved: Saved, abstract: Any) -> Any:
@@ -145,14 +146,14 @@ class Checkpoints:
         return self._manager
 
     def _drop_manager(self) -> None:
-        """The manager remembers steps; after a failure or a deletion the next use makes a new one."""
+        """Close the manager, which caches steps; the next use after a failure or a deletion makes a new one."""
         manager, self._manager = self._manager, None
         if manager is not None:
             with _quiet(), suppress(Exception):  # a failed save was reported when it failed
                 manager.close()
 
     def _finish(self, step: int, leaves: dict[str, str]) -> None:
-        """In the background: wait for the commit, write the manifest, delete what is no longer kept."""
+        """In the background: wait for the commit, write the manifest, delete old checkpoints."""
         try:
             with _quiet():
                 self._open().wait_until_finished()
@@ -164,12 +165,12 @@ class Checkpoints:
             self._failure = error
 
     def _settle(self) -> None:
-        """After a save ended: report its failure and make room for the next attempt."""
+        """After a save: report its failure and prepare the next attempt."""
         failure, self._writer, self._failure = self._failure, None, None
         if failure is None:
             return
         self._say(
-            f"checkpoint {self._writing} not written: {_first_line(failure)}; training goes on, the next save retries"
+            f"checkpoint {self._writing} not written: {_first_line(failure)}; training continues, the next save retries"
         )
         self._drop_manager()
         for leftover in self.directory.glob(f"{self._writing}*"):
@@ -177,7 +178,7 @@ class Checkpoints:
                 shutil.rmtree(leftover, ignore_errors=True)
 
     def _delete(self, step: int) -> None:
-        """The manifest goes first, so that a kill in between leaves nothing that looks whole."""
+        """Delete the manifest first, so that an interrupted deletion leaves no valid checkpoint."""
         path = self.directory / str(step)
         (path / MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(path, ignore_errors=True)
@@ -188,11 +189,11 @@ class Checkpoints:
             number += 1
         target.parent.mkdir(exist_ok=True)
         path.rename(target)
-        self._say(f"checkpoint {path.name} is not usable ({reason}); moved to {target}, looking for the one before it")
+        self._say(f"checkpoint {path.name} is not usable ({reason}); moved to {target}, trying the one before it")
 
 
 def abstract_like(tree: Any, sharding: jax.sharding.Sharding) -> Any:
-    """Shapes and types of a state, to restore into; tree: from jax.eval_shape(init, key)."""
+    """Shapes and types of a state for `restore`; tree: from jax.eval_shape(init, key)."""
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
 
 
@@ -247,7 +248,7 @@ def size(tree: Any) -> int:
 
 
 def leaves_of(tree: Any) -> dict[str, str]:
-    """Path of every leaf to its type and shape, such as `.gen.params['b8']['w']`: `float32(3, 3, 512, 512)`."""
+    """Type and shape of every leaf by its path, such as `.gen.params['b8']['w']`: `float32(3, 3, 512, 512)`."""
     return {
         jax.tree_util.keystr(path): f"{leaf.dtype}{tuple(leaf.shape)}"
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
@@ -264,9 +265,9 @@ def hashes(folder: Path) -> dict[str, str]:
 
 
 def unsound(folder: Path) -> str | None:
-    """Why a checkpoint must not be used, or None if every file is as it was written."""
+    """Why a checkpoint must not be used; None if every file matches the manifest."""
     if not (folder / MANIFEST).is_file():
-        return "it has no manifest: writing it was cut off"
+        return "it has no manifest: writing was interrupted"
     try:
         expected = read_json(folder / MANIFEST)["sha256"]
         found = hashes(folder)
@@ -281,7 +282,7 @@ def unsound(folder: Path) -> str | None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Orbax logs tracebacks of failures that are reported here in one line."""
+    """Suppress Orbax's tracebacks of failures that are reported here in one line."""
     logger = logging.getLogger("absl")
     before = logger.level
     logger.setLevel(logging.CRITICAL + 1)

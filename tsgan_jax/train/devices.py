@@ -7,7 +7,7 @@ statistics inside a step are those of the global batch, so results do not depend
 import ctypes
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,36 +16,36 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 
-def data_mesh(batch_size: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """The largest number of `devices` (default: all) that share a batch evenly; the others stay idle.
+def data_mesh(batch_size: int) -> Mesh:
+    """A mesh of the largest number of devices that divides the batch; the others are idle.
 
     The axis is Auto: under 0.10's default, Explicit, reshapes of a split axis (minibatch groups, windows) fail.
     """
-    devices = list(jax.devices() if devices is None else devices)
+    devices = jax.devices()
     count = max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)
     return jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,), devices=devices[:count])
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Where a state lives: whole, on every device."""
+    """Sharding of a state: replicated on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def split(mesh: Mesh) -> NamedSharding:
-    """Where a batch lives: its first axis divided over the devices."""
+    """Sharding of a batch: its first axis divided over the devices."""
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
 def place(state: Any, mesh: Mesh) -> Any:
-    """A copy of a state on the mesh, no two of its leaves sharing a buffer (a donated step refuses that)."""
+    """A copy of a state on the mesh in which no two leaves share a buffer, as a donated step requires."""
     return jax.device_put(state, replicated(mesh), may_alias=False)
 
 
 def keep_compiled() -> None:
-    """Keep compiled programs in the user's cache: a resumed run, or the next one, does not compile again.
+    """Keep compiled programs in the user's cache, so that later and resumed runs do not compile again.
 
-    The folder is named after the CPU's features: programs of another CPU may not run here, and homes are shared.
-    A folder that the user has set for JAX stays.
+    The folder's name depends on the CPU's features: programs of another CPU may not run, and home folders are shared.
+    A folder that the user has set for JAX is kept.
     """
     if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
         return
@@ -62,23 +62,23 @@ def _cpu() -> str:
 
 
 def return_freed_memory() -> None:
-    """Give freed heap back to the system, where the C library can: it keeps the gigabyte that a compilation used."""
+    """Return freed heap memory to the system if the C library supports it; it keeps about 1 GB after a compilation."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
 
 
 def peak_bytes(function: Callable[..., Any], *arguments: Any) -> int:
-    """Most bytes alive at once while `function` runs, were each operation to write its result to memory.
+    """Peak bytes of live values while `function` runs, if each operation writes its result to memory.
 
-    arguments: arrays or their shapes.  Compilers fuse elementwise operations and need less; convolutions want
-    workspace and need more.
+    arguments: arrays or their shapes.  Fused elementwise operations need less, and workspaces of
+    convolutions need more.
     """
     return _peak(jax.make_jaxpr(function)(*arguments).jaxpr)
 
 
 def _peak(jaxpr: Jaxpr) -> int:
-    """Walk the operations in order; a value dies after its last use.  An inner program adds its own peak."""
+    """Peak of the operations in order; a value is freed after its last use.  An inner program adds its peak."""
     last_use = {
         variable: place
         for place, equation in enumerate(jaxpr.eqns)
@@ -102,7 +102,7 @@ def _peak(jaxpr: Jaxpr) -> int:
 
 
 def _inner(equation: Any) -> list[Jaxpr]:
-    """Programs that an operation runs: of jit, custom derivatives, control flow."""
+    """Inner programs of an operation: jit, custom derivatives, control flow."""
     found: list[Jaxpr] = []
     for value in equation.params.values():
         for one in value if isinstance(value, tuple | list) else (value,):

@@ -1,4 +1,4 @@
-"""What happens beside training: the log, checkpoints by the clock, sample grids.  None of it stops a run."""
+"""Hooks of the training loop: the log, timed checkpoints, sample grids.  Their failures do not stop a run."""
 
 import json
 import math
@@ -17,9 +17,9 @@ from tsgan_jax.train.loop import Hook, StepInfo
 
 
 class JsonlLog(Hook):
-    """One JSON object a log point, appended; a resumed run has no step twice.
+    """Append one JSON object per log point; a resumed run does not repeat a step.
 
-    label: static fields of every line, such as the phase.
+    label: constant fields of every line, such as the phase.
     """
 
     def __init__(self, path: Path, label: Mapping[str, Any], say: Callable[[str], None] = print) -> None:
@@ -41,7 +41,7 @@ class JsonlLog(Hook):
 
 
 def truncate_log(path: Path, step: int) -> None:
-    """Drop the lines after `step`, and a last line that a kill cut short."""
+    """Drop the lines after `step`, and an incomplete last line."""
     if not path.is_file():
         return
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
@@ -74,9 +74,8 @@ class Tensorboard(Hook):
 
 
 class Save(Hook):
-    """Checkpoints every `minutes` of wall-clock time and at the end; never while updates are being skipped.
-
-    labels: facts written beside the state, with its images seen.
+    """Save checkpoints every `minutes` of wall-clock time and at the end, but never while updates are skipped.
+    labels: metadata of each checkpoint, in addition to the images seen.
     """
 
     def __init__(
@@ -101,9 +100,9 @@ class Save(Hook):
 
 
 class Samples(Hook):
-    """A picture of what the state makes, drawn each time one of `points` (images seen) is passed.
+    """A grid of samples of the state, drawn each time one of `points` (images seen) is passed.
 
-    render: state -> uint8 [h, w, 3], at seeds of its own that stay the same.
+    render: state -> uint8 [h, w, 3], with fixed seeds.
     """
 
     def __init__(
@@ -125,7 +124,7 @@ class Samples(Hook):
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             write_png(self._directory / f"{info.images:09d}.png", self._render(info.state))
-        except Exception as error:  # a picture is not worth a run
+        except Exception as error:  # a failed picture does not stop the run
             self._say(f"no sample grid at {info.images} images: {type(error).__name__}: {error}")
 
     def rewind(self, step: int, images: int) -> None:

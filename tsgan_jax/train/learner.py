@@ -1,6 +1,6 @@
 """The contract between methods and the training loop: a pair of pure functions over one pytree.
 
-Random keys are derived from (stage key, step, stream name), never carried: that makes a resume exact.
+Random keys are derived from (stage key, step, stream name) and never stored, so a resume is exact.
 """
 
 import zlib
@@ -37,8 +37,8 @@ T = TypeVar("T")
 class Learner(NamedTuple, Generic[S, B]):
     """`init(key) -> state` and `step(state, batch) -> (state, metrics)`, pure, closed over a frozen config.
 
-    The state that goes into `step` and the one that comes out have the same tree, shapes and dtypes.  The metrics
-    hold the gradient norm of every player: a step with any metric that is not finite counts as skipped.
+    `step` returns a state with the same tree, shapes and dtypes.  The metrics include the gradient norm of every
+    player: a step with any metric that is not finite counts as skipped.
     """
 
     init: Callable[[Key], S]
@@ -54,12 +54,12 @@ class Player:
 
 
 def new_player(tx: optax.GradientTransformation, params: Params) -> Player:
-    """A player at its start."""
+    """A player with a new optimiser state."""
     return Player(params=params, opt_state=tx.init(params))
 
 
 def update_player(tx: optax.GradientTransformation, player: Player, grads: Params) -> tuple[Player, Array]:
-    """One optimiser step, and the norm of the gradient; with a norm that is not finite the player stays as it is."""
+    """One optimiser step, and the norm of the gradient; if the norm is not finite the player is unchanged."""
     norm = optax.tree.norm(grads)
     updates, opt_state = tx.update(grads, player.opt_state, player.params)
     new = Player(params=optax.apply_updates(player.params, updates), opt_state=opt_state)
@@ -96,10 +96,10 @@ def without_optimizers(state: S) -> S:
 
 
 def mean_over_parts(gradient: Callable[..., T], parts: int, keys: Sequence[Key], *batches: Array) -> T:
-    """The mean of `gradient(keys, *batches)` over equal parts of a batch, computed one after the other.
+    """The mean of `gradient(keys, *batches)` over equal parts of a batch, computed in sequence.
 
-    Gradients accumulate: memory is that of one part.  keys: each part gets keys of its own, split from these; one part
-    gets them as they are.  batches: arrays [n, ...], n a multiple of `parts`.  Returns what `gradient` returns.
+    This is gradient accumulation: the memory is that of one part.  keys: split for the parts; a single part uses them
+    unchanged.  batches: arrays [n, ...], n a multiple of `parts`.  Returns what `gradient` returns.
     """
     if parts == 1:
         return gradient(keys, *batches)
@@ -113,13 +113,13 @@ def mean_over_parts(gradient: Callable[..., T], parts: int, keys: Sequence[Key],
 
 
 def moving_average(average: Params, params: Params, images: int, half_life: int | Array) -> Params:
-    """`average` moved towards `params` by a step of `images`; half its weight is gone after `half_life` images."""
+    """`average` moved towards `params` by a step of `images`; its weight halves every `half_life` images."""
     beta = 0.5 ** (images / half_life)
     return jax.tree.map(lambda a, p: beta * a + (1.0 - beta) * p, average, params)
 
 
 def stream(key: Key, name: str) -> Key:
-    """The key of a named stream; the name, not the order of calls, decides it."""
+    """The key of a named stream; it depends on the name, not on the order of calls."""
     return jax.random.fold_in(key, zlib.crc32(name.encode()) & 0x7FFFFFFF)
 
 

@@ -1,4 +1,5 @@
-"""The training loop.  It knows of a method only `(state, batch) -> (state, metrics)`, and only it has side effects."""
+"""The training loop.  A method is a pure function `(state, batch) -> (state, metrics)`; side effects are in the
+loop."""
 
 import math
 import signal
@@ -23,19 +24,19 @@ B = TypeVar("B")
 Step = Callable[[S, B], tuple[S, Metrics]]
 
 SKIPPED = "skipped"
-"""Metric that counts steps with an update left out because its gradient was not finite."""
+"""Metric: number of steps with an update skipped because its gradient was not finite."""
 
 RECENT = 20  # steps whose metrics are kept for a diagnosis
 
 
 @dataclass(frozen=True)
 class StepInfo:
-    """What a hook sees between two steps.
+    """The argument of a hook between two steps.
 
-    state: alive only until the hook returns; the next step reuses its memory.
+    state: valid only until the hook returns; the next step reuses its memory.
     metrics: means since the last log point, and the count of skipped steps; None between log points.
-    last: the loop ends here, finished or interrupted.
-    healthy: the latest step known was not skipped.
+    last: whether the loop ends here, finished or interrupted.
+    healthy: whether the latest known step was not skipped.
     """
 
     state: Any
@@ -47,17 +48,17 @@ class StepInfo:
 
 
 class Hook:
-    """Called after every step; does something at its own pace."""
+    """Called after every step."""
 
     def __call__(self, info: StepInfo) -> None:
         raise NotImplementedError
 
     def rewind(self, step: int, images: int) -> None:
-        """The run has gone back to an earlier step; forget what came after it."""
+        """The run went back to an earlier step; discard everything after it."""
 
 
 class Interrupted(Exception):
-    """A signal asked the run to end; everything is saved."""
+    """A signal stopped the run after its state was saved."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
@@ -65,7 +66,7 @@ class Interrupted(Exception):
 
 
 class NonFinite(Exception):
-    """Too many updates in a row were not finite."""
+    """Too many consecutive updates were not finite."""
 
     def __init__(self, step: int, images: int, recent: Sequence[Mapping[str, float]]) -> None:
         super().__init__(f"updates up to step {step} were not finite")
@@ -73,10 +74,10 @@ class NonFinite(Exception):
 
 
 def count_skipped(step: Step[S, B]) -> Step[S, B]:
-    """A step that also says whether a metric of it, the gradient norms among them, is NaN or infinite.
+    """`step` with an additional metric: whether any metric, such as a gradient norm, is NaN or infinite.
 
-    Where it is a gradient's norm, `update_player` has left that update out; `step` and `images_seen` go on, so the
-    next one sees other data and other noise.
+    For a gradient norm, `update_player` has skipped the update.  `step` and `images_seen` still advance, so the next
+    step uses other data and other noise.
     """
 
     def counted(state: S, batch: B) -> tuple[S, Metrics]:
@@ -90,7 +91,7 @@ def count_skipped(step: Step[S, B]) -> Step[S, B]:
 def compile_step(learner: Learner[S, B], mesh: Mesh) -> Step[S, B]:
     """The only jit of training: the state donated and replicated, the batch split over the mesh.
 
-    Compiled on its first call, for the shapes it is then given.
+    Compiled on its first call, for the shapes of that call.
     """
     jitted = jax.jit(
         count_skipped(learner.step),
@@ -121,7 +122,7 @@ def prefetch(batches: Iterable[B], mesh: Mesh, depth: int = 2) -> Iterator[B]:
 
 
 class Interrupt:
-    """While active, SIGTERM and SIGINT only set a flag; the loop looks at it between steps.
+    """While active, SIGTERM and SIGINT only set a flag, which the loop reads between steps.
 
     A second Ctrl-C raises KeyboardInterrupt at once, without saving.
     """
@@ -131,7 +132,7 @@ class Interrupt:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Interrupt":
-        if threading.current_thread() is threading.main_thread():  # elsewhere Python refuses handlers
+        if threading.current_thread() is threading.main_thread():  # Python allows handlers only there
             self._before = {s: signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGINT)}
         return self
 
@@ -146,7 +147,7 @@ class Interrupt:
 
 
 class Tally:
-    """Means of metrics, and the length of the current run of skipped steps."""
+    """Means of metrics, and the current number of consecutive skipped steps."""
 
     def __init__(self) -> None:
         self.streak = 0
@@ -160,7 +161,7 @@ class Tally:
         return not self._good and not self._bad
 
     def add(self, metrics: Metrics) -> None:
-        """Fetch one step's metrics, waiting for that step if it still runs."""
+        """Fetch one step's metrics; waits until that step is done."""
         values = {name: float(np.asarray(value)) for name, value in jax.device_get(metrics).items()}
         self.recent.append(values)
         for name in values.keys() - {SKIPPED}:
@@ -193,7 +194,7 @@ def run(
     log_steps: int = 50,
     bad_limit: int = 10,
 ) -> S:
-    """Train until `until_images` real images were seen.
+    """Train until `until_images` real images are seen.
 
     Step k's metrics are read after step k+1 was dispatched, so the device never waits for the host; but for a log
     point that no earlier step came before, such as the first after a resume.

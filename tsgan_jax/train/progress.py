@@ -1,4 +1,4 @@
-"""Throughput and remaining time, from work done; how they are shown is the console's."""
+"""Throughput and remaining time from the work done, reported to a console."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from tsgan_jax.train.loop import Hook, StepInfo
 
 
 class Console(Protocol):
-    """Where a run speaks: lines for events, and one line that is kept up to date."""
+    """Output of a run: lines for events, and one status line that is updated."""
 
     def say(self, line: str) -> None:
         """Print one event."""
@@ -18,28 +18,28 @@ class Console(Protocol):
         """Show how far `label` is; done: share in [0, 1]."""
 
     def finish(self) -> None:
-        """Leave the line that is kept up to date."""
+        """End the status line."""
 
 
 class Silent:
     """A console that shows nothing."""
 
     def say(self, line: str) -> None:
-        """Drop the line."""
+        """Ignore the line."""
 
     def update(self, label: str, done: float, line: str) -> None:
-        """Drop the update."""
+        """Ignore the update."""
 
     def finish(self) -> None:
-        """Nothing is open."""
+        """Do nothing."""
 
 
 @dataclass(frozen=True)
 class Span:
     """The part of a run that one training loop covers, in units of work (GFLOP, roughly).
 
-    start, end: images seen; per_image: work of one image; before: work of the stage done earlier;
-    stage, overall: work of the stage, and of it with everything that the command does after it.
+    start, end: images seen; per_image: work of one image; before: work of the stage before this span;
+    stage, overall: total work of the stage, and of the stage and all that follows in the command.
     """
 
     label: str
@@ -52,9 +52,9 @@ class Span:
 
 
 class ProgressHook(Hook):
-    """Shows images/s, the time left for the stage and for the whole command, and the losses (the log has the rest).
+    """Show images/s, the time left for the stage and for the whole command, and the losses.
 
-    The rate is measured since the loop began, its first step (which compiles) left out.
+    The rate is measured from the start of the loop, without its first step, which includes compilation.
     """
 
     def __init__(self, console: Console, span: Span, clock: Callable[[], float] = time.monotonic) -> None:
@@ -68,7 +68,7 @@ class ProgressHook(Hook):
         if info.metrics is None:
             return
         span = self._span
-        seen = min(info.images, span.end) - span.start  # the last batch may reach beyond the end
+        seen = min(info.images, span.end) - span.start  # the last batch may extend beyond the end
         done = span.before + seen * span.per_image
         line = f"step {info.step}, {seen}/{span.end - span.start} images"
         seconds, images = now - self._began[0], info.images - self._began[1]
@@ -87,7 +87,7 @@ class ProgressHook(Hook):
 
 
 def spell(seconds: float) -> str:
-    """A duration in the two units that matter: 45 s, 12 min, 3 h 20 min, 2 d 4 h."""
+    """A duration in its one or two largest units: 45 s, 12 min, 3 h 20 min, 2 d 4 h."""
     minutes = int(seconds // 60)
     if minutes < 1:
         return f"{max(0, round(seconds))} s"

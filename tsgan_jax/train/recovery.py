@@ -1,4 +1,4 @@
-"""What to do when updates stop being finite: go back to the last good checkpoint; if that does not help, stop."""
+"""Recovery from updates that are not finite: return to the last good checkpoint, and stop if that does not help."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -30,15 +30,15 @@ def run_recovering(
     rollbacks: int = 3,
     say: Callable[[str], None] = print,
 ) -> S:
-    """`loop.run`, going back to a checkpoint after `bad_limit` non-finite updates in a row.
+    """`loop.run` that returns to a checkpoint after `bad_limit` consecutive updates that are not finite.
 
-    batches_from: images seen -> batches from there on.
-    load: the state of the newest checkpoint or, given True, of the one before it where there is one.
+    batches_from: images seen -> batches from that position.
+    load: the state of the newest checkpoint or, given True, of the one before it if it exists.
 
-    The noise of a rerun stretch is another one (the stage key is folded with the number of the attempt), so that it
-    does not walk into the same step again.  From the second attempt on the earlier checkpoint is asked for: the
-    newest may be finite and lost all the same.  After `rollbacks` attempts that come no further a
-    diagnosis is written beside the checkpoints and UserError raised.
+    Repeated steps use other noise (the stage key is folded with the number of the attempt), so that the same fault does
+    not recur.  From the second attempt on the earlier checkpoint is loaded, because the newest may be finite but
+    unusable.  After `rollbacks` attempts without progress a diagnosis is written next to the checkpoints and UserError
+    is raised.
     """
     attempts, reached = 0, _latest(checkpoints)
     while True:
@@ -65,7 +65,7 @@ def _latest(checkpoints: Checkpoints) -> int:
 
 
 def _diagnose(fault: NonFinite, attempts: int, path: Path) -> str:
-    """Write what is known of the fault; returns the message for the user."""
+    """Write a diagnosis of the fault; returns the message for the user."""
     names = sorted({n for row in fault.recent for n, v in row.items() if n != SKIPPED and not math.isfinite(v)})
     recent = [{n: (v if math.isfinite(v) else str(v)) for n, v in row.items()} for row in fault.recent]
     found = {"step": fault.step, "images_seen": fault.images, "rollbacks": attempts, "not_finite": names}

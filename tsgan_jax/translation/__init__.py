@@ -1,1 +1,1 @@
-"""Stage 2: a six-class mask to CT (DL-Pix2Pix, and the methods it is compared with; paper section 3.3)."""
+"""Stage 2: CT from a six-class mask, by DL-Pix2Pix (section 3.3) and the methods it is compared with."""

@@ -20,7 +20,7 @@ from tsgan_jax.types import Array, Key, Metrics, PairBatch
 
 @dataclasses.dataclass(frozen=True)
 class LevelsConfig:
-    """Static settings: never traced, closed over by the three functions."""
+    """Static settings, closed over by the three functions."""
 
     epochs: int = 10
     decay_start: int = 5
@@ -29,7 +29,7 @@ class LevelsConfig:
 
 @flax.struct.dataclass
 class LevelsState:
-    """Everything a resumed run needs, arrays only; the loop reads the first three fields."""
+    """Everything that a resumed run needs, as arrays; the loop reads the first three fields."""
 
     step: Array
     images_seen: Array
@@ -38,7 +38,7 @@ class LevelsState:
 
 
 def levels(config: LevelsConfig, images_per_epoch: int) -> Translator[LevelsState]:
-    """A Translator that paints each class in one learned grey level."""
+    """A Translator with one learned grey level for each class."""
     betas = (0.9, 0.999)
 
     def init(key: Key) -> LevelsState:
@@ -66,7 +66,7 @@ def levels(config: LevelsConfig, images_per_epoch: int) -> Translator[LevelsStat
         return state, {"l1": l1, "learning_rate": rate, "gradient": norm}
 
     def translate(state: LevelsState, masks: Array, keys: Key) -> Array:
-        del keys  # a method with noise draws each image's from the image's own key
+        del keys  # a method with noise draws it for each image from the image's key
         return paint(state.levels.params, masks)
 
     return Translator(init, step, translate)

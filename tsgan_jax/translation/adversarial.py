@@ -1,4 +1,4 @@
-"""What adversarial translators share: a state with two players and their alternating update."""
+"""The common part of adversarial translators: a state with two players and their alternating update."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ Loss = tuple[Array, Metrics]
 class Adversarial:
     """State of an adversarial translator.
 
-    A method with several generators or critics holds them as one tree in the player's params.
+    Several generators or critics are one tree in the player's params.
     """
 
     step: Array  # int32, optimiser steps taken
@@ -36,7 +36,7 @@ class Adversarial:
 def start(
     key: Key, generator: Params, critic: Params, betas: tuple[float, float], *, frozen: Any = None, memory: Any = None
 ) -> Adversarial:
-    """The state before the first step, from first weights; betas: Adam's."""
+    """The state before the first step, from initial weights; betas: Adam's."""
     tx = adam(0.0, betas)
     return Adversarial(
         step=jnp.zeros((), jnp.int32),
@@ -59,21 +59,21 @@ def alternate(
     images: int,
     critic_adam: optax.GradientTransformation | None = None,
     generator_first: bool = False,
-    show: Callable[[F, Any], tuple[Any, Any]] | None = None,
+    critic_input: Callable[[F, Any], tuple[Any, Any]] | None = None,
 ) -> tuple[Adversarial, Metrics]:
     """One update of the critic and one of the generator, on the same fakes.
 
     generate: generator params -> fakes (any tree), run once.
-    critic_loss: (critic params, what it is shown) -> loss, metrics.
+    critic_loss: (critic params, critic_input) -> loss, metrics.
     generator_loss: (fakes, critic params) -> loss, metrics; may close over the real batch.
-    critic_adam: the critic's, where its rate is another one; else `adam`.
-    generator_first: the generator meets the critic as it was, as CycleGAN orders them; else the new one, as pix2pix.
-    show: (fakes, the state's memory) -> what the critic is shown, the new memory; none: the fakes themselves.
-    images: of the batch, for the state's counters.  Metrics of both players are merged, their gradients' norms added.
+    critic_adam: the critic's optimiser if its rate differs; default `adam`.
+    generator_first: the generator is updated against the old critic, as in CycleGAN; else the new one, as in pix2pix.
+    critic_input: (fakes, the state's memory) -> the critic's input, the new memory; None: the input is the fakes.
+    images: batch size, for the state's counters.  Returns the merged metrics of both players with their gradient norms.
     """
     fake, pull_back = jax.vjp(generate, state.generator.params)
-    shown, memory = (fake, state.memory) if show is None else show(fake, state.memory)
-    critic_grad, critic_log = jax.grad(critic_loss, has_aux=True)(state.critic.params, shown)
+    inputs, memory = (fake, state.memory) if critic_input is None else critic_input(fake, state.memory)
+    critic_grad, critic_log = jax.grad(critic_loss, has_aux=True)(state.critic.params, inputs)
     critic, critic_norm = update_player(critic_adam or adam, state.critic, critic_grad)
     opponent = state.critic if generator_first else critic
     fake_grad, generator_log = jax.grad(generator_loss, has_aux=True)(fake, opponent.params)

@@ -1,4 +1,4 @@
-"""What a stage 2 method is: three pure functions over a state that only the method understands."""
+"""The interface of a stage 2 method: three pure functions over a state whose content only the method knows."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -10,7 +10,7 @@ S = TypeVar("S")
 
 
 class Translator(NamedTuple, Generic[S]):
-    """A method from masks to CT; `init` and `step` make it a `train.learner.Learner` as well.
+    """A method from masks to CT; its `init` and `step` are those of a `train.learner.Learner`.
 
     init: key -> state.  Call it under `jax.jit`, or once per state that is to be donated.
     step: (state, batch) -> (state, metrics); same tree, shapes and dtypes out as in.

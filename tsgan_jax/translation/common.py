@@ -1,4 +1,4 @@
-"""What every method of stage 2 shares: Adam, pix2pix's schedule of its rate (section 4.1), masks as network input."""
+"""Common parts of the stage 2 methods: Adam, pix2pix's schedule of its rate (section 4.1), masks as network input."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from tsgan_jax.types import Array
 
 
 def learning_rate(base: float, epochs: int, decay_start: int, images_per_epoch: int, images_seen: Array) -> Array:
-    """pix2pix's schedule: constant for `decay_start` epochs, then falling by equal steps towards 0.
+    """pix2pix's schedule: constant for `decay_start` epochs, then decreasing linearly towards 0.
 
     Epoch e (from 0) has the factor 1 - max(0, e + 1 - decay_start) / (epochs - decay_start + 1), which is
     (epochs - e) / (epochs - decay_start + 1) up to 1: with 100 + 100 epochs, 1 up to epoch 99, 100/101 at
@@ -21,12 +21,12 @@ def learning_rate(base: float, epochs: int, decay_start: int, images_per_epoch: 
 
 
 def adam(rate: Array | float, betas: tuple[float, float]) -> optax.GradientTransformation:
-    """Adam whose learning rate is a traced value; its state holds the moments only."""
+    """Adam whose learning rate is a traced value; its state has only the moments."""
     return optax.chain(optax.scale_by_adam(*betas, eps=1e-8), optax.scale(-rate))
 
 
 GREY = {BACKGROUND: -1.0, TRACHEA: -0.9, LEFT_LUNG: -0.8, RIGHT_LUNG: -0.7, NODULE: 0.1, BODY: 0.4}
-"""The grey value of each class: near its CT's median in the window of [-1000, 400] HU, and no two alike."""
+"""The grey value of each class: near the median of its CT in the window [-1000, 400] HU; all values differ."""
 
 GREY_BY_CODE = np.array([GREY[code] for code in range(NUM_CLASSES)], np.float32)
 
@@ -37,10 +37,9 @@ def one_hot(mask: Array) -> Array:
 
 
 def scalar(mask: Array) -> Array:
-    """Class codes [n, h, w] as one channel, float32 [n, h, w, 1], as grey as the CT of the class is (A23).
+    """Class codes [n, h, w] as one channel, float32 [n, h, w, 1], with the grey level of each class's CT (A23).
 
-    In the order of the codes lungs would be brighter than the body, and what learns from unpaired images, which nothing
-    tells which tissue is which, exchanges the two.  With levels far from the CT's, AttentionGAN, which passes its input
-    on where its maps say so, shows them.
+    The codes themselves would make lungs brighter than the body, and methods that learn from unpaired images then
+    exchange the two.  The levels are close to the CT's because AttentionGAN copies its input where its maps choose it.
     """
     return jnp.asarray(GREY_BY_CODE)[mask][..., None]

@@ -1,6 +1,6 @@
-"""CycleGAN's training (Zhu et al. 2017, as published), around any generator from one image to another of its shape.
+"""CycleGAN's training as published (Zhu et al. 2017), for any generator from one image to another of its shape.
 
-Two sides, "ct" and "mask".  Of each player's two networks, that of a side paints or judges images of that side.
+There are two sides, "ct" and "mask".  Each player has one network per side, which generates or classifies its images.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,14 +24,15 @@ from tsgan_jax.translation.common import adam, learning_rate, scalar
 from tsgan_jax.types import Array, Key, Metrics, PairBatch
 
 OTHER = {"ct": "mask", "mask": "ct"}
-"""The sides, each with what its generator starts from."""
+"""The sides, each with the input side of its generator."""
 
 Sides = Mapping[str, Array]
 """Images float32 [n, h, w, 1] of both sides."""
 
 
-class CyclePainted(NamedTuple):
-    """What both generators make of a batch: from the other side, from that again, and of their own side."""
+class CycleImages(NamedTuple):
+    """Outputs of both generators: from the other side (fake), from that again (cycle), from their own side
+    (identity)."""
 
     fake: Sides
     cycled: Sides
@@ -42,7 +43,7 @@ class CyclePainted(NamedTuple):
 class Pool:
     """Generated images kept for a critic (Shrivastava et al. 2017).
 
-    images: float32 [size, h, w, c], the first `count` of them filled; count: int32."""
+    images: float32 [size, h, w, c], of which the first `count` are filled; count: int32."""
 
     images: Array
     count: Array
@@ -54,10 +55,10 @@ def new_pool(size: int, *shape: int) -> Pool:
 
 
 def query(pool: Pool, images: Array, key: Key) -> tuple[Array, Pool]:
-    """What the critic is shown in place of the newly generated `images` [n, h, w, c], and the pool afterwards.
+    """The critic's input in place of the new `images` [n, h, w, c], and the new pool.
 
-    One after another: while the pool fills, an image is kept and shown; afterwards, with probability .5 it takes the
-    place of a random one, which is shown instead.  Images that are not finite are shown but never kept.
+    For each image in order: while the pool is not full, the image is stored and returned.  Afterwards, with probability
+    .5 it replaces a random stored image, which is returned instead.  Images that are not finite are never stored.
     """
 
     def one(pool: Pool, given: tuple[Array, Key]) -> tuple[Pool, Array]:
@@ -72,15 +73,15 @@ def query(pool: Pool, images: Array, key: Key) -> tuple[Array, Pool]:
         pool = Pool(images=pool.images.at[slot].set(kept), count=pool.count + (filling & finite))
         return pool, jnp.where(swap, old, image)
 
-    pool, shown = lax.scan(one, pool, (images, jax.random.split(key, images.shape[0])))
-    return shown, pool
+    pool, inputs = lax.scan(one, pool, (images, jax.random.split(key, images.shape[0])))
+    return inputs, pool
 
 
 def cycle_translator(config: CycleGANConfig, generator: nn.Module, images_per_epoch: int) -> Translator[Adversarial]:
-    """A Translator of two generators and two 70x70 critics that see unpaired masks and CT.
+    """A Translator of two generators and two 70x70 critics for unpaired masks and CT.
 
     generator: [n, h, w, 1] -> float32 [n, h, w, 1], both in [-1, 1].  images_per_epoch: real training images.
-    Raises UserError where critic_layers leaves no patch.
+    Raises UserError when critic_layers leaves no patch.
     """
     _check(config)
     critic = PatchCritic(config.critic_width, config.critic_layers, jnp.dtype(config.precision), affine=False)
@@ -102,13 +103,13 @@ def cycle_translator(config: CycleGANConfig, generator: nn.Module, images_per_ep
         real = {"ct": batch.ct, "mask": scalar(batch.mask)}
         state, metrics = alternate(
             state,
-            lambda params: _paint(generator, params, real, identity=config.identity_weight > 0),
+            lambda params: _generate(generator, params, real, identity=config.identity_weight > 0),
             _critic_loss(critic, real),
             _generator_loss(config, critic, real),
             adam(rate, config.adam_betas),
             images=batch.ct.shape[0],
             generator_first=True,
-            show=lambda painted, pools: _show(painted.fake, pools, keys),
+            critic_input=lambda images, pools: _critic_input(images.fake, pools, keys),
         )
         return state, {**metrics, "learning_rate": rate}
 
@@ -119,8 +120,8 @@ def cycle_translator(config: CycleGANConfig, generator: nn.Module, images_per_ep
     return Translator(init, step, translate, paired=False)
 
 
-def _paint(generator: nn.Module, params: Params, real: Sides, identity: bool) -> CyclePainted:
-    """An image passes alone whatever its batch, so each generator takes both sides of the batch at once."""
+def _generate(generator: nn.Module, params: Params, real: Sides, identity: bool) -> CycleImages:
+    """Images in a batch are independent, so each generator is applied to both sides at once."""
 
     def made(side: str, given: Array) -> Array:
         return generator.apply({"params": params[side]}, given)
@@ -131,24 +132,26 @@ def _paint(generator: nn.Module, params: Params, real: Sides, identity: bool) ->
         pairs = {side: made(side, jnp.concatenate([real[other], real[side]])) for side, other in OTHER.items()}
         halves = {side: jnp.split(pair, 2) for side, pair in pairs.items()}
         fake, same = ({side: half[i] for side, half in halves.items()} for i in (0, 1))
-    return CyclePainted(fake, {side: made(side, fake[other]) for side, other in OTHER.items()}, same)
+    return CycleImages(fake, {side: made(side, fake[other]) for side, other in OTHER.items()}, same)
 
 
-def _show(fake: Sides, pools: Any, keys: Mapping[str, Key]) -> tuple[Sides, Any]:
-    """Each side's critic sees its images by way of its pool, where there is one."""
+def _critic_input(fake: Sides, pools: Any, keys: Mapping[str, Key]) -> tuple[Sides, Any]:
+    """The critic's input of each side, from its pool if there is one."""
     if pools is None:
         return fake, None
     drawn = {side: query(pools[side], fake[side], keys[side]) for side in OTHER}
-    return {side: shown for side, (shown, _) in drawn.items()}, {side: after for side, (_, after) in drawn.items()}
+    return {side: generated for side, (generated, _) in drawn.items()}, {
+        side: after for side, (_, after) in drawn.items()
+    }
 
 
 def _critic_loss(critic: PatchCritic, real: Sides) -> Callable[[Params, Sides], Loss]:
-    """For each side half the sum of the losses on real and on shown images; both sides added."""
+    """Half the sum of the losses on real and generated images, summed over both sides."""
 
-    def loss(params: Params, shown: Sides) -> Loss:
+    def loss(params: Params, generated: Sides) -> Loss:
         log: Metrics = {}
         for side in OTHER:
-            logits = critic.apply({"params": params[side]}, jnp.concatenate([real[side], shown[side]]))
+            logits = critic.apply({"params": params[side]}, jnp.concatenate([real[side], generated[side]]))
             real_logits, fake_logits = jnp.split(logits, 2)
             log[f"critic_{side}"] = losses.patch_critic(real_logits, fake_logits, "lsgan")
         total = log["critic_ct"] + log["critic_mask"]
@@ -157,17 +160,18 @@ def _critic_loss(critic: PatchCritic, real: Sides) -> Callable[[Params, Sides], 
     return loss
 
 
-def _generator_loss(config: CycleGANConfig, critic: PatchCritic, real: Sides) -> Callable[[CyclePainted, Params], Loss]:
-    """GAN + cycle_weight (cycle + identity_weight identity), both sides added; metrics are the unweighted terms."""
+def _generator_loss(config: CycleGANConfig, critic: PatchCritic, real: Sides) -> Callable[[CycleImages, Params], Loss]:
+    """GAN + cycle_weight (cycle + identity_weight identity), summed over both sides; metrics are the unweighted
+    terms."""
 
-    def loss(painted: CyclePainted, params: Params) -> Loss:
+    def loss(images: CycleImages, params: Params) -> Loss:
         log: Metrics = {}
         for side in OTHER:
-            logits = critic.apply({"params": params[side]}, painted.fake[side])
+            logits = critic.apply({"params": params[side]}, images.fake[side])
             log[f"gan_{side}"] = losses.adversarial(logits, True, "lsgan")
-            log[f"cycle_{side}"] = losses.mean_l1(painted.cycled[side], real[side])
-            if painted.same is not None:
-                log[f"identity_{side}"] = losses.mean_l1(painted.same[side], real[side])
+            log[f"cycle_{side}"] = losses.mean_l1(images.cycled[side], real[side])
+            if images.same is not None:
+                log[f"identity_{side}"] = losses.mean_l1(images.same[side], real[side])
         weights = {"gan": 1.0, "cycle": config.cycle_weight, "identity": config.cycle_weight * config.identity_weight}
         total = sum((weights[name.split("_")[0]] * term for name, term in log.items()), start=jnp.zeros(()))
         return total, {"generator_loss": total, **log}
@@ -178,4 +182,4 @@ def _generator_loss(config: CycleGANConfig, critic: PatchCritic, real: Sides) ->
 def _check(config: CycleGANConfig) -> None:
     side = config.resolution
     if side // 2**config.critic_layers < 3:
-        raise UserError(f"translation.critic_layers {config.critic_layers} leaves no patch to judge at {side} px")
+        raise UserError(f"translation.critic_layers {config.critic_layers} leaves no patch at {side} px")

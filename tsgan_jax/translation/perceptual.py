@@ -1,4 +1,4 @@
-"""VGG-19 as methods train with it: weights from the config's file, features as a function."""
+"""VGG-19 for training: weights from the config's file, features as a function."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,7 +17,7 @@ Extractor = Callable[[Array], dict[str, Array]]
 
 
 def load_features(config: Config) -> vgg.Vgg19 | None:
-    """The weights that `config.perceptual` asks for; UserError where it names none, or none that will do."""
+    """The weights that `config.perceptual` needs; UserError when the config names none or unusable ones."""
     if not config.perceptual:
         return None
     if config.vgg_weights is None:
@@ -31,12 +31,12 @@ def load_features(config: Config) -> vgg.Vgg19 | None:
 
 
 def frozen(features: vgg.Vgg19 | None) -> Any:
-    """The weights as arrays of a state."""
+    """The weights as arrays for a state's `frozen`."""
     return jax.tree.map(jnp.array, features.params) if features else None
 
 
 def extractor(config: Config, features: vgg.Vgg19 | None, params: Any) -> Extractor | None:
-    """The features of images by the state's weights `params`; none where the loss is off."""
+    """The features of images by the state's weights `params`; None if the loss is off."""
     if features is None:
         return None
     dtype, layers, kind = jnp.dtype(config.precision), config.perceptual_layers, features.kind
@@ -44,7 +44,7 @@ def extractor(config: Config, features: vgg.Vgg19 | None, params: Any) -> Extrac
 
 
 def about(features: vgg.Vgg19 | None) -> Mapping[str, str]:
-    """The file, for a translator's `about`."""
+    """Name and hash of the file, for a translator's `about`."""
     if features is None:
         return {}
     return {"vgg19": f"{features.file} ({features.kind})", "vgg19_sha256": features.sha256}

@@ -15,7 +15,7 @@ from tsgan_jax.translation.gaugan import gaugan
 METHODS: Mapping[str, Callable[[Any, int], Translator[Any]]] = MappingProxyType(
     {
         "dl_pix2pix": dl_pix2pix,
-        "pix2pix": dl_pix2pix,  # with every part off, as Pix2PixConfig states it
+        "pix2pix": dl_pix2pix,  # with every part off, as Pix2PixConfig sets it
         "cyclegan": cyclegan,
         "attentiongan": attentiongan,
         "gaugan": gaugan,
@@ -28,6 +28,6 @@ def translator(config: TranslationConfig, images_per_epoch: int = 949) -> Transl
     """The Translator of `config.translation`.
 
     images_per_epoch: real training images; 949 are four fifths of LUNA16's 1,186 slices.
-    Raises UserError where the config asks for what does not fit or is missing.
+    Raises UserError when settings contradict each other or a file is missing.
     """
     return METHODS[config.method](config, images_per_epoch)

@@ -1,4 +1,4 @@
-"""report.html: one file that needs no network and no script, drawn from what a run's folder holds."""
+"""report.html: one file without network access or scripts, made from the files of a run."""
 
 from tsgan_jax.evaluation.report.page import document, save_tables, shown_tables, write_report, write_tables
 

@@ -1,4 +1,4 @@
-"""Data card, model card, config and provenance: what a reader must know before using any of it."""
+"""Data card, model card, config and provenance."""
 
 from typing import Any
 
@@ -24,12 +24,12 @@ USES: tuple[tuple[str, Child], ...] = (
         "Limits",
         "Single axial slices without neighbours. One HU window; values outside it are lost. Nodules are what the mask "
         "says: discs in LUNA16's annotations, whose true outlines differ. Generated masks pass a gate, so rare anatomy "
-        "and healthy slices are missing. What the scanners and patients of the training scans lack, the set lacks.",
+        "and healthy slices are missing. Scanners and patients that are not in the training scans are not in the set.",
     ),
     (
         "How to read the figures",
-        "Test scans are few, so intervals are wide: compare a figure with its interval and with the one beside it "
-        "(real against real), not with another paper's number. PSNR and SSIM are of real test masks only. A Fréchet "
+        "Test scans are few, so intervals are wide: compare a figure with its interval and with the figure of "
+        "real against real, not with another paper's number. PSNR and SSIM are of real test masks only. A Fréchet "
         "distance is called FID only on the published Inception weights.",
     ),
 )
@@ -38,13 +38,13 @@ LICENCES: tuple[tuple[str, Child], ...] = (
     ("tsgan_jax", "Apache-2.0."),
     (
         "ultralytics (YOLO)",
-        "AGPL-3.0. It is optional, is installed into an environment of its own, and runs as a separate process that "
-        "exchanges files with this project; nothing of it is part of tsgan_jax. Detectors it trains, and services "
+        "AGPL-3.0. It is optional, is installed into a separate environment, and runs as a separate process that "
+        "exchanges files with this project; no part of it is in tsgan_jax. Detectors it trains, and services "
         "built on them, come under its licence.",
     ),
     (
         "Weight files",
-        "Feature networks (Inception-v3, VGG-19) and detector weights are files of the user's own; each has the "
+        "Feature networks (Inception-v3, VGG-19) and detector weights are files of the user; each has the "
         "licence of its source. None is part of tsgan_jax.",
     ),
     (
@@ -57,7 +57,7 @@ LICENCES: tuple[tuple[str, Child], ...] = (
 
 _MASKS = {
     "stylegan": "StyleGAN masks",
-    "deform": "masks of real training slices, deformed, with nodules at other places",
+    "deform": "deformed masks of real training slices, with nodules at other places",
     "real": "masks of real training slices",
 }
 

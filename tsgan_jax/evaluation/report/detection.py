@@ -1,4 +1,4 @@
-"""Does the set help a detector?  Detection records as tables, a plot, and the warnings that belong to them."""
+"""The effect of the set on detectors: detection records as tables and a plot, with their warnings."""
 
 import re
 from collections import defaultdict
@@ -29,16 +29,16 @@ _NOTES = (
 )
 
 Row = tuple[str, str, str]
-"""Detector, training set, whose synthetic images."""
+"""Detector, training set, source of synthetic images."""
 
 
 def detection(material: Material) -> Html:
-    """What detectors trained on real and synthetic slices reach on real test slices."""
+    """Figures of detectors trained on real and synthetic slices, on real test slices."""
     records = [r for r in material.of("detection") if r.metric != "any"]
     if not records:
         words = (
-            "No detector has been trained. That takes a section detection in the config, and ultralytics in an "
-            "environment of its own: bin/evaluate --only detection."
+            "No detector has been trained. This needs a section detection in the config and a separate environment "
+            "with ultralytics: bin/evaluate --only detection."
         )
         return section("detection", _TITLE, el("p", words, class_="note"))
     found = [record for record in records if record.value is not None]
@@ -56,7 +56,7 @@ def detection(material: Material) -> Html:
 
 
 def _cautions(records: Sequence[Record]) -> list[str]:
-    """Each warning once, whatever fold it came from."""
+    """Each warning once for all folds."""
     told = [words for r in records for words in dict(r.details.get("cautions") or {}).values()]
     return list(dict.fromkeys(told))
 
@@ -70,7 +70,7 @@ def _grouped(records: Sequence[Record]) -> dict[Row, dict[str, list[Record]]]:
 
 
 def _table(records: Sequence[Record], metrics: Sequence[str]) -> Html:
-    """A row a detector and training set, a column a metric."""
+    """One row per detector and training set, one column per metric."""
     rows: list[list[Child]] = [
         [method, [subject, _by(system)], *(_mean(found.get(metric, [])) for metric in metrics), _objects(found)]
         for (method, subject, system), found in _grouped(records).items()
@@ -79,16 +79,16 @@ def _table(records: Sequence[Record], metrics: Sequence[str]) -> Html:
 
 
 def _differences(records: Sequence[Record]) -> Html:
-    """Paired differences from `real`; of one fold with its interval, of several with their spread."""
+    """Paired differences from `real`; one fold has an interval, several have their spread."""
     words = (
-        "The same detector on the same test slices, minus the one trained on real images alone. Both figures are by "
-        "pycocotools' arithmetic, precision and recall at the confidence of the largest F1; ultralytics' above smooth "
-        "their curves first, and with few nodules the two differ. With one test fold the 95 % interval is over its "
-        "scans; with several the spread is between them."
+        "The same detector on the same test slices, minus the one trained only on real images. Both figures are "
+        "pycocotools', with precision and recall at the confidence of the largest F1. The figures above are from "
+        "ultralytics, which smooths the curves; with few nodules the two differ. With one test fold the 95 % "
+        "interval is over its scans; with several the spread is between them."
     )
     metrics = [metric + DIFFERENCE for metric in METRICS]
     return el(
-        "div", el("h3", "Difference from real images alone"), el("p", words, class_="note"), _table(records, metrics)
+        "div", el("h3", "Difference from real images only"), el("p", words, class_="note"), _table(records, metrics)
     )
 
 
@@ -117,7 +117,7 @@ def _by(system: str) -> Html | None:
 
 
 def _plot(records: Sequence[Record], metric: str) -> Html | None:
-    """One metric over the synthetic images added, where there is a schedule."""
+    """One metric over the synthetic images added, if there is a schedule."""
     values: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         match = _SCHEDULED.fullmatch(record.subject)

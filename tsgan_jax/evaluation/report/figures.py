@@ -1,4 +1,4 @@
-"""Records as numbers and tables that a person reads."""
+"""Records as formatted numbers and tables."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from tsgan_jax.evaluation.records import Record
 from tsgan_jax.evaluation.report.html import Child, Html, el, table
 
 SHARES = frozenset({"share of copies", "share accepted"})
-"""Metrics that are printed as percentages."""
+"""Metrics that are shown as percentages."""
 
 
 def number(value: float, metric: str = "") -> str:
@@ -19,7 +19,7 @@ def number(value: float, metric: str = "") -> str:
 
 
 def cell(record: Record | None) -> Child:
-    """A value with its interval below it, or a dash that says why there is none."""
+    """A value with its interval below it, or a dash with the reason."""
     if record is None:
         return "–"
     if record.value is None:
@@ -37,7 +37,7 @@ def floor(record: Record | None) -> str:
 
 
 def listed(records: Sequence[Record], first: str, reference: str, names: dict[str, Child] | None = None) -> Html:
-    """A row a record: what it is, value with interval, the figure beside it, n."""
+    """One row per record: name, value with interval, reference, n."""
     rows: list[list[Child]] = []
     for record in records:
         what = (names or {}).get(record.subject, record.subject)
@@ -46,7 +46,7 @@ def listed(records: Sequence[Record], first: str, reference: str, names: dict[st
 
 
 def pivoted(records: Sequence[Record], subjects: Sequence[str], reference: str) -> Html:
-    """A row a metric; a pair of columns a subject: the value with its interval, and the figure beside it."""
+    """One row per metric, two columns per subject: the value with its interval, and the reference."""
     by = {(r.metric, r.subject): r for r in records}
     metrics = list(dict.fromkeys(record.metric for record in records))
     head = ["figure", *(part for subject in subjects for part in (subject, reference))]
@@ -64,7 +64,7 @@ def pivoted(records: Sequence[Record], subjects: Sequence[str], reference: str) 
 
 
 def missing(records: Sequence[Record]) -> Html | None:
-    """The figures that could not be had, grouped by their reason."""
+    """The missing figures, grouped by reason."""
     by_reason: dict[str, list[str]] = {}
     for record in records:
         if record.value is None:
@@ -73,4 +73,4 @@ def missing(records: Sequence[Record]) -> Html | None:
     if not by_reason:
         return None
     rows: list[list[Child]] = [[", ".join(dict.fromkeys(names)), reason] for reason, names in by_reason.items()]
-    return table(["figure", "why there is none"], rows, words=(0, 1))
+    return table(["figure", "reason"], rows, words=(0, 1))

@@ -1,4 +1,4 @@
-"""HTML in pieces: text is escaped unless it is `Html` already."""
+"""HTML elements: text is escaped unless it is `Html` already."""
 
 import base64
 import html
@@ -35,7 +35,7 @@ def el(tag: str, *children: Child, **attributes: str) -> Html:
 
 
 def join(children: Iterable[Child]) -> Html:
-    """Children one after another; none is left out."""
+    """The children concatenated; None is skipped."""
     out = []
     for child in children:
         if isinstance(child, Html):
@@ -50,7 +50,7 @@ def join(children: Iterable[Child]) -> Html:
 def table(
     head: Sequence[Child], rows: Sequence[Sequence[Child]], caption: str | None = None, words: Sequence[int] = (0,)
 ) -> Html:
-    """A table that scrolls sideways where the page is narrow; `words` are its columns of text."""
+    """A table that scrolls horizontally on narrow pages; `words` are its columns of text."""
     kinds = ["w" if column in words else "v" for column in range(len(head))]
     body = [el("tr", [el("td", cell, class_=kind) for cell, kind in zip(row, kinds, strict=True)]) for row in rows]
     return el(
@@ -67,12 +67,12 @@ def table(
 
 
 def facts(pairs: Iterable[tuple[str, Child]]) -> Html:
-    """A list of names and what they are."""
+    """A list of names and descriptions."""
     return el("dl", [el("div", el("dt", name), el("dd", value)) for name, value in pairs])
 
 
 def picture(pixels: NDArray[np.uint8], alt: str, **attributes: str) -> Html:
-    """Grey [h, w] or RGB [h, w, 3] inside the page, its pixels kept sharp unless a `style` says otherwise."""
+    """Grey [h, w] or RGB [h, w, 3] inside the page, with sharp pixels unless `style` changes that."""
     content = io.BytesIO()
     Image.fromarray(pixels).save(content, "PNG", optimize=True)
     source = "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
@@ -85,5 +85,5 @@ def mask_picture(mask: NDArray[np.uint8], alt: str) -> Html:
 
 
 def figure(content: Child, caption: Child, class_: str = "plot") -> Html:
-    """A picture with words below it."""
+    """An image with a caption."""
     return el("figure", content, el("figcaption", caption) if caption else None, class_=class_)

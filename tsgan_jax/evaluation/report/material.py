@@ -1,4 +1,4 @@
-"""What the report is drawn from: files of the run, nothing computed anew."""
+"""The input of the report: files of the run, without new computations."""
 
 import json
 import zipfile
@@ -19,7 +19,7 @@ FOLDER = "evaluation"
 
 @dataclass(frozen=True)
 class Material:
-    """A run directory as the report sees it."""
+    """The contents of a run directory for the report."""
 
     run: Path
     config: Config
@@ -30,7 +30,7 @@ class Material:
         return current(read(self.run / FOLDER / "records.jsonl"))
 
     def of(self, *kinds: Kind) -> list[Record]:
-        """Records of some kinds that are about the run's own system."""
+        """Records of some kinds, for the run's system."""
         return [record for record in self.records if record.kind in kinds]
 
     def value(self, kind: Kind, subject: str, metric: str) -> Record | None:
@@ -39,7 +39,7 @@ class Material:
         return found[-1] if found else None
 
     def arrays(self, name: str) -> Mapping[str, np.ndarray] | None:
-        """What a part of the evaluation kept for its pictures; None where it has not been run."""
+        """The arrays that a part of the evaluation stored for its images; None if it has not been run."""
         path = self.run / FOLDER / f"{name}.npz"
         if not path.is_file():
             return None
@@ -50,7 +50,7 @@ class Material:
             return None
 
     def log(self, stage: str) -> list[dict[str, Any]]:
-        """The rows of a stage's log.jsonl; a line cut short is passed over."""
+        """The rows of a stage's log.jsonl; an incomplete line is ignored."""
         path = self.run / stage / "log.jsonl"
         rows = []
         for line in path.read_text().splitlines() if path.is_file() else []:
@@ -61,6 +61,6 @@ class Material:
         return rows
 
     def manifest(self, *place: str) -> dict[str, Any]:
-        """A manifest of the run, {} where there is none."""
+        """A manifest of the run, {} if there is none."""
         path = self.run.joinpath(*place)
         return read_json(path) if path.is_file() else {}

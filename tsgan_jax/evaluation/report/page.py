@@ -17,7 +17,7 @@ from tsgan_jax.files import write_bytes
 
 REPORT = "report.html"
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-"""No browser may fetch anything for this page, whatever it holds."""
+"""Forbids browsers to fetch anything for this page."""
 
 _LINKS = {
     "samples": "Samples",
@@ -35,7 +35,7 @@ _LINKS = {
 
 
 def write_report(run: Path, config: Config) -> Path:
-    """Write <run>/report.html; parts that have not been evaluated say so.  Returns its path."""
+    """Write <run>/report.html; parts without an evaluation are marked.  Returns its path."""
     path = run / REPORT
     write_bytes(path, page(Material(run, config)).encode())
     return path
@@ -56,25 +56,25 @@ def page(material: Material) -> str:
         sections.copies(material),
         detection(material),
         papers,
-        sections.section("missing", "What could not be had", gaps) if gaps else None,
+        sections.section("missing", "Missing figures", gaps) if gaps else None,
         cards.cards(material),
         cards.provenance(material),
     ]
     links = {key: name for key, name in _LINKS.items() if (key != "missing" or gaps) and (key != "tables" or papers)}
     lead = [el("p", _lead(material), class_="lead"), el("div", _tiles(material), class_="tiles")]
-    foot = "Drawn by bin/evaluate from evaluation/records.jsonl; every figure has its record there."
+    foot = "Made by bin/evaluate from evaluation/records.jsonl, which has a record of every figure."
     return document(title, "Evaluation of synthetic lung-nodule CT", lead, links, body, foot)
 
 
 def write_tables(run: Path) -> list[str]:
-    """Tables 1 to 4 from a run's records alone, as <run>/evaluation/tables/*.md, .csv and .tex; returns the markdown.
+    """Tables 1 to 4 from a run's records, as <run>/evaluation/tables/*.md, .csv and .tex; returns the markdown.
 
-    Raises UserError where there is no record.
+    Raises UserError if there is no record.
     """
     path = run / "evaluation" / "records.jsonl"
     records = current(read(path))
     if not records:
-        raise UserError(f"{path}: holds no record; run bin/evaluate --run {run} first")
+        raise UserError(f"{path}: has no record; run bin/evaluate --run {run} first")
     return save_tables(tables(records), path.parent / "tables")
 
 
@@ -88,7 +88,7 @@ def save_tables(made: Sequence[Table], folder: Path) -> list[str]:
 
 
 def document(title: str, kicker: str, lead: Child, links: Mapping[str, str], body: Child, foot: str) -> str:
-    """A whole page in the report's look.  links: section key to name; lead: what stands below the title."""
+    """A whole page in the report's style.  links: section key to name; lead: content below the title."""
     head = el(
         "head",
         el("meta", charset="utf-8"),
@@ -121,13 +121,13 @@ def _lead(material: Material) -> str:
     source = "LUNA16-style scans" if config.root else "the procedural chest phantom"
     folds = ", ".join(map(str, config.test_folds))
     return (
-        f"{config.resolution} px, {source}, judged on test fold {folds}. Each figure has the number of images behind "
-        "it, a 95 % interval, and what real slices would get."
+        f"{config.resolution} px, {source}, evaluated on test fold {folds}. Each figure has its number of images, a "
+        "95 % interval, and the figure of real slices."
     )
 
 
 def _tiles(material: Material) -> list[Html]:
-    """The figures that a reader looks for first."""
+    """The most important figures."""
     distances = [r for r in material.of("distance") if r.subject == "full" and r.metric.startswith(("FID", "FD-"))]
     wanted = [
         ("PSNR", "real test masks", "other patient", material.value("similarity", "full", "PSNR")),
@@ -152,15 +152,15 @@ def _tiles(material: Material) -> list[Html]:
 
 
 def _tables(material: Material) -> Html | None:
-    """The paper's tables with its own figures beside ours."""
+    """The paper's tables, with its figures next to ours."""
     if not material.records:
         return None
     shown = shown_tables(tables(material.records))
-    words = "As bin/evaluate --tables writes them to evaluation/tables as markdown, CSV and LaTeX."
-    title = "Tables 1 to 4, the paper's figures beside ours"
+    words = "bin/evaluate --tables writes them to evaluation/tables as Markdown, CSV and LaTeX."
+    title = "Tables 1 to 4 with the paper's figures"
     return sections.section("tables", title, el("p", words, class_="note"), shown)
 
 
 def _is_text(cells: Sequence[str]) -> bool:
-    """Whether a column holds names, not numbers."""
+    """Whether a column has names, not numbers."""
     return not any(cell[:1].isdigit() or cell[:1] in "+-–" for cell in cells)

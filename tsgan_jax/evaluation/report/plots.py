@@ -1,4 +1,4 @@
-"""The report's plots as SVG that lives inside the page; real is blue, generated orange, everywhere."""
+"""The report's plots as SVG inside the page; real is always blue, generated orange."""
 
 import io
 import re
@@ -34,11 +34,11 @@ _LOOK: Any = {
 }
 WIDE = (7.6, 3.2)
 _POINTS = 600
-"""Of a curve; longer logs are thinned."""
+"""Maximum number of points of a curve; longer logs are subsampled."""
 
 
 def curves(rows: Sequence[Mapping[str, Any]], names: Sequence[str], title: str, log: bool = False) -> Html:
-    """Logged quantities over images seen; where the resolution changes there is a line."""
+    """Logged quantities over images seen, with a line at each change of resolution."""
 
     def draw(axes: Any) -> None:
         kept = rows[:: max(1, len(rows) // _POINTS)]
@@ -121,7 +121,7 @@ def gains(series: Mapping[str, Sequence[tuple[int, float, float]]], label: str) 
 def sweep(
     series: Mapping[str, Sequence[tuple[float, float]]], real: Mapping[str, float], label: str, title: str
 ) -> Html:
-    """Shares, 0 to 1, over a setting: (setting, share) of each figure; what real masks get is dashed, in its colour."""
+    """Shares, 0 to 1, over a setting: (setting, share) of each figure; dashed: real masks."""
 
     def draw(axes: Any) -> None:
         for name, points in series.items():
@@ -138,7 +138,7 @@ def sweep(
 
 
 def _svg(draw: Callable[[Any], None], title: str, size: tuple[float, float] = (4.6, 3.0)) -> Html:
-    """The drawing without prologue and metadata; its identifiers are salted, since a page holds many."""
+    """The drawing without prologue and metadata; its identifiers are salted, because a page has many drawings."""
     with rc_context(_LOOK | {"svg.hashsalt": title}):
         shape = Figure(figsize=size, layout="constrained")
         draw(shape.subplots())

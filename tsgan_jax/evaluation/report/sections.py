@@ -1,4 +1,4 @@
-"""The report's sections, in the order of the question: what does it make, is it good, is it new, does it help?"""
+"""The report's sections, in order: samples, quality, copies, effect on detectors."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -62,11 +62,11 @@ def training(material: Material) -> Html:
     ):
         rows = material.log(stage)
         for names in groups:
-            there = [name for name in names if any(isinstance(row.get(name), int | float) for row in rows)]
-            if there:
-                log = stage == "translation" and len(there) > 1
-                shown = plots.curves(rows, there, f"{title}: {', '.join(there)}", log)
-                drawn.append(figure(shown, f"{title}: {', '.join(name.replace('_', ' ') for name in there)}"))
+            available = [name for name in names if any(isinstance(row.get(name), int | float) for row in rows)]
+            if available:
+                log = stage == "translation" and len(available) > 1
+                plot = plots.curves(rows, available, f"{title}: {', '.join(available)}", log)
+                drawn.append(figure(plot, f"{title}: {', '.join(name.replace('_', ' ') for name in available)}"))
     empty = el("p", "The run has no training log.", class_="note")
     return section("training", "Training", el("div", drawn, class_="plots") if drawn else empty)
 
@@ -80,8 +80,8 @@ def images(material: Material) -> Html:
             el("h3", "Against the real CT of the same mask"),
             el(
                 "p",
-                "Real test masks only: an invented mask has no true CT. PSNR on the 12-bit scale (MAX 4095), SSIM on "
-                "the 8-bit scale (L 255). Beside each figure stands what a real slice of another patient would get.",
+                "Real test masks only: a generated mask has no real CT. PSNR on the 12-bit scale (MAX 4095), SSIM on "
+                "the 8-bit scale (L 255). The reference is a real slice of another patient.",
                 class_="note",
             ),
             pivoted([r for r in near if r.metric != "any"], SUBJECTS, "other patient"),
@@ -92,8 +92,8 @@ def images(material: Material) -> Html:
             el(
                 "p",
                 "Real test slices against the generated set. Distances: smaller is better; precision and recall: "
-                "larger is better. Beside each figure stands that of other real slices, the best that can be hoped "
-                "for with so few images. Only a distance on the published Inception weights is called FID.",
+                "larger is better. The reference is the figure of other real slices, the best possible value for "
+                "so few images. Only a distance on the published Inception weights is called FID.",
                 class_="note",
             ),
             pivoted([r for r in far if r.metric != "any"], SUBJECTS, "real"),
@@ -102,7 +102,7 @@ def images(material: Material) -> Html:
     for record in material.of("embedding"):
         if record.value is not None and points is not None:
             words = (
-                f"{record.metric}: {number(record.value)} (1: mixed as by chance, 0: apart), of features, not of the "
+                f"{record.metric}: {number(record.value)} (1: random mixing, 0: separate), of features, not of the "
                 f"map; {record.n} slices of each kind. A t-SNE map shows neighbourhoods, not distances."
             )
             chart = plots.scatter(points["points"], points["is_real"].astype(bool))
@@ -111,13 +111,13 @@ def images(material: Material) -> Html:
 
 
 def masks(material: Material) -> Html:
-    """Anatomy, diversity, precision and recall, the gate; sources of masks side by side; truncation."""
+    """Anatomy, diversity, precision and recall, the gate; comparison of sources of masks; truncation."""
     parts = [_anatomy(material) or _not_yet("masks"), _mask_sources(material), _mask_truncations(material)]
     return section("masks", "Mask quality", parts)
 
 
 def _anatomy(material: Material) -> list[Child]:
-    """The set's masks against real test masks; nothing where they were not measured."""
+    """The set's masks against real test masks; nothing if they were not measured."""
     records = [r for r in material.of("masks") if r.metric != "any"]
     if not records:
         return []
@@ -127,7 +127,7 @@ def _anatomy(material: Material) -> list[Child]:
         el(
             "p",
             "Wasserstein distance of each property between generated and real test masks, in the property's unit; "
-            "beside it that of as many training masks from the same test masks.",
+            "the reference is that of as many training masks from the same test masks.",
             class_="note",
         ),
         listed(distances, "property", "real", units),
@@ -145,7 +145,7 @@ def _anatomy(material: Material) -> list[Child]:
         el(
             "p",
             "Precision is the share of generated masks whose anatomy is near that of a real test mask, recall the "
-            "share of real test masks near a generated one; beside them what as many training masks get.",
+            "share of real test masks near a generated one; the reference is the figure of as many training masks.",
             class_="note",
         ),
         listed([r for r in records if r not in distances], "", "real"),
@@ -158,7 +158,7 @@ def _anatomy(material: Material) -> list[Child]:
 
 
 def _mask_sources(material: Material) -> list[Child]:
-    """A row a figure, a column a source of masks; nothing where they were not measured."""
+    """One row per figure, one column per source of masks; nothing if they were not measured."""
     found = material.of("mask sources")
     names, rows = rows_of(found)
     if not rows:
@@ -176,17 +176,17 @@ def _mask_sources(material: Material) -> list[Child]:
         *([name, el("span", f"n {counts[name]}", class_="ci")] for name in names),
     ]
     words = (
-        "All masks as they were drawn, before the gate; the first row is the share that passes it. Deformed masks are "
-        "training masks, warped, with nodules put elsewhere, by no network: what a trained stage 1 has to beat. Real "
-        "training masks are as near to real test masks as any source can be expected to come. Precision and recall are "
-        f"of equally many masks of each source, against the {REAL_TEST} masks. Where precision is low, recall says "
-        "little: masks that are far from each other count as near to everything between them."
+        "All masks before the gate; the first row is the share that passes it. Deformed masks are "
+        "training masks, warped, with nodules at other places, without a network: the baseline of stage 1. Real "
+        "training masks are as near to real test masks as can be expected. Precision and recall are "
+        f"of equally many masks of each source, against the {REAL_TEST} masks. If precision is low, recall says "
+        "little, because masks that are far from each other count as near to all masks between them."
     )
     return [el("h3", "Masks by their source"), el("p", words, class_="note"), table(head, body)]
 
 
 def _mask_truncations(material: Material) -> list[Child]:
-    """Figures of stage 1's masks over the truncation; nothing where they were not measured."""
+    """Figures of stage 1's masks over the truncation; nothing if they were not measured."""
     values = {(r.subject, r.metric): r.value for r in material.of("mask truncation") if r.value is not None}
     points = {
         name: [(psi, values[psi_name(psi), name]) for psi in PSIS if (psi_name(psi), name) in values]
@@ -198,7 +198,7 @@ def _mask_truncations(material: Material) -> list[Child]:
     real = {name: values[REAL_TRAINING, name] for name in SWEPT_ROWS if (REAL_TRAINING, name) in values}
     words = (
         f"{SWEPT} masks of stage 1 at each psi, before the gate, from the same noise; at 1 nothing is truncated. "
-        "Dashed: what real training masks get. A smaller psi makes masks more typical and less diverse; a smaller "
+        "Dashed: real training masks. A smaller psi makes masks more typical and less diverse; a smaller "
         "pairwise IoU is more diverse."
     )
     title = "Masks of stage 1 by truncation"
@@ -206,23 +206,23 @@ def _mask_truncations(material: Material) -> list[Child]:
 
 
 def adherence(material: Material) -> Html:
-    """Does the CT obey its mask?"""
+    """Agreement of the CT with its mask."""
     records = [r for r in material.of("adherence") if r.metric != "any"]
     if not records:
-        return section("adherence", "Does the CT obey its mask?", _not_yet("masks"))
+        return section("adherence", "Does the CT match its mask?", _not_yet("masks"))
     contrast = material.arrays("contrast")
     chart = None
     if contrast is not None and len(contrast["generated"]) and len(contrast["real"]):
-        label = "nodule above the lung round it, HU"
+        label = "nodule minus lung around it, HU"
         drawn = plots.histogram(contrast["generated"], contrast["real"], label, size=plots.WIDE)
         chart = figure(drawn, None, "wide")
     words = (
         "The generated CT, segmented by this project's own lung segmentation, against the mask it was made from. The "
-        "same figure on real pairs is the ceiling: no generator can score above what the segmentation allows."
+        "same figure on real pairs is the ceiling: no generator can exceed it."
     )
     return section(
         "adherence",
-        "Does the CT obey its mask?",
+        "Does the CT match its mask?",
         el("p", words, class_="note"),
         listed(records, "class", "real"),
         chart,
@@ -235,9 +235,9 @@ def copies(material: Material) -> Html:
     if not records:
         return section("copies", "Copies", _not_yet("masks"))
     words = (
-        "Every generated slice was looked up among the training slices, as a mask and as CT, mirrored and shifted too; "
-        "held-out real slices, which cannot be copies, were looked up likewise. A copy is a slice nearer to a training "
-        "slice than half the distance (first percentile) at which held-out ones come. This is evidence, not proof."
+        "The nearest training slice of every generated slice was searched, as a mask and as CT, also mirrored and "
+        "shifted; the same for held-out real slices, which cannot be copies. A copy is a slice whose distance is below "
+        "half the first percentile of held-out slices' distances. This is evidence, not proof."
     )
     parts: list[Child] = [el("p", words, class_="note"), listed(records, "level", "held-out", _LEVELS)]
     charts, pairs = [], []
@@ -265,12 +265,11 @@ def copies(material: Material) -> Html:
     return section("copies", "Copies", parts, el("div", charts, class_="plots"), pairs)
 
 
-_UNITS = {"mask": "share of pixels that differ", "ct": "root mean squared difference, share of the window"}
 _LEVELS: dict[str, Child] = {"mask": "as a mask", "ct": "as CT"}
 
 
 def _pair(arrays: Arrays, place: int, level: str) -> Html:
-    """A generated slice beside the training slice nearest to it."""
+    """A generated slice next to its nearest training slice."""
     about = json.loads(str(arrays["about"][place]))
     tiles = [
         mask_picture(arrays["generated_mask"][place], "generated mask"),
@@ -288,7 +287,7 @@ def _pair(arrays: Arrays, place: int, level: str) -> Html:
 
 
 def _strip(arrays: Arrays, place: int, views: Sequence[str]) -> Html:
-    """A mask and its CT side by side."""
+    """A mask next to its CT."""
     tiles = [mask_picture(arrays["mask"][place], "mask"), *(picture(arrays[v][place], f"{v} CT") for v in views)]
     return el("div", tiles, class_="row")
 
@@ -298,4 +297,4 @@ def _has(values: Arrays, name: str) -> bool:
 
 
 def _not_yet(part: str) -> Html:
-    return el("p", f"Not evaluated yet, or not to be had: bin/evaluate --only {part} does it.", class_="note")
+    return el("p", f"Not evaluated yet, or not available: run bin/evaluate --only {part}.", class_="note")

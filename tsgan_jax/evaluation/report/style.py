@@ -1,4 +1,4 @@
-"""The report's look: one column of text and wide figures, fonts of the reader's own machine, no colour without use."""
+"""The report's style sheet: one column of text, wide figures, system fonts."""
 
 REAL, GENERATED, INK, MUTED, LINE = "#2f6f9f", "#d0652b", "#17212b", "#5c6b78", "#dfe5ea"
 

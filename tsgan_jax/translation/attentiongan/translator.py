@@ -1,4 +1,4 @@
-"""AttentionGAN: its generator, and the method as a Translator.  Its training is CycleGAN's."""
+"""AttentionGAN: its generator, and the method as a Translator.  It is trained like CycleGAN."""
 
 from typing import Any, NamedTuple
 
@@ -16,9 +16,8 @@ from tsgan_jax.types import Array
 
 
 class Layers(NamedTuple):
-    """images: [n, h, w, contents + 1] in [-1, 1], the painted ones, then the input.
-
-    attention: likewise, in (0, 1); sums to 1 in each pixel.
+    """images: [n, h, w, contents + 1] in [-1, 1], the generated ones, then the input.
+    attention: [n, h, w, contents + 1] in (0, 1); sums to 1 in each pixel.
     """
 
     images: Array
@@ -26,7 +25,7 @@ class Layers(NamedTuple):
 
 
 class Generator(nn.Module):
-    """Painted images and the input, each weighted by its attention map, added up."""
+    """The sum of generated images and the input, each weighted by its attention map."""
 
     contents: int = 9
     width: int = 64
@@ -35,7 +34,7 @@ class Generator(nn.Module):
 
     @nn.compact
     def layers(self, image: Array) -> Layers:
-        """image: [n, h, w, 1] in [-1, 1], h and w multiples of 4.  Returns what `__call__` adds up, float32."""
+        """image: [n, h, w, 1] in [-1, 1], h and w multiples of 4.  Returns the terms of `__call__`, float32."""
         x = Encoder(self.width, self.blocks, self.dtype, name="encoder")(image)
         content = Decoder(self.width, self.dtype, name="content_decoder")(x)
         paint = Conv(self.contents, 7, stride=1, padding=0, dtype=self.dtype, name="content")
@@ -46,7 +45,7 @@ class Generator(nn.Module):
         return Layers(images, jax.nn.softmax(maps.astype(jnp.float32)))
 
     def __call__(self, image: Array) -> Array:
-        """image: as `layers` takes it.  Returns float32 [n, h, w, 1] in [-1, 1]."""
+        """image: as in `layers`.  Returns float32 [n, h, w, 1] in [-1, 1]."""
         images, attention = self.layers(image)
         return (images * attention).sum(axis=-1, keepdims=True)
 
@@ -55,7 +54,7 @@ def attentiongan(config: AttentionGANConfig, images_per_epoch: int) -> Translato
     """AttentionGAN v2 on unpaired masks and CT.
 
     images_per_epoch: real training images, which turns images seen into epochs of the schedule.
-    Raises UserError where critic_layers leaves no patch.
+    Raises UserError when critic_layers leaves no patch.
     """
     dtype = jnp.dtype(config.precision)
     generator = Generator(config.contents, config.generator_width, config.residual_blocks, dtype)

@@ -1,4 +1,4 @@
-"""ControlNet-style diffusion (Zhang et al. 2023) without Stable Diffusion's prior: it learns from the CT alone."""
+"""ControlNet-style diffusion (Zhang et al. 2023) without Stable Diffusion's prior: trained on the CT only."""
 
 from tsgan_jax.translation.controlnet.translator import controlnet
 

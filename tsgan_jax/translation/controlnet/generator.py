@@ -1,4 +1,5 @@
-"""The diffusion U-Net and its control: what is trained first and then locked, and the copy that listens to the mask."""
+"""The diffusion U-Net, which is trained first and then locked, and its control, a copy of the encoder that gets the
+mask."""
 
 import math
 from dataclasses import dataclass
@@ -18,9 +19,9 @@ from tsgan_jax.types import Array, Key
 
 @dataclass(frozen=True)
 class Shape:
-    """What encoder and decoder agree on.
+    """Sizes of encoder and decoder.
 
-    Level i (from 0, the finest) has width * multipliers[i] channels and half the side of the level above;
+    Level i (from 0, the finest) has width * multipliers[i] channels and half the side of level i - 1;
     its encoder has `blocks` residual blocks, its decoder one more.
     """
 
@@ -40,16 +41,16 @@ class Shape:
         return self.width * self.multipliers[level]
 
     def conv(self, features: int, name: str, stride: int = 1) -> Conv:
-        """A 3x3 convolution that keeps or halves the side; one whose name ends in _zero begins as zero."""
+        """A 3x3 convolution that keeps or halves the side; a name that ends in _zero makes it start at zero."""
         return Conv(features, kernel=3, stride=stride, padding=1, dtype=self.dtype, name=name)
 
     def pointwise(self, features: int, name: str) -> Conv:
-        """A 1x1 convolution; one whose name ends in _zero begins as zero."""
+        """A 1x1 convolution; a name that ends in _zero makes it start at zero."""
         return Conv(features, kernel=1, stride=1, padding=0, dtype=self.dtype, name=name)
 
 
 class Encoder(nn.Module):
-    """Time embedding, the way down and the middle: what the control has a copy of."""
+    """Time embedding, encoder and middle: the part that the control copies."""
 
     shape: Shape
 
@@ -78,7 +79,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The way up, from the encoder's skips and middle to `channels` channels, float32."""
+    """Decoder from the encoder's skips and middle to `channels` channels, float32."""
 
     shape: Shape
     channels: int
@@ -97,16 +98,16 @@ class Decoder(nn.Module):
 
 
 class UNet(nn.Module):
-    """What there is to say of a noisy image: the unconditional model, which `controls` steer where they are given."""
+    """The unconditional diffusion model; `controls`, if given, are added to its skips and middle."""
 
     shape: Shape
     channels: int
 
     @nn.compact
     def __call__(self, x: Array, times: Array, controls: list[Array] | None = None) -> Array:
-        """x: [n, h, w, channels]; times: int32 [n]; controls: one for each skip, then one for the middle.
+        """x: [n, h, w, channels]; times: int32 [n]; controls: one per skip, then one for the middle.
 
-        Returns float32 [n, h, w, channels].  Controls of zero change nothing, bit for bit.
+        Returns float32 [n, h, w, channels].  Controls of zero give bit-identical results.
         """
         skips, middle, time = Encoder(self.shape, name="encoder")(x, times)
         if controls is not None:
@@ -115,10 +116,10 @@ class UNet(nn.Module):
 
 
 class Control(nn.Module):
-    """ControlNet: the mask, shown to a copy of the encoder, moves the U-Net's skips and middle.
+    """ControlNet: a copy of the encoder that receives the mask and changes the U-Net's skips and middle.
 
-    A 1x1 convolution ends each way into the U-Net, and the hint block ends in a 3x3 one; all begin as zero
-    (`*_zero`), so that the U-Net begins as it was.
+    Each output to the U-Net is a 1x1 convolution and the hint block ends in a 3x3 one.  All of them start at zero
+    (`*_zero`), so at first the U-Net is unchanged.
     """
 
     shape: Shape
@@ -139,9 +140,9 @@ class Control(nn.Module):
 
 
 def initialise_unet(module: nn.Module, key: Key, *args: object) -> Params:
-    """`initialise`, its kernels rescaled to a variance of 1 / fan-in, those of `*_zero` set to zero.
+    """`initialise` with kernels rescaled to variance 1 / fan-in, and kernels of `*_zero` set to zero.
 
-    Deep residual networks want both: each block begins as the identity, each convolution keeps its input's scale.
+    Then each residual block starts as the identity and each convolution keeps the scale of its input.
     """
 
     def start(path: tuple[Any, ...], leaf: Array) -> Array:
@@ -160,7 +161,7 @@ def time_embedding(times: Array, width: int) -> Array:
 
 
 class _Block(nn.Module):
-    """A residual block that hears the time, then, where `attends`, attention over all pixels of the image."""
+    """A residual block with the time embedding, then, if `attends`, attention over all pixels of the image."""
 
     shape: Shape
     features: int
@@ -178,7 +179,7 @@ class _Block(nn.Module):
         return x + self._attention(x) if self.attends else x
 
     def _attention(self, x: Array) -> Array:
-        """One head, the whole image its window."""
+        """One head over the whole image."""
         shape, (n, h, w, c) = self.shape, x.shape
         y = GroupNorm(name="attention_norm")(x)
         q, k, v = (shape.pointwise(c, name)(y).reshape(n, h * w, c) for name in ("query", "key", "value"))

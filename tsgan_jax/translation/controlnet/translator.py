@@ -1,4 +1,4 @@
-"""ControlNet-style diffusion as a Translator: an unconditional model, then a control of it, in one training step."""
+"""ControlNet-style diffusion as a Translator: an unconditional model, then its control, in one training step."""
 
 import math
 from collections.abc import Callable
@@ -15,20 +15,20 @@ from tsgan_jax.labels import NUM_CLASSES
 from tsgan_jax.train.learner import Params, Player, moving_average, new_player, step_streams, stream, update_player
 from tsgan_jax.translation.api import Translator
 from tsgan_jax.translation.common import adam, learning_rate, one_hot
-from tsgan_jax.translation.controlnet.diffusion import add_noise, ddim_sample, kept_signal, noise_in, wanted
+from tsgan_jax.translation.controlnet.diffusion import add_noise, ddim_sample, kept_signal, noise_in, target
 from tsgan_jax.translation.controlnet.generator import Control, Shape, UNet, fold, initialise_unet, unfold
 from tsgan_jax.types import Array, Key, Metrics, PairBatch
 
 EMA_RAMP = 0.05
-"""The running means' half-life in shares of the images that a phase has seen, until it is the config's (StyleGAN2)."""
+"""Half-life of the running means as a share of the phase's images seen, at most the config's (StyleGAN2)."""
 
 
 @flax.struct.dataclass
 class ControlledDiffusion:
     """State of both phases.
 
-    ema: {"base", "control"}, running means of the players' weights, which images are sampled from.
-    locked: bool, whether the base is trained and its copy made.
+    ema: {"base", "control"}, running means of the players' weights, used for sampling.
+    locked: bool, whether the base is trained and copied into the control.
     """
 
     step: Array
@@ -46,10 +46,10 @@ class _Networks(NamedTuple):
 
 
 class _Noisy(NamedTuple):
-    """A batch as the networks see it, images and masks folded; `wanted` is what they are to say of `image`."""
+    """A batch as network input, with images and masks folded; `target` is the target for `image`."""
 
     image: Array
-    wanted: Array
+    target: Array
     times: Array
     mask: Array
 
@@ -57,13 +57,13 @@ class _Noisy(NamedTuple):
 def controlnet(config: ControlNetConfig, images_per_epoch: int) -> Translator[ControlledDiffusion]:
     """The unconditional diffusion model for `prior_fraction` of all images, then its control (section 3 of the paper).
 
-    images_per_epoch: real training images, which turns images seen into epochs of the schedule.  Each phase has
-    the whole of the learning rate's schedule, in its share of the images.
+    images_per_epoch: real training images, which turns images seen into epochs of the schedule.  Each phase uses
+    the full learning rate schedule over its share of the images.
 
-    Where the prior ends, its averaged weights are locked, and the control's encoder becomes their copy.  Before
-    that the control's ways into the U-Net are zero, so that `translate` gives images without regard to the mask.
+    At the end of the prior its averaged weights are locked and copied into the control's encoder.  Before
+    that the control's outputs are zero, so `translate` ignores the mask.
 
-    Raises UserError where the config's parts do not fit one another.
+    Raises UserError when settings contradict each other.
     """
     prior_images = _prior_images(config, images_per_epoch)
     _check(config)
@@ -102,8 +102,8 @@ def controlnet(config: ControlNetConfig, images_per_epoch: int) -> Translator[Co
         start = jax.vmap(lambda key: jax.random.normal(key, (*mask.shape[1:3], channels)))(keys)
 
         def predict(noisy: Array, time: Array) -> Array:
-            said = controlled(nets, state.ema, noisy, jnp.full(len(noisy), time), mask)
-            return noise_in(noisy, said, jnp.asarray(kept)[time], config.prediction)
+            output = controlled(nets, state.ema, noisy, jnp.full(len(noisy), time), mask)
+            return noise_in(noisy, output, jnp.asarray(kept)[time], config.prediction)
 
         return unfold(ddim_sample(predict, start, kept, config.sampling_steps), config.patch)[..., 0]
 
@@ -111,9 +111,9 @@ def controlnet(config: ControlNetConfig, images_per_epoch: int) -> Translator[Co
 
 
 def lock(state: ControlledDiffusion) -> ControlledDiffusion:
-    """The base locked at its averaged weights and copied into the control; once done, the identity.
+    """The state with the base locked at its averaged weights and copied into the control; a locked state is unchanged.
 
-    Right after it the controlled model is the base, bit for bit.
+    After it the controlled model equals the base, bit for bit.
     """
 
     def once(new: Params, old: Params) -> Params:
@@ -133,7 +133,7 @@ def lock(state: ControlledDiffusion) -> ControlledDiffusion:
 
 
 def controlled(nets: _Networks, params: Params, image: Array, times: Array, mask: Array) -> Array:
-    """What the controlled model says of folded images [n, h, w, c]; params: {"base", "control"}."""
+    """The output of the controlled model for folded images [n, h, w, c]; params: {"base", "control"}."""
     controls = nets.control.apply({"params": params["control"]}, image, times, mask)
     return nets.base.apply({"params": params["base"]}, image, times, controls)
 
@@ -153,7 +153,7 @@ def _phases(
 
     def train_base(state: ControlledDiffusion) -> tuple[ControlledDiffusion, Metrics]:
         def loss(params: Params) -> Array:
-            return _error(nets.base.apply({"params": params}, noisy.image, noisy.times), noisy.wanted)
+            return _error(nets.base.apply({"params": params}, noisy.image, noisy.times), noisy.target)
 
         error, grads = jax.value_and_grad(loss)(state.base.params)
         base, norm = update_player(tx, state.base, grads)
@@ -171,7 +171,7 @@ def _phases(
 
         def loss(params: Params) -> Array:
             players = {"base": state.base.params, "control": params}
-            return _error(controlled(nets, players, noisy.image, noisy.times, noisy.mask), noisy.wanted)
+            return _error(controlled(nets, players, noisy.image, noisy.times, noisy.mask), noisy.target)
 
         error, grads = jax.value_and_grad(loss)(state.control.params)
         control, norm = update_player(tx, state.control, grads)
@@ -188,13 +188,13 @@ def _phases(
     return train_base, train_control
 
 
-def _error(said: Array, wanted: Array) -> Array:
+def _error(output: Array, target: Array) -> Array:
     """DDPM's simple loss (Eq. 14), in float32."""
-    return jnp.square(said - wanted).mean()
+    return jnp.square(output - target).mean()
 
 
 def _noisy(config: ControlNetConfig, state: ControlledDiffusion, batch: PairBatch, kept: np.ndarray) -> _Noisy:
-    """Each image at a random time of its own, by the step's keys."""
+    """Each image at an independent random time, by the step's keys."""
     times_key, noise_key = step_streams(state.key, state.step, "times", "noise")
     clean = fold(batch.ct, config.patch)
     times = jax.random.randint(times_key, clean.shape[:1], 0, len(kept))
@@ -202,7 +202,7 @@ def _noisy(config: ControlNetConfig, state: ControlledDiffusion, batch: PairBatc
     left = jnp.asarray(kept)[times][:, None, None, None]
     return _Noisy(
         image=add_noise(clean, noise, left),
-        wanted=wanted(clean, noise, left, config.prediction),
+        target=target(clean, noise, left, config.prediction),
         times=times,
         mask=fold(one_hot(batch.mask), config.patch),
     )
@@ -220,33 +220,33 @@ def _networks(config: ControlNetConfig) -> _Networks:
 
 
 def _prior_images(config: ControlNetConfig, images_per_epoch: int) -> int:
-    """Images after which the base is locked; UserError where a phase would have no step."""
+    """Images after which the base is locked; UserError when a phase would have no step."""
     total = config.epochs * images_per_epoch
     images = max(1, round(config.prior_fraction * total))
     if math.ceil(images / config.batch_size) >= math.ceil(total / config.batch_size):
         raise UserError(
             f"translation.prior_fraction {config.prior_fraction:g} of {config.epochs} epochs of {images_per_epoch} "
-            f"images leaves the control no step of {config.batch_size} images: lower prior_fraction or "
+            f"images leaves no step of {config.batch_size} images for the control: lower prior_fraction or "
             "translation.batch_size, or set more translation.epochs"
         )
     return images
 
 
 def _of_all(seen: Array, past_prior: Array, prior_images: int, total: int) -> Array:
-    """Images seen of a phase, as if the phase were the whole training of `total` images; int32."""
+    """Images seen in a phase, scaled as if the phase were the whole training of `total` images; int32."""
     share = jnp.where(past_prior, (seen - prior_images) / (total - prior_images), seen / prior_images)
     return (share * total).astype(jnp.int32)
 
 
 def _check(config: ControlNetConfig) -> None:
-    """Refuse widths, levels and times that do not fit."""
+    """Raise UserError for invalid widths, levels and times."""
     levels, side = len(config.multipliers), config.resolution // config.patch
     if levels == 0:
         raise UserError("translation.multipliers is empty: give one for each level of the U-Net, such as [1, 2, 4]")
     if side < 2**levels:
         raise UserError(
             f"translation.multipliers of {levels} levels and translation.patch {config.patch} leave less than 2 px at "
-            f"the bottom of {config.resolution} px: give fewer multipliers or a smaller patch"
+            f"the coarsest level of {config.resolution} px: give fewer multipliers or a smaller patch"
         )
     absent = [level for level in config.attention_levels if level >= levels]
     if absent:
@@ -256,14 +256,14 @@ def _check(config: ControlNetConfig) -> None:
         )
     if config.generator_width % 2 or config.generator_width < config.patch**2:
         raise UserError(
-            f"translation.generator_width {config.generator_width}: it must be even, half of the times' embedding "
-            f"being sines, and {config.patch**2} or more, or the noise of {config.patch}x{config.patch} px "
-            "(translation.patch) does not pass through the U-Net; change either"
+            f"translation.generator_width {config.generator_width}: it must be even (sines and cosines of the "
+            f"time) and at least {config.patch**2}, the channels of {config.patch}x{config.patch} px "
+            "(translation.patch); change either"
         )
     if config.sampling_steps > config.noise_steps:
         raise UserError(
             f"translation.sampling_steps {config.sampling_steps} is more than translation.noise_steps "
-            f"{config.noise_steps}: DDIM skips times, it has none to add; set it to {config.noise_steps} or less"
+            f"{config.noise_steps}: DDIM can only skip times; set it to {config.noise_steps} or less"
         )
     if not config.betas[0] <= config.betas[1] < 1:
         raise UserError(f"translation.betas {list(config.betas)}: must rise within (0, 1), as [0.0001, 0.02] does")

@@ -1,4 +1,4 @@
-"""CycleGAN (Zhu et al. 2017): residual generators both ways, held together by the way back."""
+"""CycleGAN (Zhu et al. 2017): residual generators in both directions with a cycle loss."""
 
 from tsgan_jax.translation.cyclegan.translator import cyclegan
 

@@ -34,7 +34,7 @@ def cyclegan(config: CycleGANConfig, images_per_epoch: int) -> Translator[Advers
     """CycleGAN on unpaired masks and CT.
 
     images_per_epoch: real training images, which turns images seen into epochs of the schedule.
-    Raises UserError where critic_layers leaves no patch.
+    Raises UserError when critic_layers leaves no patch.
     """
     generator = Generator(config.generator_width, config.residual_blocks, jnp.dtype(config.precision))
     return cycle_translator(config, generator, images_per_epoch)

@@ -16,12 +16,12 @@ from tsgan_jax.types import Array, Key
 class Generator(nn.Module):
     """One-hot mask to CT.
 
-    depth: down-samplings.  Level i (from 0) has width * min(2**i, 8) channels and half the side of the
-    level above.  Down: LeakyReLU(0.2), 4x4 convolution of stride 2, norm (none in the first and last).
-    Up: ReLU, 4x4 transposed convolution of stride 2, norm, dropout in some, then the skip in front.
+    depth: down-samplings.  Level i (from 0) has width * min(2**i, 8) channels and half the side of
+    level i - 1.  Down: LeakyReLU(0.2), 4x4 convolution of stride 2, norm (none in the first and last).
+    Up: ReLU, 4x4 transposed convolution of stride 2, norm, dropout in some, then the skip is prepended.
 
-    A skip is LeakyReLU(x), not x: pix2pix's activation works in place on what it later concatenates,
-    and LIA's gate reads it (FACTS 3).
+    A skip is LeakyReLU(x), not x, as in pix2pix, whose activation works in place on the tensor that it concatenates
+    later.  LIA's gate uses it too (FACTS 3).
     """
 
     depth: int
@@ -67,16 +67,16 @@ class Generator(nn.Module):
 
 
 def noisy_levels(depth: int) -> tuple[int, ...]:
-    """Levels whose up-sampling ends in dropout, the net's only noise, in training and in use alike.
+    """Levels whose up-sampling ends in dropout, the only noise of the network, in training and in sampling.
 
-    pix2pix drops in its depth - 5 middle blocks.  Shallower nets than 6 have none of those and would have
-    no noise at all; there the innermost block takes the role (A8).
+    pix2pix has dropout in its depth - 5 middle blocks.  Networks with a depth below 6 have none of them and would have
+    no noise, so they use the innermost block (A8).
     """
     return tuple(range(4, depth - 1)) or (depth - 1,)
 
 
 def _dropout(x: Array, rate: float, keys: Key, level: int) -> Array:
-    """Inverted dropout, each image by its own key: an image's noise does not depend on its batch."""
+    """Inverted dropout with one key per image, so an image's noise does not depend on its batch."""
     if rate == 0:
         return x
     keep = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, level), 1 - rate, x.shape[1:]))(keys)

@@ -22,7 +22,7 @@ from tsgan_jax.translation.dl_pix2pix.generator import Generator
 from tsgan_jax.types import Array, Key, Metrics, PairBatch
 
 BOTTLENECKS = (4, 8, 16)
-"""Sides of the bottleneck that suit LIA and DWMH (A8): 512 px and 5 to 7 down-samplings, and their like."""
+"""Sides of the bottleneck that are valid for LIA and DWMH (A8), as from 512 px with 5 to 7 down-samplings."""
 
 
 class _Networks(NamedTuple):
@@ -31,10 +31,10 @@ class _Networks(NamedTuple):
 
 
 def dl_pix2pix(config: DLPix2PixConfig, images_per_epoch: int) -> Translator[Adversarial]:
-    """DL-Pix2Pix, or plain pix2pix with its parts switched off.
+    """DL-Pix2Pix, or pix2pix if its parts are switched off.
 
     images_per_epoch: real training images, which turns images seen into epochs of the schedule.
-    Raises UserError where the config's parts do not fit one another, or VGG-19's weights are missing.
+    Raises UserError when settings contradict each other or VGG-19's weights are missing.
     """
     _check(config)
     nets = _networks(config)
@@ -122,7 +122,7 @@ def _generator_loss(
 
 
 def _check(config: DLPix2PixConfig) -> None:
-    """Refuse depths, windows and heads that do not fit (T12)."""
+    """Raise UserError for invalid depths, windows and heads (T12)."""
     side, depth = config.resolution, config.depth
     bottleneck = side / 2**depth
     if bottleneck < 1:
@@ -147,4 +147,4 @@ def _check(config: DLPix2PixConfig) -> None:
             "change heads or generator_width"
         )
     if side // 2**config.critic_layers < 3:
-        raise UserError(f"translation.critic_layers {config.critic_layers} leaves no patch to judge at {side} px")
+        raise UserError(f"translation.critic_layers {config.critic_layers} leaves no patch at {side} px")

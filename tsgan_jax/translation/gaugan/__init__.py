@@ -1,4 +1,4 @@
-"""GauGAN (Park et al. 2019): a generator whose every norm the mask modulates, against critics at two scales."""
+"""GauGAN (Park et al. 2019): a generator with norms modulated by the mask, and critics at two scales."""
 
 from tsgan_jax.translation.gaugan.translator import gaugan
 

@@ -14,11 +14,12 @@ from tsgan_jax.types import Array, Key
 
 
 class Spade(nn.Module):
-    """norm(x) * (1 + gamma) + beta, with gamma and beta convolved from the mask: two layers, `width` hidden channels.
+    """norm(x) * (1 + gamma) + beta, where gamma and beta are two-layer convolutions of the mask, `width` hidden
+    channels.
 
-    The publication normalises over the batch, of some eight images on as many devices.  Ours normalises each
-    image by itself: an image must not depend on its neighbours, and batches of one have no other statistics.
-    beta_bias: off where the next norm removes it.
+    The publication normalises over a batch of about eight images.  Here each image is normalised alone, so that it
+    does not depend on the others, which also works for batches of one.
+    beta_bias: off if the next norm removes it.
     """
 
     width: int = 128
@@ -39,18 +40,18 @@ class Spade(nn.Module):
 
 
 BLOCKS = {"head": 16.0, "middle0": 16.0, "middle1": 16.0, "up0": 8.0, "up1": 4.0, "up2": 2.0, "up3": 1.0}
-"""Residual blocks in their order, and their output's channels in units of the generator's width."""
+"""Residual blocks in order, with their output channels in units of the generator's width."""
 LAST_BLOCK = {"up4": 0.5}
-"""After them, with seven doublings only."""
+"""The last block, only with seven doublings."""
 DOUBLINGS = ("up3", "up2", "up1", "up0", "middle0", "middle1", "up4")
-"""Blocks that a doubling precedes: the first `num_ups` of these.  Published are 5 to 7; fewer suit small images."""
+"""Blocks after a doubling: the first `num_ups` of these.  Published are 5 to 7; small images need fewer."""
 
 
 class SpadeBlock(nn.Module):
     """Residual block, two 3x3 convolutions after SPADE and LeakyReLU(0.2); x [n, h, w, c] to [n, h, w, features].
 
-    Where the channels change, the shortcut is a 1x1 convolution after a SPADE of its own.  use_bias: of what the
-    output is the sum of; where another block follows, its norms remove them.
+    If the channels change, the shortcut is a 1x1 convolution after another SPADE.  use_bias: biases of the two terms of
+    the output; if another block follows, its norms remove them.
     """
 
     features: int
@@ -79,10 +80,10 @@ class SpadeBlock(nn.Module):
 
 
 class Generator(nn.Module):
-    """One-hot mask to CT, from the mask shrunk to its height and width over 2**num_ups (16x16 at 512 px and 5).
+    """One-hot mask to CT.  It starts from the mask at its size / 2**num_ups (16x16 at 512 px and 5).
 
-    With a style the start is a dense layer of it instead.  The layers in `spectral` are to be given kernels of
-    spectral norm 1 (nn/spectral_norm.py).
+    With a style it starts from a dense layer of the style.  The layers in `spectral` need kernels of spectral norm 1
+    (nn/spectral_norm.py).
     """
 
     num_ups: int = 5
@@ -112,15 +113,16 @@ class Generator(nn.Module):
 
 
 def shrunk(mask: Array, side: int) -> Array:
-    """[n, h, h, classes] to [n, side, side, classes] by the nearest pixel, the upper left one of each square."""
+    """[n, h, h, classes] to [n, side, side, classes] by the nearest pixel, which is the upper left one of each
+    square."""
     factor = mask.shape[1] // side
     return mask[:, ::factor, ::factor]
 
 
 class MultiscaleCritic(nn.Module):
-    """One PatchCritic for the image and one for each halving of it, without learned scales and offsets in the norms.
+    """One PatchCritic for each scale of the image, without learned scales and offsets in the norms.
 
-    The layers in `spectral` are to be given kernels of spectral norm 1: those that a norm follows.
+    The layers in `spectral`, which are followed by a norm, need kernels of spectral norm 1.
     """
 
     scales: int = 2
@@ -144,7 +146,7 @@ class MultiscaleCritic(nn.Module):
 
 
 def halved(x: Array) -> Array:
-    """Mean over 3x3 pixels at every other one, at the edges over those inside: [n, h, w, c], both even, to half."""
+    """3x3 mean with stride 2 over the pixels inside the image: [n, h, w, c] to [n, h/2, w/2, c], h and w even."""
     for axis in (1, 2):
         side = x.shape[axis] // 2
         padded = jnp.pad(x, [(1 if a == axis else 0, 0) for a in range(4)])
@@ -156,7 +158,7 @@ def halved(x: Array) -> Array:
 
 
 LARGEST = 256
-"""Pixels: larger images are halved first."""
+"""Side in pixels; larger images are halved first."""
 LAST = 4
 
 
@@ -194,7 +196,7 @@ class StyleEncoder(nn.Module):
 
 
 def standard_styles(keys: Key, z_dim: int) -> Array:
-    """N(0, 1) for each of keys [n], by the key alone: [n, z_dim]."""
+    """N(0, 1) from each of keys [n]: [n, z_dim]."""
     return jax.vmap(lambda key: jax.random.normal(key, (z_dim,)))(keys)
 
 

@@ -1,8 +1,8 @@
 """GauGAN as a Translator: players, losses and one training step.
 
-As published but for what is ours: each image is normalised by itself (`Spade`), the critics see the images
-that the generator's step was taken on (published: painted again after it), singular values advance once a step
-(published: with every pass), VGG-19 sees what its weights expect (published: images in [-1, 1] as they are).
+Differences from the publication: each image is normalised alone (`Spade`); the critics get the images of the
+generator's step (published: images generated again after it); singular values are updated once per step (published:
+in every pass); VGG-19 gets the input that its weights expect (published: images in [-1, 1]).
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ from tsgan_jax.translation.gaugan.networks import (
 from tsgan_jax.types import Array, Key, Metrics, PairBatch
 
 DEPTH_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
-"""Of the perceptual loss in each block of VGG-19."""
+"""Weights of the perceptual loss for each block of VGG-19."""
 
 
 class _Networks(NamedTuple):
@@ -42,8 +42,8 @@ class _Networks(NamedTuple):
     critic: MultiscaleCritic
 
 
-class Painted(NamedTuple):
-    """What the generator makes of a batch, and the styles that the encoder saw in it."""
+class Generated(NamedTuple):
+    """The generated images of a batch, and the styles that the encoder gave for it."""
 
     image: Array
     style: Style | None
@@ -53,7 +53,7 @@ def gaugan(config: GauGANConfig, images_per_epoch: int) -> Translator[Adversaria
     """GauGAN, with or without its style encoder.
 
     images_per_epoch: real training images, which turns images seen into epochs of the schedule.
-    Raises UserError where the config's parts do not fit one another, or VGG-19's weights are missing.
+    Raises UserError when settings contradict each other or VGG-19's weights are missing.
     """
     _check(config)
     nets = _networks(config)
@@ -81,7 +81,7 @@ def gaugan(config: GauGANConfig, images_per_epoch: int) -> Translator[Adversaria
         outputs_of = _critic_outputs(nets.critic, vectors["critic"], mask)
         state, metrics = alternate(
             state.replace(memory=vectors),  # type: ignore[attr-defined]
-            lambda params: _paint(nets, params, vectors["generator"], mask, batch.ct, jax.random.split(noise, size)),
+            lambda params: _generate(nets, params, vectors["generator"], mask, batch.ct, jax.random.split(noise, size)),
             _critic_loss(outputs_of, batch.ct),
             _generator_loss(config, outputs_of, batch.ct, perceptual.extractor(config, features, state.frozen)),
             adam(rate, config.adam_betas),
@@ -109,7 +109,7 @@ def _networks(config: GauGANConfig) -> _Networks:
 
 
 def _first_params(config: GauGANConfig, nets: _Networks, key: Key) -> tuple[Params, Params]:
-    """Of the generator, with the encoder beside it, and of the critic."""
+    """Initial parameters of the generator (with the encoder) and of the critic."""
     shape = (1, config.resolution, config.resolution)
     mask, ct, pair = (jnp.zeros((*shape, channels)) for channels in (NUM_CLASSES, 1, NUM_CLASSES + 1))
     style = jnp.zeros((1, config.z_dim)) if nets.encoder else None
@@ -119,12 +119,12 @@ def _first_params(config: GauGANConfig, nets: _Networks, key: Key) -> tuple[Para
     return generator, initialise(nets.critic, stream(key, "critic"), pair, deviation=xavier)
 
 
-def _paint(nets: _Networks, params: Params, vectors: Any, mask: Array, ct: Array, keys: Key) -> Painted:
-    """CT from the masks, in the style of the real CT where there is an encoder; keys: [n]."""
+def _generate(nets: _Networks, params: Params, vectors: Any, mask: Array, ct: Array, keys: Key) -> Generated:
+    """CT from the masks, in the style of the real CT if there is an encoder; keys: [n]."""
     weights = spectral_norm.normalised(params, vectors)
     style = nets.encoder.apply({"params": weights["encoder"]}, ct) if nets.encoder else None
     drawn = sample(style, keys) if style else None
-    return Painted(nets.generator.apply({"params": weights["generator"]}, mask, drawn), style)
+    return Generated(nets.generator.apply({"params": weights["generator"]}, mask, drawn), style)
 
 
 CriticOutputs = Callable[[Params, Array], list[list[Array]]]
@@ -143,11 +143,11 @@ def _logits(outputs: list[list[Array]]) -> list[Array]:
     return [scale[-1] for scale in outputs]
 
 
-def _critic_loss(outputs_of: CriticOutputs, real: Array) -> Callable[[Params, Painted], Loss]:
+def _critic_loss(outputs_of: CriticOutputs, real: Array) -> Callable[[Params, Generated], Loss]:
     """The hinge loss."""
 
-    def loss(params: Params, painted: Painted) -> Loss:
-        real_logits, fake_logits = (_logits(outputs_of(params, image)) for image in (real, painted.image))
+    def loss(params: Params, generated: Generated) -> Loss:
+        real_logits, fake_logits = (_logits(outputs_of(params, image)) for image in (real, generated.image))
         total = losses.hinge_critic(real_logits, fake_logits)
         return total, {
             "critic_loss": total,
@@ -160,22 +160,22 @@ def _critic_loss(outputs_of: CriticOutputs, real: Array) -> Callable[[Params, Pa
 
 def _generator_loss(
     config: GauGANConfig, outputs_of: CriticOutputs, real: Array, extract: perceptual.Extractor | None
-) -> Callable[[Painted, Params], Loss]:
+) -> Callable[[Generated, Params], Loss]:
     """GAN + feature matching + perceptual (+ KL), weighted; the metrics are the unweighted terms."""
     weights = {layer: DEPTH_WEIGHTS[int(layer[4]) - 1] for layer in config.perceptual_layers}
 
-    def loss(painted: Painted, params: Params) -> Loss:
-        fake_outputs, real_outputs = outputs_of(params, painted.image), outputs_of(params, real)
+    def loss(generated: Generated, params: Params) -> Loss:
+        fake_outputs, real_outputs = outputs_of(params, generated.image), outputs_of(params, real)
         terms = {
             "gan": losses.hinge_generator(_logits(fake_outputs)),
             "matching": losses.feature_matching(fake_outputs, real_outputs),
         }
         total = terms["gan"] + config.matching_weight * terms["matching"]
         if extract is not None:
-            terms["perceptual"] = losses.perceptual(extract(painted.image), extract(real), weights)
+            terms["perceptual"] = losses.perceptual(extract(generated.image), extract(real), weights)
             total += config.perceptual_weight * terms["perceptual"]
-        if painted.style is not None:
-            terms["kl"] = losses.divergence_from_normal(*painted.style)
+        if generated.style is not None:
+            terms["kl"] = losses.divergence_from_normal(*generated.style)
             total += config.kl_weight * terms["kl"]
         return total, {"generator_loss": total, **terms}
 
@@ -183,15 +183,15 @@ def _generator_loss(
 
 
 def _check(config: GauGANConfig) -> None:
-    """Refuse doublings and scales that leave too few pixels."""
+    """Raise UserError for doublings and scales that leave too few pixels."""
     side = config.resolution
     if side >> config.num_ups < 2:
         raise UserError(
-            f"translation.num_ups {config.num_ups}: from {side} px it leaves a start of less than 2 px, which no norm "
-            f"can tell anything of; set num_ups to at most {side.bit_length() - 2}"
+            f"translation.num_ups {config.num_ups}: from {side} px the start has less than 2 px, too few for a norm; "
+            f"set num_ups to at most {side.bit_length() - 2}"
         )
     if side >> (config.critic_scales - 1) < 8:
         raise UserError(
-            f"translation.critic_scales {config.critic_scales}: the last of them sees fewer than 8 px at {side} px; "
+            f"translation.critic_scales {config.critic_scales}: the last one has fewer than 8 px at {side} px; "
             f"set critic_scales to at most {side.bit_length() - 3}"
         )
