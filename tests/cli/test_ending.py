@@ -8,7 +8,8 @@ import time
 import pytest
 
 PROGRAM = """
-import atexit, sys, threading, time
+import atexit, signal, sys, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a script has put in the background
 from tsgan_jax.cli._ending import ending, program
 from tsgan_jax.files import locked
 

@@ -124,7 +124,7 @@ def test_progress_is_noted(run):
 
 def test_a_folder_that_is_no_run_is_left_alone(tmp_path):
     (tmp_path / "config.yaml").write_text("# my own\ndata: {resolution: 64}\n")
-    with pytest.raises(UserError, match=r"holds 'config\.yaml' and is no run directory"):
+    with pytest.raises(UserError, match=r"has 'config\.yaml' and is not a run directory"):
         check_config(tmp_path, changed())
     assert (tmp_path / "config.yaml").read_text().startswith("# my own")
 

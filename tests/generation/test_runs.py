@@ -137,7 +137,7 @@ def test_a_config_of_other_networks_is_refused(run, key, stated, changed):
     text = (run / "config.yaml").read_text()
     assert f"{key}: {stated}" in text
     (run / "config.yaml").write_text(text.replace(f"{key}: {stated}", f"{key}: {changed}"))
-    with pytest.raises(UserError, match="another network than the run's config"):
+    with pytest.raises(UserError, match="a network other than the run's config"):
         runs.restore(run)
 
 

@@ -78,7 +78,7 @@ def load(config: DataConfig, folds: Sequence[int]) -> SliceSet:
             "folder there and run bin/prepare again"
         ) from error
     if not chosen:
-        raise UserError(f"folds {list(folds)} hold no slice; filled are {', '.join(sorted(builder.info.splits))}")
+        raise UserError(f"folds {list(folds)} have no slice; filled are {', '.join(sorted(builder.info.splits))}")
     return _slice_set(rows, str(builder.data_dir))
 
 
