@@ -91,7 +91,7 @@ def test_all_damaged_means_none(kept, tmp_path):
 
 def test_another_network_is_named(kept):
     checkpoints, _ = kept
-    difference = r"\['w'\] as float32\(300,\), the config needs float32\(7,\)"
+    difference = r"\['w'\] as float32\(300,\), the config asks for float32\(7,\)"
     with pytest.raises(UserError, match=difference):
         checkpoints.restore(checkpoints.newest(), shapes(width=7))
 
