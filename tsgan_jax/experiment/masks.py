@@ -8,14 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from tsgan_jax.config import MasksConfig
 from tsgan_jax.data.pipeline import SliceSet, mask_batches, pool_maps
 from tsgan_jax.errors import UserError
 from tsgan_jax.experiment import stage as stages
+from tsgan_jax.experiment.rundir import MANIFEST
 from tsgan_jax.experiment.stage import Ahead, Stage, TrainingPhase, masks_work
+from tsgan_jax.files import read_json
 from tsgan_jax.generation.grids import mask_grid
 from tsgan_jax.masks import growth
-from tsgan_jax.masks.calibration import Objects, real_objects
+from tsgan_jax.masks.calibration import Objects, from_json
 from tsgan_jax.masks.growth import Phase
 from tsgan_jax.masks.learner import stylegan
 from tsgan_jax.masks.representation import representation_of
@@ -36,20 +37,23 @@ SAMPLES = 16
 class RealMasks(NamedTuple):
     """The training data of stage 1.
 
-    maps: float16 [n, R, R, c], encoded; mirror: order of channels in a mirrored map; objects: the small objects.
+    maps: float16 [n, R, R, c], encoded; mirror: order of channels in a mirrored map; objects: the small objects that
+    drawn masks are calibrated to, from the stage's manifest; none where they are not.
     """
 
     maps: np.ndarray
     mirror: np.ndarray
-    objects: dict[int, Objects]
+    objects: dict[int, Objects] | None
 
 
-def _encoded(slices: SliceSet, config: MasksConfig) -> RealMasks:
+def _encoded(slices: SliceSet, stage: Stage) -> RealMasks:
     """Training masks at the networks' last resolution, encoded in batches."""
+    config = stage.config.masks
     representation, last = representation_of(config), config.resolutions[-1]
     parts = np.array_split(slices.mask, -(-len(slices) // ENCODED_AT_ONCE))
     maps = np.concatenate([pool_maps(representation.encode(part), last) for part in parts])
-    return RealMasks(maps, representation.mirror, real_objects(slices.mask))
+    objects = from_json(read_json(stage.directory / MANIFEST)["small_objects"]) if config.calibrate else None
+    return RealMasks(maps, representation.mirror, objects)
 
 
 def train_masks(stage: Stage, slices: SliceSet, ahead: Ahead) -> None:
@@ -58,7 +62,7 @@ def train_masks(stage: Stage, slices: SliceSet, ahead: Ahead) -> None:
     saved = stages.begin(stage)
     first, _ = growth.phase_at(phases, saved.meta["images_seen"] if saved else 0)
     state = state_at(stage, phases, first, saved)
-    real = _encoded(slices, stage.config.masks)
+    real = _encoded(slices, stage)
     for index in range(first, len(phases)):
         if index > first:
             state = _grown(stage, phases, index, state)
