@@ -77,6 +77,38 @@ def test_place_is_the_peaks():
             assert nearest < 1.5
 
 
+def test_objects_lie_as_deep_in_the_lungs_as_real_ones():
+    """Each map has a high peak amid a lung and a lower one at a lung's edge; half of the real nodules are there."""
+    deep, shallow = (32, 18, 3.0), (32, 53, 3.0)
+    masks = np.stack([chest([deep if i % 2 else shallow]) for i in range(60)])
+    maps = distance.encode(np.stack([chest([deep, shallow])] * 60))
+    nodule = maps[..., 4]
+    nodule[:, :, 33:] = (nodule[:, :, 33:] + 1) / 2 - 1  # the shallow one is fainter, by various amounts
+    nodule[:, :, :33] += np.linspace(0, 0.3, 60, dtype=np.float32)[:, None, None]
+    real = calibration.real_objects(masks)[NODULE]
+
+    def shares(objects):
+        drawn = calibration.decode(maps, SIDE, calibration.calibrate(maps, SIDE, {NODULE: objects}))
+        return [np.mean(drawn[:, row, column] == NODULE) for row, column, _ in (deep, shallow)]
+
+    assert shares(Objects(real.present, real.areas)) == [1.0, 0.0]  # by height alone
+    np.testing.assert_allclose(shares(real), (0.5, 0.5), atol=0.1)
+
+
+def test_further_objects_are_no_farther_from_the_first_than_real_ones():
+    masks = np.stack([chest([]) for _ in range(20)])
+    for mask in masks:  # two bronchi
+        mask[31:34, 28:31] = mask[31:34, 34:37] = TRACHEA
+    real = calibration.real_objects(masks)[TRACHEA]
+    assert real.spread == pytest.approx(6 / SIDE)
+    maps = distance.encode(masks)
+    maps[:, 31:34, 34:37, 3] = -0.9  # the network's second peak is elsewhere
+    maps[:, 12, 32, 3] = 0.5
+    drawn = calibration.decode(maps, SIDE, calibration.calibrate(maps, SIDE, {TRACHEA: real}))
+    assert not (drawn[:, 12, 32] == TRACHEA).any()
+    assert (drawn[:, 32, 29] == TRACHEA).all()
+
+
 def test_an_object_is_one_piece_inside_the_picture():
     masks = np.stack([chest([(32, 18, 3.0)])] * 3)
     maps = distance.encode(masks)
@@ -106,11 +138,11 @@ def test_levels_give_the_shares_asked_for_whatever_the_heights():
     levels, chosen = calibration._levels(heights, (0.6, 0.3, 0.05))
     counts = np.cumprod(heights >= levels, axis=1).sum(1)
     np.testing.assert_allclose([(counts >= k).mean() for k in (1, 2, 3)], (0.6, 0.3, 0.05), atol=0.002)
-    assert len(chosen) == counts.sum()
+    np.testing.assert_array_equal(chosen.sum(1), counts)
 
 
 def test_maps_without_enough_peaks_have_what_they_can():
     heights = np.array([[0.5, calibration.NONE], [0.1, calibration.NONE], [calibration.NONE, calibration.NONE]])
     levels, chosen = calibration._levels(heights, (1.0, 0.5))
-    assert sorted(chosen) == [0.1, 0.5]
+    assert chosen.tolist() == [[True, False], [True, False], [False, False]]
     assert levels[0] <= 0.1

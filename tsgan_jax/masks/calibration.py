@@ -4,10 +4,16 @@ A generator places nodules and trachea rightly long before it makes their distan
 that should be at .6 is at .2, and by sign there would be no object.  So a peak's rank decides instead of its height.
 The k-th highest peak of a map that has k - 1 objects is one more if it is among the highest of such maps' k-th peaks,
 as many as real masks have a k-th object; its area is that of the real object of the same rank.  Place and shape are the
-network's, count and area are the training set's.  Ours, not the paper's (A23).
+network's, count and area are the training set's.
+
+Two more things follow the training set, because a young network gets them wrong.  Nodules are drawn with more certainty
+inside a lung than at the pleura, so peaks are ranked by their height less a slope times the nearer lung's channel; the
+slope is the one with which objects lie as deep in the lungs as real ones do.  And no object of a class is farther from
+the map's first one than real ones are from each other, or main bronchi would stand in the chest wall.
+Ours, not the paper's (A23).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,8 +38,12 @@ ROUNDNESS = 0.1
 """By how much heights are lowered at the radius of the disc of an object's area."""
 
 QUANTILES = 33
-NONE = -2.0
-"""Height that stands for a missing peak, below every height of a map."""
+
+STEEPEST = 8.0
+"""Largest slope, either way."""
+
+NONE = -2.0 - STEEPEST
+"""Rank of a missing peak, below every rank."""
 
 
 @dataclass(frozen=True)
@@ -43,62 +53,102 @@ class Objects:
     present: share of masks with at least 1, 2, ... of them; areas: quantiles, evenly spaced from 0 to 1, of an
     object's area as a share of the slice.
     lowest, highest: the range of `_surroundings` at their peaks, without the outermost OUTLIERS.
+    depth: mean of the nearer lung's channel at their peaks, None where it is not to be followed.
+    spread: distance, as a share of the slice's side, of a mask's further objects from its largest one, without the
+    outermost OUTLIERS.
     """
 
     present: tuple[float, ...]
     areas: tuple[float, ...]
     lowest: tuple[float, ...] = (-1.0, -1.0, -1.0)
     highest: tuple[float, ...] = (1.0, 1.0, 1.0)
+    depth: float | None = None
+    spread: float = 2.0
 
 
 @dataclass(frozen=True)
 class Calibration:
     """What makes an object of a peak.
 
-    levels: least height of the first, second, ... peak of a map to be an object, if those before it are; heights
-    (rising), areas: the area, as a share of the slice, of an object whose peak is that high.
+    slope: a peak's rank is its height less `slope` times the nearer lung's channel there.
+    levels: least rank of the first, second, ... peak of a map to be an object, if those before it are; ranks (rising),
+    areas: the area, as a share of the slice, of an object whose peak has that rank.
     real: the objects that it was made for.
     """
 
+    slope: float
     levels: tuple[float, ...]
-    heights: tuple[float, ...]
+    ranks: tuple[float, ...]
     areas: tuple[float, ...]
     real: Objects
 
 
+@dataclass(frozen=True, eq=False)
+class _Peaks:
+    """Local maxima of a class's channel: heights [k], the nearer lung's channel there [k], rows and columns [k, 2]."""
+
+    heights: np.ndarray
+    depths: np.ndarray
+    places: np.ndarray
+
+    def ranked(self, slope: float, spread: float) -> tuple[np.ndarray, np.ndarray]:
+        """(ranks, the peaks' numbers), the first rank first; none farther than `spread` pixels from the first."""
+        ranks = self.heights - slope * self.depths
+        order = np.argsort(-ranks, kind="stable")
+        apart = np.hypot(*(self.places[order] - self.places[order[:1]]).T)
+        order = order[apart <= spread]
+        return ranks[order], order
+
+
 def real_objects(masks: np.ndarray) -> dict[int, Objects]:
     """The small objects of real masks uint8 [n, h, h], by class."""
-    counts: dict[int, list[int]] = {label: [] for label in SMALL}
-    areas: dict[int, list[int]] = {label: [] for label in SMALL}
-    around: dict[int, list[np.ndarray]] = {label: [] for label in SMALL}
+    found: dict[int, list[list[_Real]]] = {label: [] for label in SMALL}
     for mask in masks:
         one = encode(mask[None])[0]
         for label in SMALL:
-            found = [patch for patch in components(mask == label) if patch.pixels >= SMALLEST_NODULE.pixels]
-            counts[label].append(len(found))
-            areas[label] += [patch.pixels for patch in found]
-            around[label] += [_at_peak(one, label, patch) for patch in found]
-    return {
-        label: _objects(np.array(counts[label]), np.array(areas[label]) / masks[0].size, np.stack(around[label]))
-        for label in SMALL
-        if areas[label]
-    }
+            large = (patch for patch in components(mask == label) if patch.pixels >= SMALLEST_NODULE.pixels)
+            found[label].append(sorted((_real(one, label, patch) for patch in large), key=lambda each: -each.pixels))
+    side = masks.shape[1]
+    return {label: _objects(per_mask, side) for label, per_mask in found.items() if any(per_mask)}
 
 
-def _objects(counts: np.ndarray, areas: np.ndarray, around: np.ndarray) -> Objects:
+@dataclass(frozen=True, eq=False)
+class _Real:
+    """A real object: its pixels, its peak (row, column), and what stands round the peak."""
+
+    pixels: int
+    place: tuple[int, int]
+    around: np.ndarray
+
+
+def _real(one: np.ndarray, label: int, patch: Component) -> _Real:
+    """One of the objects of a map [h, w, 5]; its peak is the highest of its pixels."""
+    near = one[patch.window]
+    height = np.where(patch.inside, near[..., CHANNELS.index(label)], -np.inf)
+    row, column = np.unravel_index(height.argmax(), height.shape)
+    place = int(row + patch.window[0].start), int(column + patch.window[1].start)
+    return _Real(patch.pixels, place, _surroundings(near)[row, column])
+
+
+def _objects(found: list[list[_Real]], side: int) -> Objects:
+    """What is kept of the objects of each mask, the largest first."""
+    counts = np.array([len(each) for each in found])
+    areas = np.array([real.pixels for each in found for real in each]) / side**2
+    around = np.stack([real.around for each in found for real in each])
+    apart = [np.hypot(*np.subtract(real.place, each[0].place)) / side for each in found for real in each[1:]]
     present = [float((counts >= k).mean()) for k in range(1, MOST + 1)]
     return Objects(
         present=tuple(share for share in present if share > 0),
         areas=tuple(np.quantile(areas, np.linspace(0, 1, QUANTILES)).tolist()),
         lowest=tuple(np.quantile(around, OUTLIERS, axis=0, method="lower").tolist()),
         highest=tuple(np.quantile(around, 1 - OUTLIERS, axis=0, method="higher").tolist()),
+        depth=float(around[:, NEARER].mean()),
+        spread=float(np.quantile(apart, 1 - OUTLIERS, method="higher")) if apart else 2.0,
     )
 
 
-def _at_peak(one: np.ndarray, label: int, patch: Component) -> np.ndarray:
-    """`_surroundings` of a map at the highest pixel of one of its objects."""
-    height = np.where(patch.inside, one[patch.window][..., CHANNELS.index(label)], -np.inf)
-    return _surroundings(one[patch.window])[np.unravel_index(height.argmax(), height.shape)]
+NEARER = 1
+"""The nearer lung in `_surroundings`."""
 
 
 def _surroundings(one: np.ndarray) -> np.ndarray:
@@ -109,13 +159,13 @@ def _surroundings(one: np.ndarray) -> np.ndarray:
 
 def to_json(objects: Mapping[int, Objects]) -> dict[str, Any]:
     """Objects by their class's name, as a stage's manifest keeps them."""
-    return {NAMES[label]: {name: list(value) for name, value in vars(each).items()} for label, each in objects.items()}
+    return {NAMES[label]: vars(each) for label, each in objects.items()}
 
 
 def from_json(tree: Mapping[str, Any]) -> dict[int, Objects]:
     """`to_json` undone."""
     return {
-        NAMES.index(label): Objects(**{name: tuple(value) for name, value in each.items()})
+        NAMES.index(label): Objects(**{k: tuple(v) if isinstance(v, list) else v for k, v in each.items()})
         for label, each in tree.items()
     }
 
@@ -128,30 +178,54 @@ def calibrate(maps: np.ndarray, size: int, real: Mapping[int, Objects]) -> dict[
     maps = np.stack([enlarged(one, size) for one in maps])
     out = {}
     for label, objects in real.items():
-        heights = np.full((len(maps), len(objects.present)), NONE)
-        for row, one in zip(heights, maps, strict=True):
-            found = [height for height, _ in _peaks(one, label, objects)][: len(row)]
-            row[: len(found)] = found
-        levels, chosen = _levels(heights, objects.present)
-        if len(chosen):
-            quantiles = np.quantile(chosen, np.linspace(0, 1, len(objects.areas)))
-            out[label] = Calibration(levels, tuple(quantiles.tolist()), objects.areas, objects)
+        peaks = [_peaks(one, label, objects) for one in maps]
+        if any(len(each.heights) for each in peaks):
+            out[label] = _calibrate(peaks, objects, size)
     return out
 
 
-def _levels(heights: np.ndarray, present: tuple[float, ...]) -> tuple[tuple[float, ...], np.ndarray]:
+def _calibrate(peaks: Sequence[_Peaks], real: Objects, size: int) -> Calibration:
+    """The calibration of one class, from each map's peaks."""
+    slope = 0.0
+    if real.depth is not None:
+        gentle, steep = -STEEPEST, STEEPEST  # the steeper, the less deep
+        for _ in range(16):
+            slope = (gentle + steep) / 2
+            _, _, depths = _chosen(peaks, real, size, slope)
+            gentle, steep = (slope, steep) if depths.mean() > real.depth else (gentle, slope)
+    levels, ranks, _ = _chosen(peaks, real, size, slope)
+    quantiles = np.quantile(ranks, np.linspace(0, 1, len(real.areas)))
+    return Calibration(slope, levels, tuple(quantiles.tolist()), real.areas, real)
+
+
+def _chosen(
+    peaks: Sequence[_Peaks], real: Objects, size: int, slope: float
+) -> tuple[tuple[float, ...], np.ndarray, np.ndarray]:
+    """(levels, ranks of all objects, the nearer lung's channel at each) with which maps have as many as real masks."""
+    ranks = np.full((len(peaks), len(real.present)), NONE)
+    depths = np.zeros(ranks.shape)
+    for row, each in enumerate(peaks):
+        ranked, order = each.ranked(slope, real.spread * size)
+        found = len(ranked[: ranks.shape[1]])
+        ranks[row, :found], depths[row, :found] = ranked[:found], each.depths[order[:found]]
+    levels, chosen = _levels(ranks, real.present)
+    return levels, ranks[chosen], depths[chosen]
+
+
+def _levels(ranks: np.ndarray, present: tuple[float, ...]) -> tuple[tuple[float, ...], np.ndarray]:
     """Levels of the first, second, ... peak, with which as many maps as asked for have that many objects.
 
-    heights: [n, k], falling, NONE where a map has no such peak.  Also returns the heights of all objects.
+    ranks: [n, k], falling, NONE where a map has no such peak.  Also returns which peaks are objects, bool [n, k].
     """
-    levels, chosen = [], []
-    having = np.ones(len(heights), bool)
-    for column, share in zip(heights.T, present, strict=True):
+    levels = []
+    chosen = np.zeros(ranks.shape, bool)
+    having = np.ones(len(ranks), bool)
+    for k, (column, share) in enumerate(zip(ranks.T, present, strict=True)):
         asked = min(1.0, share / having.mean()) if having.any() else 0.0
-        levels.append(float(np.quantile(column[having], 1 - asked)) if having.any() else 1.0)
+        levels.append(float(np.quantile(column[having], 1 - asked)) if having.any() else np.inf)
         having &= (column >= levels[-1]) & (column > NONE)
-        chosen.append(column[having])
-    return tuple(levels), np.concatenate(chosen)
+        chosen[:, k] = having
+    return tuple(levels), chosen
 
 
 def decode(maps: np.ndarray, size: int, calibration: Mapping[int, Calibration]) -> np.ndarray:
@@ -165,16 +239,19 @@ def _decode(one: np.ndarray, calibration: Mapping[int, Calibration]) -> np.ndarr
         if label not in calibration:
             continue
         rule = calibration[label]
-        for level, (height, place) in zip(rule.levels, _peaks(one, label, rule.real), strict=False):
-            if height < level:
+        peaks = _peaks(one, label, rule.real)
+        ranks, order = peaks.ranked(rule.slope, rule.real.spread * len(mask))
+        for level, rank, at in zip(rule.levels, ranks, order, strict=False):
+            if rank < level:
                 break
-            pixels = np.interp(height, rule.heights, rule.areas) * mask.size
-            _draw(mask, one[..., CHANNELS.index(label)], place, max(1, round(pixels)), label)
+            pixels = max(1, round(np.interp(rank, rule.ranks, rule.areas) * mask.size))
+            row, column = peaks.places[at]
+            _draw(mask, one[..., CHANNELS.index(label)], (row, column), pixels, label)
     return mask
 
 
-def _peaks(one: np.ndarray, label: int, real: Objects) -> Iterator[tuple[float, tuple[int, int]]]:
-    """Height and place (row, column) of the local maxima of a class's channel in a map [h, h, 5], the highest first.
+def _peaks(one: np.ndarray, label: int, real: Objects) -> _Peaks:
+    """The local maxima of a class's channel in a map [h, h, 5], row by row.
 
     Only where body and lungs are as they are at real objects: a nodule's in a lung or at one, trachea's between both.
     """
@@ -182,9 +259,8 @@ def _peaks(one: np.ndarray, label: int, real: Objects) -> Iterator[tuple[float, 
     allowed = ((around >= real.lowest) & (around <= real.highest)).all(axis=-1)
     apart = max(1, round(APART * len(channel)))
     highest = ndimage.maximum_filter(channel, 2 * apart + 1, mode="nearest")
-    rows, columns = np.nonzero((channel == highest) & (channel > channel.min()) & allowed)
-    for at in np.argsort(-channel[rows, columns], kind="stable"):
-        yield float(channel[rows[at], columns[at]]), (int(rows[at]), int(columns[at]))
+    at = np.nonzero((channel == highest) & (channel > channel.min()) & allowed)
+    return _Peaks(channel[at].astype(float), around[at][:, NEARER].astype(float), np.stack(at, axis=1))
 
 
 def _draw(mask: np.ndarray, channel: np.ndarray, place: tuple[int, int], pixels: int, label: int) -> None:
