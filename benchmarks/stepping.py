@@ -6,18 +6,19 @@ from typing import Any
 import jax
 
 from tsgan_jax.train.devices import data_mesh, place
-from tsgan_jax.train.loop import compile_step
+from tsgan_jax.train.loop import CompiledStep
 
 
 def stepper(learner: Any, state: Any, batch: Any, batch_size: int) -> Callable[[], None]:
     """A function that trains `state` on `batch` like the training loop, and returns when the step is done."""
     mesh = data_mesh(batch_size)
-    step = compile_step(learner, mesh)
-    held = [place(state, mesh)]
+    step = CompiledStep(learner, mesh)
+    held = place(state, mesh), step.start(state, batch)
 
     def run() -> None:
-        held[0], metrics = step(held[0], batch)
-        jax.block_until_ready((held[0], metrics))
+        nonlocal held
+        held = step(*held, batch)
+        jax.block_until_ready(held)
 
     return run
 

@@ -14,7 +14,7 @@ from tsgan_jax.train.progress import ProgressHook, Span, spell
 
 
 def info(step, metrics=None, last=False, healthy=True, state=None):
-    return StepInfo(state, step, 4 * step, metrics, last, healthy)
+    return StepInfo(state, step, 4 * step, metrics, last, streak=0 if healthy else 2)
 
 
 def test_log_line_is_json_even_of_nan(tmp_path):

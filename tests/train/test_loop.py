@@ -15,8 +15,9 @@ from tsgan_jax.train.checkpoint import Checkpoints
 from tsgan_jax.train.devices import data_mesh, place
 from tsgan_jax.train.hooks import Save
 from tsgan_jax.train.learner import new_player, update_player
-from tsgan_jax.train.loop import SKIPPED, Hook, Interrupted, NonFinite, compile_step, count_skipped, prefetch, run
+from tsgan_jax.train.loop import CompiledStep, Hook, Interrupted, NonFinite, prefetch, run
 from tsgan_jax.train.recovery import DIAGNOSIS, run_recovering
+from tsgan_jax.train.tally import RECENT, SKIPPED
 
 
 class Recorder(Hook):
@@ -38,7 +39,7 @@ def trained(until, stream=None, hooks=(), state=None, **options):
     learner, mesh = toy.toy(), data_mesh(toy.BATCH)
     state = state or toy.initial(learner)
     stream = stream or toy.batches(int(state.images_seen))
-    return run(compile_step(learner, mesh), state, prefetch(stream, mesh), hooks, until_images=until, **options)
+    return run(CompiledStep(learner, mesh), state, prefetch(stream, mesh), hooks, until_images=until, **options)
 
 
 def test_loop_is_the_plain_loop_over_steps():
@@ -53,10 +54,9 @@ def test_loop_is_the_plain_loop_over_steps():
     looped = trained(40, hooks=[recorder], log_steps=5)
     assert toy.weights(looped) == toy.weights(state)
     logged = [(step, metrics["loss"]) for step, _, metrics, _, _ in recorder.moments if metrics]
-    # Step k's metrics are read while step k + 1 runs, so the first window ends one step early.
     assert [step for step, _ in logged] == [5, 10]
-    assert logged[0][1] == pytest.approx(np.mean(losses[:4]))
-    assert logged[1][1] == pytest.approx(np.mean(losses[4:]))
+    assert logged[0][1] == pytest.approx(np.mean(losses[:5]))
+    assert logged[1][1] == pytest.approx(np.mean(losses[5:]))
     assert [last for *_, last, _ in recorder.moments] == [False] * 9 + [True]
 
 
@@ -90,15 +90,21 @@ def test_nothing_to_do_calls_no_hook():
 
 def test_nonfinite_update_is_left_out_and_time_goes_on():
     learner = toy.toy()
-    step = jax.jit(count_skipped(learner.step))
     before = toy.initial(learner)
-    after, metrics = step(before, next(toy.batches(0, bad=frozenset([0]))))
-    assert metrics[SKIPPED] == 1
+    after = trained(toy.BATCH, toy.batches(0, bad=frozenset([0])), state=place(before, data_mesh(1)))
     assert (after.step, after.images_seen) == (1, toy.BATCH)
     same = jax.tree.map(lambda a, b: bool(jnp.all(a == b)), after.player, before.player)
     assert all(jax.tree.leaves(same))
-    _, metrics = step(before, next(toy.batches(0)))
-    assert metrics[SKIPPED] == 0
+
+
+def test_the_loop_reads_nothing_from_the_device_between_log_points(monkeypatch):
+    """Transfers that JAX makes of its own accord are forbidden, and those asked for are counted."""
+    fetched = []
+    monkeypatch.setattr(jax, "device_get", lambda tree, get=jax.device_get: (fetched.append(1), get(tree))[1])
+    state = place(toy.initial(toy.toy()), data_mesh(toy.BATCH))
+    with jax.transfer_guard("disallow"):
+        trained(32 * toy.BATCH, state=state, stream=toy.batches(0), log_steps=8)
+    assert len(fetched) == 2 + 4  # two counters at the start, then one tally a log point
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30], ids=str)
@@ -124,14 +130,20 @@ def test_single_bad_batches_are_counted_and_skipped():
     (means,) = [metrics for _, _, metrics, _, _ in recorder.moments if metrics]
     assert means[SKIPPED] == 2
     assert np.isfinite(means["loss"])
-    assert [step for step, *_, healthy in recorder.moments if not healthy] == [4, 8]
+    assert [step for step, *_, healthy in recorder.moments if not healthy] == [3, 7]
 
 
 def test_many_bad_batches_stop_the_loop():
     with pytest.raises(NonFinite) as fault:
-        trained(80, toy.batches(0, bad=frozenset(range(20, 80))), bad_limit=3)
-    assert fault.value.step <= 5 + 3 + 1
-    assert sum(row[SKIPPED] for row in fault.value.recent) == 3
+        trained(160, toy.batches(0, bad=frozenset(range(20, 160))), bad_limit=3, log_steps=4)
+    assert fault.value.step == 8  # the first log point at which three or more are known
+    assert [np.isnan(row["loss"]) for row in fault.value.recent] == [False] * 5 + [True] * 3
+
+
+def test_a_diagnosis_has_the_latest_steps_alone():
+    with pytest.raises(NonFinite) as fault:
+        trained(400, toy.batches(0, bad=frozenset(range(160, 400))), bad_limit=3, log_steps=60)
+    assert len(fault.value.recent) == RECENT
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
@@ -197,7 +209,7 @@ def recovering(tmp_path, bad_at, saves, until=200, rollbacks=3):
     hooks = [SaveAt(checkpoints, 1e9, {}), recorder]
     try:
         state = run_recovering(
-            compile_step(learner, mesh), toy.initial(learner), stream, hooks, checkpoints, load,
+            CompiledStep(learner, mesh), toy.initial(learner), stream, hooks, checkpoints, load,
             until_images=until, log_steps=1, bad_limit=3, rollbacks=rollbacks, say=lines.append,
         )  # fmt: skip
     finally:
@@ -212,7 +224,7 @@ def test_rolls_back_to_the_last_checkpoint_with_other_noise(tmp_path):
     assert int(state.images_seen) == 200
     assert attempts == [0, 80]
     assert recorder.rewound == [(20, 80)]
-    assert any("back to step 20" in line for line in lines)
+    assert any("step 20 again" in line for line in lines)
     assert np.isfinite(np.asarray(state.player.params["w"])).all()
     assert not jnp.array_equal(jax.random.key_data(state.key), jax.random.key_data(jax.random.key(0)))
     assert checkpoints.steps()[-1] == 50

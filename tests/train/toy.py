@@ -19,7 +19,7 @@ from tsgan_jax.train.checkpoint import Checkpoints, abstract_like
 from tsgan_jax.train.devices import data_mesh, replicated
 from tsgan_jax.train.hooks import JsonlLog, Save, truncate_log
 from tsgan_jax.train.learner import Learner, Player, new_player, step_streams, update_player
-from tsgan_jax.train.loop import Hook, Interrupted, compile_step, prefetch, run
+from tsgan_jax.train.loop import CompiledStep, Hook, Interrupted, prefetch, run
 
 BATCH = 4
 TX = optax.adam(0.05)
@@ -110,7 +110,7 @@ def main(directory: Path, until_images: int, seconds: float) -> int:
     ]
     stream = prefetch(batches(int(state.images_seen)), mesh)
     try:
-        state = run(compile_step(learner, mesh), state, stream, hooks, until_images=until_images, log_steps=1)
+        state = run(CompiledStep(learner, mesh), state, stream, hooks, until_images=until_images, log_steps=1)
     except Interrupted as stop:
         return 128 + stop.signum
     checkpoints.close()

@@ -18,7 +18,6 @@ from tsgan_jax.masks.representation import representation_of
 from tsgan_jax.train.checkpoint import size
 from tsgan_jax.train.devices import peak_bytes
 from tsgan_jax.train.learner import Learner, without_frozen
-from tsgan_jax.train.loop import count_skipped
 from tsgan_jax.translation.registry import translator
 from tsgan_jax.types import MaskBatch, PairBatch
 
@@ -162,7 +161,7 @@ def _state(learner: Learner) -> Any:
 
 
 def _memory(learner: Learner, batch: Any) -> int:
-    return peak_bytes(count_skipped(learner.step), _state(learner), batch)
+    return peak_bytes(learner.step, _state(learner), batch)
 
 
 def _millions(tree: Any) -> str:

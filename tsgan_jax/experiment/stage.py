@@ -21,7 +21,7 @@ from tsgan_jax.train import hooks
 from tsgan_jax.train.checkpoint import Checkpoints, Saved, abstract_like
 from tsgan_jax.train.devices import place, replicated
 from tsgan_jax.train.learner import Learner, stream, with_frozen
-from tsgan_jax.train.loop import Hook, StepInfo, compile_step, prefetch
+from tsgan_jax.train.loop import CompiledStep, Hook, StepInfo, prefetch
 from tsgan_jax.train.progress import Console, ProgressHook, Span
 from tsgan_jax.train.recovery import run_recovering
 from tsgan_jax.types import Key
@@ -164,7 +164,7 @@ def train_phase(stage: Stage, part: TrainingPhase, state: Any) -> Any:
     stage.console.update(part.span.label, part.span.before / part.span.stage, "compiling")
     try:
         return run_recovering(
-            compile_step(part.learner, part.mesh),
+            CompiledStep(part.learner, part.mesh),
             state,
             lambda images: prefetch(part.batches(images), part.mesh),
             chosen,

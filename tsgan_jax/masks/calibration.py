@@ -164,10 +164,12 @@ def to_json(objects: Mapping[int, Objects]) -> dict[str, Any]:
 
 def from_json(tree: Mapping[str, Any]) -> dict[int, Objects]:
     """`to_json` undone."""
-    return {
-        NAMES.index(label): Objects(**{k: tuple(v) if isinstance(v, list) else v for k, v in each.items()})
-        for label, each in tree.items()
-    }
+
+    def objects(each: Mapping[str, Any]) -> Objects:
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in each.items()}
+        return Objects(**values)
+
+    return {NAMES.index(label): objects(each) for label, each in tree.items()}
 
 
 def calibrate(maps: np.ndarray, size: int, real: Mapping[int, Objects]) -> dict[int, Calibration]:

@@ -90,8 +90,8 @@ class Save(Hook):
 
     def __call__(self, info: StepInfo) -> None:
         self._checkpoints.poll()
-        due = info.healthy and self._clock() - self._latest >= self._seconds
-        if not (due or info.last):
+        due = self._clock() - self._latest >= self._seconds
+        if not (info.last or (due and info.healthy)):
             return
         self._checkpoints.save(info.state, {**self._labels, "images_seen": info.images}, info.step)
         self._latest = self._clock()

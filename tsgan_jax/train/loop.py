@@ -1,32 +1,25 @@
 """The training loop.  A method is a pure function `(state, batch) -> (state, metrics)`; side effects are in the
 loop."""
 
-import math
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType, TracebackType
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh
 
+from tsgan_jax.train import tally as tallies
 from tsgan_jax.train.devices import replicated, return_freed_memory, split
 from tsgan_jax.train.learner import Learner
-from tsgan_jax.types import Metrics
+from tsgan_jax.train.tally import Tally
+from tsgan_jax.types import Array
 
 S = TypeVar("S")
 B = TypeVar("B")
-Step = Callable[[S, B], tuple[S, Metrics]]
-
-SKIPPED = "skipped"
-"""Metric: number of steps with an update skipped because its gradient was not finite."""
-
-RECENT = 20  # steps whose metrics are kept for a diagnosis
 
 
 @dataclass(frozen=True)
@@ -36,7 +29,7 @@ class StepInfo:
     state: valid only until the hook returns; the next step reuses its memory.
     metrics: means since the last log point, and the count of skipped steps; None between log points.
     last: whether the loop ends here, finished or interrupted.
-    healthy: whether the latest known step was not skipped.
+    streak: number of steps in a row, up to this one, whose update was skipped; on the device.
     """
 
     state: Any
@@ -44,7 +37,12 @@ class StepInfo:
     images: int
     metrics: Mapping[str, float] | None
     last: bool
-    healthy: bool
+    streak: Array | int
+
+    @property
+    def healthy(self) -> bool:
+        """Whether this step was not skipped; waits until it is done."""
+        return not int(jax.device_get(self.streak))
 
 
 class Hook:
@@ -73,42 +71,45 @@ class NonFinite(Exception):
         self.step, self.images, self.recent = step, images, tuple(recent)
 
 
-def count_skipped(step: Step[S, B]) -> Step[S, B]:
-    """`step` with an additional metric: whether any metric, such as a gradient norm, is NaN or infinite.
+class CompiledStep(Generic[S, B]):
+    """The only jit of training: `step(state, tally, batch) -> (state, tally)`, metrics added to the tally.
 
-    For a gradient norm, `update_player` has skipped the update.  `step` and `images_seen` still advance, so the next
-    step uses other data and other noise.
+    The state is donated and replicated, the batch split over the mesh.  Compiled on the first call, for its shapes.
+    A step whose update was skipped still advances `step` and `images_seen`, so the next one uses other data and noise.
     """
 
-    def counted(state: S, batch: B) -> tuple[S, Metrics]:
-        new, metrics = step(state, batch)
-        finite = jnp.isfinite(jnp.stack([jnp.asarray(value, jnp.float32) for value in metrics.values()])).all()
-        return new, {**metrics, SKIPPED: 1.0 - finite.astype(jnp.float32)}
+    def __init__(self, learner: Learner[S, B], mesh: Mesh) -> None:
+        self._learner, self._everywhere = learner, replicated(mesh)
 
-    return counted
+        def counted(state: S, tally: Tally, batch: B) -> tuple[S, Tally]:
+            new, metrics = learner.step(state, batch)
+            return new, tallies.add(tally, metrics)
 
+        everywhere = self._everywhere
+        self._jitted = jax.jit(
+            counted,
+            donate_argnums=0,
+            in_shardings=(everywhere, everywhere, split(mesh)),
+            out_shardings=(everywhere, everywhere),
+        )
+        self._compiled: Any = None
 
-def compile_step(learner: Learner[S, B], mesh: Mesh) -> Step[S, B]:
-    """The only jit of training: the state donated and replicated, the batch split over the mesh.
+    def start(self, state: S, batch: B) -> Tally:
+        """A tally of no steps, on the devices."""
+        _, metrics = jax.eval_shape(self._learner.step, state, batch)
+        return self.placed(tallies.empty(metrics))
 
-    Compiled on its first call, for the shapes of that call.
-    """
-    jitted = jax.jit(
-        count_skipped(learner.step),
-        donate_argnums=0,
-        in_shardings=(replicated(mesh), split(mesh)),
-        out_shardings=(replicated(mesh), replicated(mesh)),
-    )
-    compiled: Step[S, B] | None = None
+    def placed(self, tally: Tally) -> Tally:
+        """A tally of the host on the devices."""
+        return jax.device_put(tally, self._everywhere)
 
-    def step(state: S, batch: B) -> tuple[S, Metrics]:
-        nonlocal compiled
-        if compiled is None:
-            compiled = jitted.lower(state, batch).compile()
+    def __call__(self, state: S, tally: Tally, batch: B) -> tuple[S, Tally]:
+        """One step; returns when it is dispatched."""
+        if self._compiled is None:
+            self._compiled = self._jitted.lower(state, tally, batch).compile()
             return_freed_memory()
-        return compiled(state, batch)
-
-    return step
+        new: tuple[S, Tally] = self._compiled(state, tally, batch)
+        return new
 
 
 def prefetch(batches: Iterable[B], mesh: Mesh, depth: int = 2) -> Iterator[B]:
@@ -146,46 +147,8 @@ class Interrupt:
         self.signum = signum
 
 
-class Tally:
-    """Means of metrics, and the current number of consecutive skipped steps."""
-
-    def __init__(self) -> None:
-        self.streak = 0
-        self.recent: deque[dict[str, float]] = deque(maxlen=RECENT)
-        self._sums: dict[str, float] = {}
-        self._good = self._bad = 0
-
-    @property
-    def empty(self) -> bool:
-        """Whether no step was added since the last `drain`."""
-        return not self._good and not self._bad
-
-    def add(self, metrics: Metrics) -> None:
-        """Fetch one step's metrics; waits until that step is done."""
-        values = {name: float(np.asarray(value)) for name, value in jax.device_get(metrics).items()}
-        self.recent.append(values)
-        for name in values.keys() - {SKIPPED}:
-            self._sums.setdefault(name, 0.0)
-        if values[SKIPPED]:
-            self.streak += 1
-            self._bad += 1
-            return
-        self.streak = 0
-        self._good += 1
-        for name, value in values.items():
-            if name != SKIPPED:
-                self._sums[name] += value
-
-    def drain(self) -> dict[str, float]:
-        """Means since the last call, and the count of skipped steps; where every one was, the means are NaN."""
-        means = {name: total / self._good if self._good else math.nan for name, total in self._sums.items()}
-        means[SKIPPED] = float(self._bad)
-        self._sums, self._good, self._bad = {}, 0, 0
-        return means
-
-
 def run(
-    step: Step[Any, Any],
+    step: CompiledStep[Any, Any],
     state: S,
     batches: Iterator[Any],
     hooks: Sequence[Hook],
@@ -196,31 +159,29 @@ def run(
 ) -> S:
     """Train until `until_images` real images are seen.
 
-    Step k's metrics are read after step k+1 was dispatched, so the device never waits for the host; but for a log
-    point that no earlier step came before, such as the first after a resume.
-    Raises Interrupted after SIGTERM or SIGINT (hooks saw the last step), NonFinite after `bad_limit` skips in a row.
+    Step k + 1 is dispatched while step k runs; the host reads nothing of a step but at log points.
+    Raises Interrupted after SIGTERM or SIGINT (hooks saw the last step), NonFinite if the last `bad_limit` steps or
+    more before a log point were skipped.
     """
-    taken, images = int(state.step), int(state.images_seen)  # type: ignore[attr-defined]
-    tally = Tally()
-    running: Metrics | None = None
+    taken, images = (int(jax.device_get(count)) for count in (state.step, state.images_seen))  # type: ignore[attr-defined]
+    tally: Tally | None = None
     last = images >= until_images
     with Interrupt() as interrupt:
         while not last:
             batch = next(batches)
-            state, metrics = step(state, batch)
+            before = tally if tally is not None else step.start(state, batch)
+            state, tally = step(state, before, batch)
+            jax.block_until_ready(before.good)  # no more than two steps are ever queued
             taken, images = taken + 1, images + jax.tree.leaves(batch)[0].shape[0]
-            if running is not None:
-                tally.add(running)
-            running = metrics
             last = images >= until_images or interrupt.signum is not None
-            log = last or taken % log_steps == 0
-            if last or (log and tally.empty):
-                tally.add(running)
-                running = None
-            if tally.streak >= bad_limit:
-                raise NonFinite(taken, images, tally.recent)
-            means = tally.drain() if log else None
-            info = StepInfo(state, taken, images, means, last, healthy=tally.streak == 0)
+            means = None
+            if last or taken % log_steps == 0:
+                seen = tallies.fetch(tally)
+                if seen.streak >= bad_limit:
+                    raise NonFinite(taken, images, tallies.latest(seen))
+                means = tallies.means(seen)
+                tally = step.placed(tallies.emptied(seen))
+            info = StepInfo(state, taken, images, means, last, tally.streak)
             for hook in hooks:
                 hook(info)
         if interrupt.signum is not None:

@@ -10,14 +10,14 @@ import jax
 from tsgan_jax.errors import UserError
 from tsgan_jax.files import write_json
 from tsgan_jax.train.checkpoint import Checkpoints
-from tsgan_jax.train.loop import SKIPPED, Hook, NonFinite, Step, run
+from tsgan_jax.train.loop import CompiledStep, Hook, NonFinite, run
 
 S = TypeVar("S")
 DIAGNOSIS = "diagnosis.json"
 
 
 def run_recovering(
-    step: Step[Any, Any],
+    step: CompiledStep[Any, Any],
     state: S,
     batches_from: Callable[[int], Iterator[Any]],
     hooks: Sequence[Hook],
@@ -30,7 +30,7 @@ def run_recovering(
     rollbacks: int = 3,
     say: Callable[[str], None] = print,
 ) -> S:
-    """`loop.run` that returns to a checkpoint after `bad_limit` consecutive updates that are not finite.
+    """`loop.run` that returns to a checkpoint after `bad_limit` or more consecutive updates that are not finite.
 
     batches_from: images seen -> batches from that position.
     load: the state of the newest checkpoint or, given True, of the one before it if it exists.
@@ -54,7 +54,7 @@ def run_recovering(
             earlier = load(attempts > 1)
             state = earlier.replace(key=jax.random.fold_in(earlier.key, attempts))  # type: ignore[attr-defined]
             back = int(state.step)  # type: ignore[attr-defined]
-            say(f"step {fault.step}: {bad_limit} updates in a row not finite; back to step {back} with other noise")
+            say(f"step {fault.step}: at least {bad_limit} updates in a row not finite; step {back} again, other noise")
             checkpoints.drop_after(back)
             for hook in hooks:
                 hook.rewind(back, int(state.images_seen))  # type: ignore[attr-defined]
@@ -66,7 +66,7 @@ def _latest(checkpoints: Checkpoints) -> int:
 
 def _diagnose(fault: NonFinite, attempts: int, path: Path) -> str:
     """Write a diagnosis of the fault; returns the message for the user."""
-    names = sorted({n for row in fault.recent for n, v in row.items() if n != SKIPPED and not math.isfinite(v)})
+    names = sorted({n for row in fault.recent for n, v in row.items() if not math.isfinite(v)})
     recent = [{n: (v if math.isfinite(v) else str(v)) for n, v in row.items()} for row in fault.recent]
     found = {"step": fault.step, "images_seen": fault.images, "rollbacks": attempts, "not_finite": names}
     write_json(path, {**found, "latest_steps": recent}, indent=1)
