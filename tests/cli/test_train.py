@@ -105,13 +105,21 @@ def test_dry_run_prints_the_plan_and_touches_nothing(config, calls, capsys, tmp_
 @pytest.mark.parametrize(
     "setting, message",
     [
-        ("translation.perceptual=on", "translation.vgg_weights"),
+        ("translation.vgg_weights=/nowhere.npz", "/nowhere.npz: no such file"),
         ("data.root=/nowhere", "data.root: /nowhere is not a folder"),
-        ("data.phantom=null", "data.root: missing"),
     ],
 )
 def test_dry_run_shows_the_plan_and_what_training_would_refuse(config, capsys, setting, message):
-    assert command.main(["--config", config, "--dry-run", "--stage", "translation", setting]) == 2
+    settings = ["translation.perceptual=on", setting]
+    assert command.main(["--config", config, "--dry-run", "--stage", "translation", *settings]) == 2
     shown = capsys.readouterr()
     assert "stage translation  dl_pix2pix" in shown.out
     assert message in shown.err
+
+
+def test_a_plan_needs_neither_data_nor_weights(config, capsys):
+    settings = ["translation.perceptual=on", "data.phantom=null"]
+    assert command.main(["--config", config, "--dry-run", *settings]) == 0
+    shown = capsys.readouterr().out
+    assert "dl_pix2pix, 2 epochs" in shown and "without VGG-19's" in shown
+    assert "to be given     data.root, the folder" in shown and "; translation.vgg_weights, VGG-19's" in shown

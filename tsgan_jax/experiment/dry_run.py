@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tsgan_jax.config import Config
+from tsgan_jax.config import Config, TranslationConfig
 from tsgan_jax.errors import UserError
 from tsgan_jax.experiment import rundir
 from tsgan_jax.experiment.stage import masks_work, translation_work
@@ -26,9 +26,10 @@ LUNA16_TRAINING_SLICES = 949
 
 
 def describe(config: Config, run: Path, stages: Sequence[str] = rundir.STAGES) -> tuple[str, str | None]:
-    """The plan in lines: phases, steps, images, parameters, memory, disk; and the reason why training would fail, or
-    None.
+    """The plan in lines: phases, steps, images, parameters, memory, disk; and the fault because of which training would
+    fail, or None.
 
+    A setting that the file leaves to its user, such as data.root, is no fault: the plan's last line names it.
     Memory and the work (in PFLOP) are estimates.
     """
     lines = [f"run directory   {run}{' (exists: resumed)' if (run / rundir.CONFIG).is_file() else ''}"]
@@ -51,22 +52,50 @@ def describe(config: Config, run: Path, stages: Sequence[str] = rundir.STAGES) -
             "real": "on masks of training slices",
         }[config.generation.masks]
         lines.append(f"generated set   {config.generation.count} images, {masks}")
-    return "\n".join(lines + _disk(config, run, checkpoints, tuple(stages) == config.stages)), problem
+    lines += _disk(config, run, checkpoints, tuple(stages) == config.stages)
+    open_settings = _open_settings(config, stages)
+    if open_settings:
+        lines.append(f"to be given     {'; '.join(open_settings)}")
+    return "\n".join(lines), problem
+
+
+def _open_settings(config: Config, stages: Sequence[str]) -> list[str]:
+    """What training needs and the config does not have yet, with what it is."""
+    needed = []
+    if config.data.root is None and config.data.phantom is None:
+        needed.append("data.root, the folder that holds subset0 .. subset9")
+    if "translation" in stages and _lacks_vgg(config.translation):
+        needed.append("translation.vgg_weights, VGG-19's weights, or translation.perceptual=off")
+    return needed
+
+
+def _lacks_vgg(config: TranslationConfig) -> bool:
+    return config.perceptual_on and getattr(config, "vgg_weights", None) is None
 
 
 def training_slices(config: Config) -> tuple[int, str | None]:
     """(training slices, None) if they are prepared, else (an estimate, its basis)."""
-    from tsgan_jax.data.luna16 import open_prepared
-    from tsgan_jax.data.pipeline import training_folds
-
-    try:
-        splits = open_prepared(config.data).info.splits
-    except UserError:
+    splits = _prepared_splits(config)
+    if splits is None:
         if config.data.root is None and config.data.phantom is not None:
             return config.data.phantom.patients * config.data.phantom.slices * 4 // 5, "not prepared yet"
         return LUNA16_TRAINING_SLICES, "of the whole LUNA16, not prepared yet"
-    folds = [f"fold_{fold}" for fold in training_folds(config.data)]
+    from tsgan_jax.data.slices import other_folds
+
+    folds = [f"fold_{fold}" for fold in other_folds(config.data.test_folds)]
     return sum(splits[fold].num_examples for fold in folds if fold in splits), None
+
+
+def _prepared_splits(config: Config) -> Any:
+    """The splits of the prepared slices, or None; TensorFlow, slow to import, only where something is prepared."""
+    if not config.data.prepared.is_dir():
+        return None
+    from tsgan_jax.data.luna16 import open_prepared
+
+    try:
+        return open_prepared(config.data).info.splits
+    except UserError:
+        return None
 
 
 def _data(config: Config) -> tuple[list[str], str | None]:
@@ -79,8 +108,7 @@ def _data(config: Config) -> tuple[list[str], str | None]:
     elif data.phantom is not None:
         source = f"chest phantom, {data.phantom.patients} patients"
     else:
-        source = "none given"
-        problem = "data.root: missing; give the folder that holds subset0 .. subset9, or set data.phantom"
+        source = "a LUNA16 tree"
     count, estimate = training_slices(config)
     known = f"about {count} slices to train on ({estimate})" if estimate else f"{count} slices to train on"
     tested = f"test fold{'s' * (len(data.test_folds) > 1)} {', '.join(map(str, data.test_folds))}"
@@ -115,26 +143,28 @@ def _masks_memory(config: Config, phases: tuple[Phase, ...]) -> int:
     widest = max(phases, key=lambda phase: (phase.resolution**2 * phase.batch_size, phase.fade))
     learner = stylegan(config.masks, widest)
     shape = (widest.batch_size, widest.resolution, widest.resolution, representation_of(config.masks).channels)
-    return _memory(learner, jax.eval_shape(lambda: MaskBatch(jnp.zeros(shape))))
+    return _memory(learner, _state(learner), jax.eval_shape(lambda: MaskBatch(jnp.zeros(shape))))
 
 
 def _translation(config: Config) -> tuple[list[str], int]:
     """Lines, and the bytes of a checkpoint."""
     chosen = config.translation
     count, _ = training_slices(config)
-    method = translator(chosen, count)
+    lacks_vgg = _lacks_vgg(chosen)
+    method = translator(chosen.model_copy(update={"perceptual": False}) if lacks_vgg else chosen, count)
     learner = Learner(method.init, method.step)
     state = _state(learner)
     images, side = chosen.epochs * count, chosen.resolution
     shape = (chosen.batch_size, side, side)
     batch = jax.eval_shape(lambda: PairBatch(mask=jnp.zeros(shape, jnp.uint8), ct=jnp.zeros((*shape, 1))))
     work = images * translation_work(chosen)
+    without = ", without VGG-19's" if lacks_vgg else ""
     lines = [
         "",
         f"stage translation  {chosen.method}, {chosen.epochs} epochs, {-(-images // chosen.batch_size):,} steps, "
         f"{images:,} images, about {work / 1e6:.3g} PFLOP",
         f"                {_millions(state)} numbers in the state (networks, optimisers, frozen features)",
-        f"                memory at least {_gigabytes(_memory(learner, batch))}",
+        f"                memory at least {_gigabytes(_memory(learner, state, batch))}{without}",
     ]
     lines += [f"                {name}: {value}" for name, value in method.about.items()]
     return lines, size(without_frozen(state))
@@ -160,8 +190,8 @@ def _state(learner: Learner) -> Any:
     return jax.eval_shape(learner.init, jax.random.key(0))
 
 
-def _memory(learner: Learner, batch: Any) -> int:
-    return peak_bytes(learner.step, _state(learner), batch)
+def _memory(learner: Learner, state: Any, batch: Any) -> int:
+    return peak_bytes(learner.step, state, batch)
 
 
 def _millions(tree: Any) -> str:
