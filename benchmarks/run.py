@@ -134,6 +134,11 @@ def main() -> None:
     )
     parser.add_argument("cases", nargs="*", type=case_name, default=DEFAULT_CASES, metavar="CASE")
     parser.add_argument("--rounds", type=int, default=7, help="rounds after the first step (default 7)")
+    parser.add_argument(
+        "--roofline",
+        action="store_true",
+        help="print what every step costs and what two GPUs need for it; runs nothing",
+    )
     arguments = parser.parse_args()
     torch_python = os.environ["TSGAN_BENCH_PYTHON"]
     torch_version = subprocess.run(
