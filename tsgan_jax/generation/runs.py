@@ -1,4 +1,4 @@
-"""Trained networks, read from a run directory that may still be in training.
+"""Trained networks, read from a run directory that may still be in training, or from packed ones (packed.py).
 
 Reading changes no file: incomplete checkpoints are skipped, and damaged ones are reported and left for the trainer to
 move away.
@@ -16,6 +16,7 @@ from tsgan_jax.config import Config
 from tsgan_jax.config.reading import config_hash, load_config
 from tsgan_jax.errors import UserError
 from tsgan_jax.files import read_json
+from tsgan_jax.generation import packed
 from tsgan_jax.generation.provenance import decisive_settings
 from tsgan_jax.masks import calibration
 from tsgan_jax.masks.growth import plan
@@ -69,8 +70,11 @@ def read_config(run: Path) -> Config:
 def restore(run: Path, say: Say = print) -> TrainedRun:
     """The networks for the run's sets, from their newest valid checkpoints.
 
+    run: a run directory, or a folder of packed networks.
     Raises UserError for a stage without one, or if stage 1 has not reached the translator's resolution.
     """
+    if packed.is_packed(run):
+        return _unpacked(run)
     config = read_config(run)
     generator, parents = None, {}
     if "masks" in config.stages:
@@ -79,16 +83,53 @@ def restore(run: Path, say: Say = print) -> TrainedRun:
         if grown != last:
             raise UserError(f"{run}: stage masks has grown to {grown} of {last} px; finish it with bin/train first")
     method, state, parents["translation"] = restore_translation(run, config, say)
-    decisive = decisive_settings(config)
-    if generator is None:  # stage 1 is not used, so its settings do not identify the set
-        decisive.pop("masks")
-    source = {
-        "config": decisive,
-        "config_sha256": config_hash(decisive),
-        "parents": {stage: asdict(parent) for stage, parent in parents.items()},
-    }
+    source = _source(config, {stage: asdict(parent) for stage, parent in parents.items()})
     unfinished = tuple(stage for stage in config.stages if not _manifest(run, stage).get("finished"))
     return TrainedRun(config, generator, method, state, pixel_mm(run, config), source, unfinished)
+
+
+def _unpacked(folder: Path) -> TrainedRun:
+    """The networks of a packed folder."""
+    config, manifest = packed.read_config(folder), read_json(folder / packed.MANIFEST)
+    phase = plan(config.masks)[-1]
+    shapes = jax.eval_shape(stylegan(config.masks, phase).init, jax.random.key(0))
+    found = packed.read(folder, "masks", {"params": shapes.ema, "w_avg": shapes.w_avg})
+    state = shapes.replace(ema=found["params"], w_avg=found["w_avg"], images_seen=phase.end)
+    objects = calibration.from_json(manifest["small_objects"]) if config.masks.calibrate else None
+    method = _method(config)
+    shapes = without_optimizers(jax.eval_shape(method.init, jax.random.key(0)))
+    return TrainedRun(
+        config,
+        generator_of(state, config.masks, phase, objects),
+        method,
+        packed.read(folder, "translation", shapes),
+        float(manifest["pixel_mm"]),
+        {**_source(config, manifest["parents"]), "packed": manifest["sha256"]},
+        unfinished=(),
+    )
+
+
+def pack(run: Path, out: Path, say: Say = print) -> None:
+    """Pack the newest networks of a run.  Raises UserError for a run whose masks stage 1 does not draw."""
+    trained = restore(run, say)
+    generator = trained.generator
+    if generator is None:
+        raise UserError(f"{run}: its masks are of real slices; only a run with a stage 1 can be packed")
+    for stage in trained.unfinished:
+        say(f"stage {stage} of {run} is not fully trained; its newest checkpoint is packed")
+    masks = {"params": generator.params, "w_avg": generator.w_avg}
+    facts = {"pixel_mm": trained.pixel_mm, "parents": trained.source["parents"]}
+    if generator.objects is not None:
+        facts["small_objects"] = calibration.to_json(generator.objects)
+    packed.write(out, trained.config, {"masks": masks, "translation": trained.translator_state}, facts)
+
+
+def _source(config: Config, parents: dict[str, Any]) -> dict[str, Any]:
+    """What identifies the networks: deciding settings, and the checkpoints by stage."""
+    decisive = decisive_settings(config)
+    if "masks" not in config.stages:  # then its settings do not identify the set
+        decisive.pop("masks")
+    return {"config": decisive, "config_sha256": config_hash(decisive), "parents": parents}
 
 
 def restore_masks(run: Path, config: Config, say: Say = print) -> tuple[MaskGenerator, Parent]:
@@ -107,9 +148,14 @@ def restore_translation(run: Path, config: Config, say: Say = print) -> tuple[Tr
     Making CT needs no optimiser state and no perceptual loss, so no VGG-19 file either.
     """
     folder, parent, _ = _newest(run, "translation", say)
-    without_vgg = {"perceptual": False} if config.translation.perceptual_on else {}
-    method = translator(config.translation.model_copy(update=without_vgg))
+    method = _method(config)
     return method, _read(folder, without_optimizers(jax.eval_shape(method.init, jax.random.key(0)))), parent
+
+
+def _method(config: Config) -> Translator:
+    """The translator, without the perceptual loss of its training."""
+    without_vgg = {"perceptual": False} if config.translation.perceptual_on else {}
+    return translator(config.translation.model_copy(update=without_vgg))
 
 
 def pixel_mm(run: Path, config: Config) -> float:
