@@ -12,7 +12,6 @@ from tsgan_jax.evaluation import (
     copies,
     embedding,
     frechet,
-    mask_baselines,
     mask_statistics,
     networks,
     similarity,
@@ -23,7 +22,6 @@ from tsgan_jax.evaluation.records import Record
 from tsgan_jax.evaluation.regions import SUBJECTS, View, of_set, of_slices
 from tsgan_jax.evaluation.sources import evenly
 from tsgan_jax.evaluation.subject import Subject
-from tsgan_jax.generation import runs
 from tsgan_jax.images import to_uint8
 
 SEGMENTED = 500
@@ -104,16 +102,6 @@ def evaluate_masks(subject: Subject) -> list[Record]:
     return records
 
 
-def evaluate_sources(subject: Subject) -> list[Record]:
-    """Table of stage 1's masks, deformed masks and real masks."""
-    return mask_baselines.measure_sources(_comparison(subject))
-
-
-def evaluate_truncations(subject: Subject) -> list[Record]:
-    """Stage 1's masks at several truncations."""
-    return mask_baselines.measure_truncations(_comparison(subject))
-
-
 def evaluate_adherence(subject: Subject) -> list[Record]:
     """Segmentation of generated CT against its masks; real test pairs are the ceiling."""
     test = subject.test
@@ -131,21 +119,6 @@ def evaluate_copies(subject: Subject) -> list[Record]:
     for audit in found:
         _keep_copies(subject, audit)
     return copies.records(found, subject.method, subject.made_from, subject.config.evaluation.bootstrap)
-
-
-def _comparison(subject: Subject) -> mask_baselines.Comparison:
-    """Comparison of stage 1's masks with others, which needs no set and no stage 2."""
-    generator, parent = subject.stage_1
-    return mask_baselines.Comparison(
-        generator,
-        subject.config.generation,
-        subject.test,
-        subject.training,
-        runs.pixel_mm(subject.run, subject.config),
-        subject.config.evaluation.nearest,
-        subject.method,
-        {"masks": asdict(parent), **subject.real_hashes},
-    )
 
 
 def _keep_triplets(subject: Subject) -> None:

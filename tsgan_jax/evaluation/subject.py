@@ -81,6 +81,11 @@ class Subject:
         """The generator of masks, fully trained or not, and its checkpoint."""
         return runs.restore_masks(self.run, self.config, self.say)
 
+    @property
+    def pixel_mm(self) -> float:
+        """Side of a pixel of stage 1's masks."""
+        return runs.pixel_mm(self.run, self.config)
+
     @cached_property
     def generated(self) -> GeneratedSet:
         """The set; the default one is made, or finished, first where need be."""

@@ -4,13 +4,13 @@ The paper's figures are those that docs/paper.md and the notes on A33 to A38 quo
 other images, splits and networks, so they are not a target (A37).
 """
 
-import csv
-import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
 from statistics import mean, stdev
 from typing import TypeVar
+
+from pandas import DataFrame
 
 from tsgan_jax.config import CONTROLNET_STYLE, DEFORMED_MASKS, MASKS_OF, REAL_MASKS
 from tsgan_jax.evaluation.records import Record
@@ -91,9 +91,7 @@ class Table:
 
     def csv(self) -> str:
         """CSV with header and rows, without notes."""
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([self.columns, *self.rows])
-        return text.getvalue()
+        return str(DataFrame(self.rows, columns=self.columns).to_csv(index=False, lineterminator="\n"))
 
     def latex(self) -> str:
         """A LaTeX `table` that needs no package."""
@@ -106,6 +104,11 @@ class Table:
         ]
         body = [r"\hline", lines[0], r"\hline", *lines[1:], r"\hline"]
         return "\n".join([*begin, *body, r"\end{tabular}", *notes, r"\end{table}"]) + "\n"
+
+    def words(self) -> list[int]:
+        """Positions of the columns of names, not numbers."""
+        shown = [[row[place][:1] for row in self.rows] for place in range(len(self.columns))]
+        return [place for place, firsts in enumerate(shown) if not any(one.isdigit() or one in "+-–" for one in firsts)]
 
 
 def tables(records: Iterable[Record]) -> list[Table]:
@@ -154,7 +157,7 @@ def _table2(records: Sequence[Record]) -> Table:
             for subject in chosen:
                 found = groups[detector, system, subject]
                 rows.append((detector, system_name(system), subject, *_scores(found), *_paper2(system, subject)))
-    for system in PAPER_2.keys() - {key[1] for key in groups}:
+    for system in sorted(PAPER_2.keys() - {key[1] for key in groups}, key=_rank):
         absent = (NONE,) * (len(FIGURES) + 3)
         rows.append((NONE, system_name(system), NONE, *absent, *_paper2(system, "real" if system == "real" else "+")))
     columns = ("detector", "system", "trained on", *FIGURES, f"mAP50{MINUS_REAL}", "folds", "objects")
