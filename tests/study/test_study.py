@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -10,6 +11,9 @@ import pytest
 
 from tests.experiment.test_experiment import Screen
 from tsgan_jax.cli import train as command
+from tsgan_jax.evaluation.evaluate import attempt
+from tsgan_jax.evaluation.records import current, read
+from tsgan_jax.study import run as study_run
 from tsgan_jax.study.run import run_study
 from tsgan_jax.study.settings import load_study
 
@@ -103,6 +107,51 @@ def test_a_rerun_trains_and_judges_nothing(done):
     assert sum(line.endswith("evaluated earlier") for line in screen.lines) == 2
     assert not any("from the start" in line or "resumed" in line for line in screen.lines)
     assert records.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_figures_are_made_again_where_a_failure_may_pass_or_the_weights_are_others(done, monkeypatch):
+    directory, study, _, _ = done
+    weights, evaluated = study.systems["first"].evaluation.vgg_weights, []
+    content, judge = weights.read_bytes(), study_run.evaluate
+    full = attempt("distance", "ours", lambda: (_ for _ in ()).throw(OSError("no space")), lambda line: None)
+
+    def evaluate(run, *arguments, **more):
+        evaluated.append(run.name)
+        return judge(run, *arguments, **more) + full
+
+    monkeypatch.setattr(study_run, "evaluate", evaluate)
+    weights.unlink()
+    for _ in range(2):
+        run_study(study, directory, Screen())
+    assert evaluated == ["first", "second"] * 2
+    weights.write_bytes(content)
+    full.clear()
+    for _ in range(2):
+        run_study(study, directory, Screen())
+    assert evaluated == ["first", "second"] * 3
+    records = current(read(directory / "systems" / "first" / "evaluation" / "records.jsonl"))
+    assert all(record.value is not None for record in records if record.kind == "distance")
+
+
+def test_the_key_of_figures_changes_with_each_input(tmp_path, monkeypatch):
+    monkeypatch.setattr(study_run, "prepare", lambda data: SimpleNamespace(directory=scans))
+    (tmp_path / "small.yaml").write_text(STUDY)
+    made, vgg, scans = tmp_path / "sets" / "synthetic" / "manifest.json", tmp_path / "vgg.npz", tmp_path / "a"
+    made.parent.mkdir(parents=True)
+    study = load_study(tmp_path / "small.yaml", [f"evaluation.vgg_weights={vgg}"])
+
+    def key():
+        return study_run._evaluation_key(study, tmp_path, study.systems["first"])
+
+    made.write_text("1")
+    keys = [key()]
+    for path, text in ((vgg, "1"), (vgg, "2"), (made, "2")):
+        path.write_text(text)
+        keys.append(key())
+    scans = tmp_path / "b"
+    keys.append(key())
+    assert len(set(keys)) == len(keys) and key() == keys[-1]
 
 
 @pytest.mark.slow
