@@ -115,6 +115,7 @@ def _one(study: Study, name: str, config: Config, directory: Path, console: Cons
     if marker.is_file() and read_json(marker).get("sha256") == key:
         console.say(f"{name}: evaluated earlier")
         return
+    marker.unlink(missing_ok=True)
     if "detection" in study.settings.parts and (taken := sharing.take_over_detectors(run, runs)):
         console.say(f"detection: {taken} trainings on only real images reused")
     made = evaluate(run, config, (*study.settings.parts, "report"), say=console.say, detect=run_detection)
