@@ -1,6 +1,7 @@
 """Records of images compared as distributions: names, floors, intervals, cache, and what happens with too few."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,9 +9,9 @@ import pytest
 from tests.evaluation.networks_of_numpy import means_network, noise
 from tsgan_jax.config import EvaluationConfig
 from tsgan_jax.errors import UserError
-from tsgan_jax.evaluation import frechet
+from tsgan_jax.evaluation import frechet, parts
 from tsgan_jax.evaluation.distances import frechet_distance
-from tsgan_jax.evaluation.features import gather
+from tsgan_jax.evaluation.features import Features, gather
 from tsgan_jax.evaluation.frechet import measure_distances, unavailable
 from tsgan_jax.evaluation.records import Record
 
@@ -120,6 +121,29 @@ def test_features_that_are_not_finite_are_refused() -> None:
     object.__setattr__(broken, "features", lambda images: np.full((len(images), 6), np.nan, np.float32))
     with pytest.raises(UserError, match=r"none.npz: features are not finite"):
         gather(broken, noise(3))
+
+
+def test_a_region_that_cannot_be_had_leaves_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    def features(source: str, region: str) -> Features:
+        if region == "lungs":
+            raise UserError("no lungs")
+        return gather(NETWORK, noise(0 if region == "nodules" else 8, seed=len(source)))
+
+    monkeypatch.setattr(parts, "_keep_generated", lambda subject: None)
+    monkeypatch.setattr(parts, "owners", lambda pairs, region, names: [] if region == "nodules" else names)
+    subject = SimpleNamespace(
+        config=SimpleNamespace(evaluation=SETTINGS),
+        method="a",
+        fold=2,
+        network=NETWORK,
+        features=features,
+        pairs=lambda source: None,
+        test=SimpleNamespace(seriesuid=[str(place // 2) for place in range(8)]),
+    )
+    records = parts.evaluate_distances(subject)
+    assert [record.subject for record in records] == ["full"] * 4 + ["lungs"] * 4 + ["nodules"] * 4
+    assert all((record.value is None) == (record.subject != "full") and record.fold == 2 for record in records)
+    assert records[4].reason == "no lungs" and "0 real images" in records[-1].reason
 
 
 def test_a_network_that_cannot_be_had_leaves_records_with_the_reason() -> None:

@@ -86,10 +86,10 @@ class Archive:
 
     def __init__(self, level: Level, slices: np.ndarray) -> None:
         self._level = level
-        self._fine = np.stack([self._pooled(image[None])[0] for image in slices]).astype(np.float16)
+        self._fine = np.stack([self._pooled(image[None])[0] for image in slices])
         self._side = self._fine.shape[-1]
         self._coarse_side = min(COARSE, self._side)
-        self._coarse = np.stack([self._shrunk(planes[None].astype(np.float32)).ravel() for planes in self._fine])
+        self._coarse = np.stack([self._shrunk(planes[None]).ravel() for planes in self._fine])
         self._norms = (self._coarse**2).sum(1)
 
     def nearest(self, image: np.ndarray) -> Match:
@@ -105,15 +105,15 @@ class Archive:
 
     def _align(self, planes: Floats, index: int, mirrored: bool) -> Match:
         """Distance to one archived slice at the best shift, from the circular correlation of the two."""
-        archived = self._smoothed(self._fine[index].astype(np.float32))
+        archived = self._smoothed(self._fine[index])
         product = (fft.rfft2(planes).conj() * fft.rfft2(archived)).sum(0)
         correlation = fft.irfft2(product, s=planes.shape[1:])
         reach = max(1, int(self._side * REACH))
         shifts = np.r_[-reach : reach + 1]
         allowed = correlation[np.ix_(shifts, shifts)]
         y, x = np.unravel_index(int(allowed.argmax()), allowed.shape)
-        energy = np.square(planes, dtype=np.float64).sum() + np.square(archived, dtype=np.float64).sum()
-        mean = max(0.0, float(energy - 2 * allowed[y, x]) / self._side**2)
+        moved = np.roll(planes, (shifts[y], shifts[x]), (1, 2))
+        mean = float(np.square(moved - archived, dtype=np.float64).sum() / self._side**2)
         shift = (float(shifts[y]) / self._side, float(shifts[x]) / self._side)
         return Match(index, float(np.sqrt(mean)) if self._level.rooted else mean, mirrored, shift)
 

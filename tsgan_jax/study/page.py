@@ -13,9 +13,10 @@ from PIL import Image
 
 from tsgan_jax.config import Config
 from tsgan_jax.evaluation.records import Record, current, read
-from tsgan_jax.evaluation.report import save_tables, write_page
+from tsgan_jax.evaluation.report import write_page
 from tsgan_jax.evaluation.report.material import Material
 from tsgan_jax.evaluation.report.page import source_of
+from tsgan_jax.evaluation.table import save_tables
 from tsgan_jax.evaluation.tables import system_name, tables
 from tsgan_jax.study import figures
 from tsgan_jax.study.settings import Study

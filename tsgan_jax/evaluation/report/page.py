@@ -3,7 +3,7 @@
 import base64
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import stdev
 from typing import Any
@@ -21,7 +21,8 @@ from tsgan_jax.evaluation.mask_statistics import PROPERTIES
 from tsgan_jax.evaluation.records import current, read
 from tsgan_jax.evaluation.report import plots
 from tsgan_jax.evaluation.report.material import Material
-from tsgan_jax.evaluation.tables import Table, system_name, tables
+from tsgan_jax.evaluation.table import save_tables
+from tsgan_jax.evaluation.tables import system_name, tables
 from tsgan_jax.files import write_bytes
 from tsgan_jax.labels import NAMES, PALETTE
 
@@ -87,15 +88,6 @@ def write_tables(run: Path) -> list[str]:
     if not records:
         raise UserError(f"{path}: has no record; run bin/evaluate --run {run} first")
     return save_tables(tables(records), path.parent / "tables")
-
-
-def save_tables(made: Sequence[Table], folder: Path) -> list[str]:
-    """Each table as <folder>/<name>.md, .csv and .tex; returns the markdown."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for one in made:
-        for suffix, text in (("md", one.markdown()), ("csv", one.csv()), ("tex", one.latex())):
-            write_bytes(folder / f"{one.name}.{suffix}", text.encode())
-    return [one.markdown() for one in made]
 
 
 def source_of(config: Config) -> str:
