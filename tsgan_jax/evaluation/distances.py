@@ -77,6 +77,17 @@ def precision_recall(real: Matrix, generated: Matrix, across: Matrix, k: int) ->
     return float(near_real.any(axis=0).mean()), float(near_generated.any(axis=1).mean())
 
 
+def on_equal_numbers(found: Matrices, i: Index, j: Index, k: int) -> tuple[float, float]:
+    """`precision_recall` of real images i and generated images j, of the more as many as of the fewer.
+
+    found: distances of all images.  NaN unless there are more than k of both.
+    """
+    equal = min(len(i), len(j))
+    if equal <= k:
+        return np.nan, np.nan
+    return precision_recall(*part(found, *(places[subsample(len(places), equal)] for places in (i, j))), k)
+
+
 def subsample(count: int, wanted: int) -> Index:
     """At most `wanted` random positions of `count`, ascending, the same at every call."""
     return np.sort(np.random.default_rng(0).permutation(count)[:wanted])

@@ -20,8 +20,8 @@ from tsgan_jax.evaluation.distances import (
     kernel_distance,
     kernels,
     mmd2,
+    on_equal_numbers,
     part,
-    precision_recall,
     subsample,
 )
 from tsgan_jax.evaluation.features import Features
@@ -126,13 +126,10 @@ class _Sets:
 
     def figures(self, i: Index, j: Index) -> DistanceFigures:
         """The figures of real images i and generated images j; precision and recall of equal numbers of both."""
-        equal, (distance, kernel, precision, recall) = min(len(i), len(j)), [np.nan] * 4
-        if equal >= 2:
+        if min(len(i), len(j)) >= 2:
             distance, kernel = frechet_distance(self.real[i], self.generated[j]), mmd2(*part(self.kernels, i, j))
-        if equal > self._k:
-            i, j = (index[subsample(len(index), equal)] for index in (i, j))
-            precision, recall = precision_recall(*part(self._distances, i, j), self._k)
-        return distance, kernel, precision, recall
+            return distance, kernel, *on_equal_numbers(self._distances, i, j, self._k)
+        return (np.nan,) * 4
 
 
 def _floor(sets: _Sets, groups: Sequence[Index], other: Features | None, k: int) -> _Sets:

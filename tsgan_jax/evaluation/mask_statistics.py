@@ -104,13 +104,12 @@ def measure_masks(
     made = np.concatenate([features for _, features in passed])
     held, known = (mask_features(masks, pixel_mm) for masks in (test, training))
     out += measure_variety(record, made, held, known, scans, nearest, bootstraps)
-    real_few = list(test[evenly(len(test), PAIRED)])
     out += [
         record(
             subject="diversity",
             metric="mean pairwise IoU",
             value=mean_pairwise_iou(few),
-            floor=mean_pairwise_iou(real_few),
+            floor=mean_pairwise_iou(list(test[evenly(len(test), PAIRED)])),
             n=len(few),
             reason=None if len(few) > 1 else "there is only one mask",
             details={"classes": "body, left lung, right lung", "note": "smaller is more diverse"},

@@ -15,8 +15,8 @@ from scipy.spatial.distance import cdist
 from sklearn.preprocessing import StandardScaler
 
 from tsgan_jax.components import SMALLEST_NODULE, components
-from tsgan_jax.evaluation.distances import Matrices, part, precision_recall, subsample
-from tsgan_jax.evaluation.intervals import Index, by_scan, half_samples
+from tsgan_jax.evaluation.distances import Matrices, on_equal_numbers
+from tsgan_jax.evaluation.intervals import by_scan, half_samples
 from tsgan_jax.evaluation.records import Record
 from tsgan_jax.labels import BACKGROUND, LEFT_LUNG, NODULE, RIGHT_LUNG, TRACHEA
 
@@ -67,7 +67,7 @@ def compared(real: Features, generated: Features, size: int, k: int = NEAREST) -
     found = []
     for _ in range(draws):
         i, j = (rng.permutation(len(one))[:size] for one in (real, generated))
-        found.append(precision_recall(*part(distances, i, j), k))
+        found.append(on_equal_numbers(distances, i, j, k))
     precision, recall = np.mean(found, axis=0)
     return float(precision), float(recall)
 
@@ -96,12 +96,7 @@ def measure_variety(
     if reason:
         return [make(metric=name, value=None, reason=reason) for name in ("precision", "recall")]
     value, distances = compared(real, made, size, k), _distances(real, made)
-
-    def figures(i: Index, j: Index) -> tuple[float, float]:
-        equal = min(len(i), len(j))
-        i, j = (index[subsample(len(index), equal)] for index in (i, j))
-        return precision_recall(*part(distances, i, j), k) if equal > k else (np.nan, np.nan)
-
+    figures = partial(on_equal_numbers, distances, k=k)
     groups = by_scan(np.arange(len(real)), scans)
     intervals = half_samples(value, figures, groups, len(made), bootstraps, [(0.0, 1.0)] * 2)
     floor = compared(real, known, size, k) if len(known) else (None, None)

@@ -94,12 +94,12 @@ class Material:
     @property
     def missing(self) -> dict[str, list[str]]:
         """Reasons to the names of the figures that are missing for them."""
-        found: dict[str, list[str]] = defaultdict(list)
+        found: dict[str, dict[str, None]] = defaultdict(dict)
         for r in self.records:
-            name = r.kind if r.metric == FAILED else f"{r.metric} ({r.subject})"
-            if r.value is None and name not in (names := found[r.reason or "no reason was recorded"]):
-                names.append(name)
-        return {reason: names for reason, names in found.items() if names}
+            if r.value is None:
+                name = r.kind if r.metric == FAILED else f"{r.metric} ({r.subject})"
+                found[r.reason or "no reason was recorded"][name] = None
+        return {reason: list(names) for reason, names in found.items()}
 
     @property
     def sources(self) -> dict[str, Any]:
