@@ -17,6 +17,7 @@ from tsgan_jax.evaluation.records import Record, append
 from tsgan_jax.evaluation.report import write_report
 from tsgan_jax.evaluation.report.page import number
 
+DIFFERENCE = {"of": [0.39, 0.31], "system": "dl_pix2pix", "cautions": {"few": "few nodules"}}
 RECORDS = [
     Record("similarity", "pix2pix", "full", "PSNR", 20.69, 48, (20.1, 21.2), 11.5),
     Record("similarity", "pix2pix", "lungs", "PSNR", 21.36, 48, (20.9, 21.9), 10.9),
@@ -45,6 +46,7 @@ RECORDS = [
     Record("detection", "yolov8n", "real", "mAP50", 0.35, 50, fold=1),
     Record("detection", "yolov8n", "real+500", "mAP50", 0.39, 50, fold=0),
     Record("detection", "yolov8n", "real+500", "mAP50", 0.41, 50, fold=1),
+    Record("detection", "yolov8n", "real+500", "mAP50 - real", 0.08, 50, (0.01, 0.15), fold=0, details=DIFFERENCE),
 ]
 
 
@@ -155,6 +157,14 @@ def test_detection_has_mean_spread_and_the_warning_of_yolov5u(run):
     page = text_of(run)
     assert "0.33" in page and "2 folds" in page and "YOLOv5u" in page
     assert "mAP50 over synthetic images added" in page
+
+
+def test_differences_from_real_images_have_both_terms_and_warnings(run):
+    page = text_of(run)
+    shown = page[page.index("Difference from real images only") :].split("</table>")[0]
+    words = " ".join(re.sub(r"<[^>]+>", " ", shown).split())
+    assert "yolov8n real+500 synthetic by TSGAN (DL-Pix2Pix) – – 0.08 0.39 − 0.31 0.01 to 0.15 – 50" in words
+    assert '<span class="flag">Beware: </span>few nodules' in page
 
 
 def test_the_model_card_states_uses_limits_and_licences(run):
