@@ -55,7 +55,8 @@ def scaled(real: Features, *sets: Features) -> list[Features]:
 
     Features that are constant in `real` are removed; a missing value becomes the real mean.
     """
-    scaler = StandardScaler().fit(real)
+    with np.errstate(invalid="ignore"):  # a feature that no real mask has is removed below
+        scaler = StandardScaler().fit(real)
     varied = scaler.var_ > (1e-9 * np.abs(scaler.mean_).clip(1e-9)) ** 2
     return [np.nan_to_num(scaler.transform(one)[:, varied], nan=0.0) if len(one) else one[:, varied] for one in sets]
 
