@@ -14,7 +14,7 @@ from tsgan_jax.data.luna16 import prepare
 from tsgan_jax.data.pipeline import load
 from tsgan_jax.errors import UserError
 from tsgan_jax.evaluation import evaluate as evaluation
-from tsgan_jax.evaluation import mask_baselines
+from tsgan_jax.evaluation import mask_table
 from tsgan_jax.evaluation.evaluate import attempt
 from tsgan_jax.evaluation.records import Record, append, current, read
 from tsgan_jax.generation.generate import export_fold
@@ -95,8 +95,8 @@ def test_a_set_whose_files_were_overwritten_is_not_judged(run, folder):
 
 @pytest.mark.slow
 def test_masks_of_stage_1_need_no_stage_2_and_no_set(run, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(mask_baselines, "MEASURED", 8)
-    monkeypatch.setattr(mask_baselines, "SWEPT", 6)
+    monkeypatch.setattr(mask_table, "MEASURED", 8)
+    monkeypatch.setattr(mask_table, "SWEPT", 6)
     alone = tmp_path / "alone"
     shutil.copytree(run, alone, ignore=shutil.ignore_patterns("translation", "sets", "evaluation"))
     assert main(["--run", str(alone), "--only", "mask_sources", "--only", "report"]) in (0, 3)

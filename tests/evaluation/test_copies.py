@@ -47,7 +47,7 @@ def planted():
 
 @pytest.mark.parametrize("level", [0, 1])
 def test_every_planted_copy_is_flagged_and_no_honest_slice(planted, level):
-    flagged = planted[level].distances < planted[level].threshold
+    flagged = np.array(planted[level].distances) < planted[level].threshold
     assert not flagged[:10].any() and flagged[10:].all()
     assert planted[level].flagged == 15
 
@@ -63,14 +63,14 @@ def test_held_out_slices_are_not_flagged(level):
 
 @pytest.mark.parametrize("level", [0, 1])
 def test_pairs_name_the_training_slice_and_how_it_was_disguised(planted, level):
-    by_name = {pair.name: pair for pair in planted[level].pairs}
-    assert len(by_name) == 12 and all(pair.flagged for pair in by_name.values())
-    distances = [pair.match.distance for pair in planted[level].pairs]
+    by_name = {one.name: match for one, match in planted[level].pairs}
+    assert len(by_name) == 12 and all(match.distance < planted[level].threshold for match in by_name.values())
+    distances = [match.distance for _, match in planted[level].pairs]
     assert distances == sorted(distances)
     exact, turned, moved = (by_name.get(f"{10 + place:03d}.png") for place in (0, 1, 3))
-    assert exact.match.index == turned.match.index == moved.match.index == 4
-    assert turned.match.mirrored and not exact.match.mirrored
-    assert moved.match.shift == (-3 / 64, 5 / 64) and exact.match.shift == (0, 0)
+    assert exact.index == turned.index == moved.index == 4
+    assert turned.mirrored and not exact.mirrored
+    assert moved.shift == (-3 / 64, 5 / 64) and exact.shift == (0, 0)
 
 
 def test_records_state_threshold_control_and_interval(planted):

@@ -1,6 +1,7 @@
 """Records of images compared as distributions: names, floors, intervals, cache, and what happens with too few."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,12 +9,11 @@ import pytest
 from tests.evaluation.networks_of_numpy import means_network, noise
 from tsgan_jax.config import EvaluationConfig
 from tsgan_jax.errors import UserError
-from tsgan_jax.evaluation import features
-from tsgan_jax.evaluation.distances import FeatureStatistics, frechet_distance
-from tsgan_jax.evaluation.features import gather
-from tsgan_jax.evaluation.frechet import measure_distances, measure_region_distances, unavailable
+from tsgan_jax.evaluation import frechet, parts
+from tsgan_jax.evaluation.distances import frechet_distance
+from tsgan_jax.evaluation.features import Features, gather
+from tsgan_jax.evaluation.frechet import measure_distances, unavailable
 from tsgan_jax.evaluation.records import Record
-from tsgan_jax.labels import BODY, LEFT_LUNG, NODULE
 
 SETTINGS = EvaluationConfig(bootstrap=40)
 NETWORK = means_network()
@@ -23,8 +23,10 @@ def by_metric(records: list[Record]) -> dict[str, Record]:
     return {record.metric: record for record in records}
 
 
-def measured(real: np.ndarray, generated: np.ndarray, **options: object) -> dict[str, Record]:
-    return by_metric(measure_distances(NETWORK, real, iter(generated), method="a", settings=SETTINGS, **options))
+def measured(real: np.ndarray, generated: np.ndarray, other: np.ndarray | None = None, **options) -> dict[str, Record]:
+    held, made = gather(NETWORK, real), gather(NETWORK, iter(generated))
+    more = None if other is None else gather(NETWORK, other)
+    return by_metric(measure_distances(NETWORK, held, made, method="a", settings=SETTINGS, other=more, **options))
 
 
 def test_figures_carry_the_name_of_their_network() -> None:
@@ -45,7 +47,7 @@ def test_equal_sets_and_distant_sets() -> None:
 def test_values_are_those_of_all_images_and_intervals_hold_them() -> None:
     real, generated = noise(40), noise(70, seed=1, high=240)
     found = measured(real, generated)
-    a, b = (FeatureStatistics.of(NETWORK.features(images)) for images in (real, generated))
+    a, b = (NETWORK.features(images).astype(float) for images in (real, generated))
     assert found["FD-Means"].value == pytest.approx(frechet_distance(a, b), rel=1e-6)
     for record in found.values():
         low, high = record.interval
@@ -94,29 +96,24 @@ def test_real_features_are_cached_by_content(tmp_path: Path) -> None:
     assert sum(calls) == 100
     again = gather(network, noise(100), tmp_path)
     assert sum(calls) == 100
-    np.testing.assert_array_equal(first.kept, again.kept)
-    np.testing.assert_allclose(first.statistics.scatter, again.statistics.scatter)
+    np.testing.assert_array_equal(first.rows, again.rows)
     changed = noise(100)
     changed[50, 0, 0] ^= 1
     assert gather(network, changed, tmp_path).images_sha256 != first.images_sha256 and sum(calls) == 200
     for file in tmp_path.iterdir():
         file.write_bytes(b"torn")
-    assert gather(network, noise(100), tmp_path).count == 100 and sum(calls) == 300
+    assert len(gather(network, noise(100), tmp_path)) == 100 and sum(calls) == 300
 
 
-def test_memory_holds_a_fixed_number_of_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(features, "KEPT", 50)
-    images = noise(300)
-    found = gather(NETWORK, images, tmp_path)
-    assert found.count == 300 and found.kept.shape == (50, 6) and not found.whole
-    assert len(set(found.places)) == 50 and 60 < np.median(found.places) < 240
-    np.testing.assert_array_equal(found.kept, NETWORK.features(images[found.places]))
-    np.testing.assert_allclose(found.statistics.mean, NETWORK.features(images).mean(0), rtol=1e-5)
-    again = gather(NETWORK, images, tmp_path)
-    np.testing.assert_array_equal(found.statistics.scatter, again.statistics.scatter)
-    record = measured(noise(40, seed=1), images)["FD-Means"]
-    a, b = (FeatureStatistics.of(NETWORK.features(x)) for x in (noise(40, seed=1), images))
-    assert record.n == 300 and record.value == pytest.approx(frechet_distance(a, b), rel=1e-5)
+def test_pairs_are_of_a_fixed_number_of_images_and_the_distance_is_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frechet, "KEPT", 50)
+    real, images = noise(40, seed=1), noise(300)
+    found, a, b = measured(real, images), *(NETWORK.features(one).astype(float) for one in (real, images))
+    assert found["FD-Means"].n == 300 and found["FD-Means"].value == pytest.approx(frechet_distance(a, b), rel=1e-5)
+    assert found["FD-Means"].interval[0] < found["FD-Means"].interval[1]
+    assert found["KD-Means"].details["subset"] == found["Recall-Means"].details["n_each"] == 40
+    by_patient = measured(images, real, scans=[str(place // 3) for place in range(300)])["Recall-Means"].details
+    assert (by_patient["n_real"], by_patient["n_each"], sum(by_patient["floor_n"])) == (300, 40, 50)
 
 
 def test_features_that_are_not_finite_are_refused() -> None:
@@ -126,23 +123,27 @@ def test_features_that_are_not_finite_are_refused() -> None:
         gather(broken, noise(3))
 
 
-def test_each_region_has_its_records_and_one_that_is_absent_leaves_the_rest() -> None:
-    mask = np.full((80, 80), BODY, np.uint8)
-    mask[10:70, 10:70] = LEFT_LUNG
+def test_a_region_that_cannot_be_had_leaves_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    def features(source: str, region: str) -> Features:
+        if region == "lungs":
+            raise UserError("no lungs")
+        return gather(NETWORK, noise(0 if region == "nodules" else 8, seed=len(source)))
 
-    def pairs(seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        return [(image, mask) for image in noise(8, 80, seed)]
-
-    records = measure_region_distances(NETWORK, lambda: pairs(0), lambda: pairs(1), method="a", settings=SETTINGS)
-    assert [record.subject for record in records] == ["full"] * 4 + ["lungs"] * 4 + ["nodules"] * 4
-    assert all((record.value is None) == (record.subject == "nodules") for record in records)
-    assert "0 real images" in records[-1].reason
-    mask[30:33, 30:33] = NODULE
-    scans = [str(i // 2) for i in range(8)]
-    records = measure_region_distances(
-        NETWORK, lambda: pairs(0), lambda: pairs(1), method="a", settings=SETTINGS, scans=scans, fold=2
+    monkeypatch.setattr(parts, "_keep_generated", lambda subject: None)
+    monkeypatch.setattr(parts, "owners", lambda pairs, region, names: [] if region == "nodules" else names)
+    subject = SimpleNamespace(
+        config=SimpleNamespace(evaluation=SETTINGS),
+        method="a",
+        fold=2,
+        network=NETWORK,
+        features=features,
+        pairs=lambda source: None,
+        test=SimpleNamespace(seriesuid=[str(place // 2) for place in range(8)]),
     )
-    assert all(record.value is not None and record.fold == 2 for record in records)
+    records = parts.evaluate_distances(subject)
+    assert [record.subject for record in records] == ["full"] * 4 + ["lungs"] * 4 + ["nodules"] * 4
+    assert all((record.value is None) == (record.subject != "full") and record.fold == 2 for record in records)
+    assert records[4].reason == "no lungs" and "0 real images" in records[-1].reason
 
 
 def test_a_network_that_cannot_be_had_leaves_records_with_the_reason() -> None:

@@ -23,7 +23,7 @@ GATE = Gate(30, 40, {"no nodule": 10})
 
 
 def measured(masks, test=TEST.mask, training=TRAINING.mask, gate=GATE):
-    records, values = measure_masks(iter(masks), test, training, gate, 5.0, "ours", {}, bootstraps=30)
+    records, values = measure_masks(iter(masks), len(masks), test, training, gate, 5.0, "ours", {}, bootstraps=30)
     return {record.subject: record for record in records}, values
 
 
@@ -104,7 +104,16 @@ def test_a_collapsed_generator_shows_no_diversity():
 
 def test_precision_and_recall_stand_beside_those_of_training_masks():
     records, _ = measure_masks(
-        iter(TRAINING.mask[:20].repeat(2, 0)), TEST.mask, TRAINING.mask, GATE, 5.0, "ours", {}, bootstraps=30, nearest=2
+        iter(TRAINING.mask[:20].repeat(2, 0)),
+        40,
+        TEST.mask,
+        TRAINING.mask,
+        GATE,
+        5.0,
+        "ours",
+        {},
+        bootstraps=30,
+        nearest=2,
     )
     found = {record.metric: record for record in records if record.subject == "variety"}
     assert list(found) == ["precision", "recall"] and all(record.kind == "masks" for record in found.values())

@@ -7,24 +7,36 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from chests import PIXEL_MM, chests
+from pandas.testing import assert_frame_equal
 
-from tsgan_jax.config import GenerationConfig
-from tsgan_jax.evaluation import mask_baselines, mask_table
-from tsgan_jax.evaluation.mask_baselines import Comparison, measure_sources, measure_truncations
+from tsgan_jax.config import Config, EvaluationConfig, GenerationConfig
+from tsgan_jax.evaluation import mask_table
 from tsgan_jax.evaluation.mask_statistics import concatenate, mean_pairwise_iou, measure
-from tsgan_jax.evaluation.mask_table import ROWS, SWEPT_ROWS, compare_masks, records, rows_of, spread, table_lines
+from tsgan_jax.evaluation.mask_table import (
+    ROWS,
+    SWEPT_ROWS,
+    compare_masks,
+    measure_sources,
+    measure_truncations,
+    records,
+    spread,
+    table_lines,
+    table_of,
+)
 from tsgan_jax.evaluation.mask_variety import compared, mask_features, scaled
 from tsgan_jax.generation import sources
+from tsgan_jax.generation.runs import Parent
 from tsgan_jax.labels import LEFT_LUNG, NODULE, TRACHEA
 from tsgan_jax.masks.deform import Deformer
 from tsgan_jax.masks.plausibility import check
 
 TEST, TRAINING = chests(range(500, 530)), chests(range(40))
+PARENT = Parent(4, 64, "ab")
 BARE = np.where(np.isin(TRAINING.mask, (NODULE, TRACHEA)), LEFT_LUNG, TRAINING.mask).astype(np.uint8)
 
 
 def table(masks):
-    return {row.name: row.values for row in compare_masks(masks, TEST.mask, PIXEL_MM)}
+    return {row: dict(values) for row, values in compare_masks(masks, TEST.mask, PIXEL_MM).iterrows()}
 
 
 def test_every_figure_is_that_of_its_masks():
@@ -38,8 +50,8 @@ def test_every_figure_is_that_of_its_masks():
     assert found["pairwise IoU"]["a"] == mean_pairwise_iou(list(TRAINING.mask))
     assert found["passes the gate"]["real test"] == np.mean([check(m, PIXEL_MM).accepted for m in TEST.mask])
     assert (found["trachea"]["a"], found["trachea"]["b"], found["nodules"]["b"]) == (1, 0, 0)
-    assert found["nodule diameter, 50 %"]["b"] is None and found["passes the gate"]["b"] == 0
-    assert "real test" not in found["recall"] and found["recall"]["a"] > found["recall"]["b"]
+    assert np.isnan(found["nodule diameter, 50 %"]["b"]) and found["passes the gate"]["b"] == 0
+    assert np.isnan(found["recall"]["real test"]) and found["recall"]["a"] > found["recall"]["b"]
 
 
 def test_trachea_inside_a_lung_is_counted():
@@ -56,25 +68,7 @@ def test_precision_and_recall_are_of_equally_many_masks():
     for size, columns in ((30, {"a": TRAINING.mask}), (8, {"a": TRAINING.mask, "b": TRAINING.mask[:8]})):
         found = table(columns)
         assert (found["precision"]["a"], found["recall"]["a"]) == compared(held, other, size)
-    assert table({"a": TRAINING.mask[:3]})["recall"]["a"] is None
-
-
-def test_records_hold_the_table():
-    rows = compare_masks({"a": TRAINING.mask, "b": BARE, "none": []}, TEST.mask, PIXEL_MM)
-    kept = records("mask sources", rows, {"real test": 30, "a": 40, "b": 40, "none": 0}, "ours", {"set": "x"}, {"k": 3})
-    assert json.loads(json.dumps([asdict(one) for one in kept], allow_nan=False))
-    assert all(bool(one.reason) == (one.value is None) for one in kept)
-    assert {one.n for one in kept if one.subject == "a"} == {40} and kept[0].kind == "mask sources"
-    assert rows_of(kept[::-1]) == (["real test", "none", "b", "a"], rows)
-
-
-def test_a_table_can_be_read_in_a_terminal():
-    rows = compare_masks({"a": TRAINING.mask, "b": BARE}, TEST.mask, PIXEL_MM)
-    lines = table_lines(records("mask sources", rows, {"real test": 30, "a": 40, "b": 40}, "ours", {}, {}))
-    assert lines[0].split() == ["real", "test", "a", "b"] and len(lines) == len(ROWS) + 1
-    assert len({len(line) for line in lines}) == 1, "columns stand below each other"
-    shown = {line.split(" (")[0]: line.split()[-3:] for line in lines[1:]}
-    assert shown["nodules"] == ["1", "1", "0"] and shown["recall"][0] == shown["nodule diameter, 50 %"][2] == "–"
+    assert np.isnan(table({"a": TRAINING.mask[:3]})["recall"]["a"])
 
 
 def test_spread_takes_from_end_to_end():
@@ -85,16 +79,43 @@ def test_spread_takes_from_end_to_end():
 @pytest.fixture
 def case(monkeypatch):
     """Stage 1 that draws training masks in turn; at a truncation below 1 always the same one."""
-    monkeypatch.setattr(mask_baselines, "MEASURED", 24)
-    monkeypatch.setattr(mask_baselines, "SWEPT", 20)
+    monkeypatch.setattr(mask_table, "MEASURED", 24)
+    monkeypatch.setattr(mask_table, "SWEPT", 20)
 
     def sample_masks(generator, key, indices, truncation):
         return TRAINING.mask[[index if truncation == 1 else 0 for index in indices]]
 
     monkeypatch.setattr(sources, "sample_masks", sample_masks)
     generator = SimpleNamespace(synthesis=SimpleNamespace(resolution=64))
-    settings = GenerationConfig(seed=5, truncation=1.0)
-    return Comparison(generator, settings, TEST, TRAINING, PIXEL_MM, 3, "ours", {"masks": "x"})
+    return SimpleNamespace(
+        config=Config(generation=GenerationConfig(seed=5, truncation=1.0), evaluation=EvaluationConfig(nearest=3)),
+        stage_1=(generator, PARENT),
+        test=TEST,
+        training=TRAINING,
+        pixel_mm=PIXEL_MM,
+        method="ours",
+        real_hashes={"test_slices": "x"},
+    )
+
+
+def test_records_hold_the_table(case):
+    masks = {"a": TRAINING.mask, "b": BARE, "none": []}
+    rows = compare_masks(masks, TEST.mask, PIXEL_MM)
+    kept = records("mask sources", case, masks, {})
+    assert json.loads(json.dumps([asdict(one) for one in kept], allow_nan=False))
+    assert all(bool(one.reason) == (one.value is None) for one in kept)
+    assert {one.n for one in kept if one.subject == "a"} == {40} and kept[0].kind == "mask sources"
+    assert kept[0].made_from["masks"]["step"] == 4 and kept[0].details["k"] == 3
+    assert not any(one.subject == "real test" and one.metric == "recall" for one in kept)
+    assert_frame_equal(table_of(kept[::-1]), rows[["real test", "none", "b", "a"]])
+
+
+def test_a_table_can_be_read_in_a_terminal(case):
+    lines = table_lines(records("mask sources", case, {"a": TRAINING.mask, "b": BARE}, {}))
+    assert lines[0].split() == ["real", "test", "a", "b"] and len(lines) == len(ROWS) + 1
+    assert len({len(line) for line in lines}) == 1, "columns stand below each other"
+    shown = {line.split(" (")[0]: line.split()[-3:] for line in lines[1:]}
+    assert shown["nodules"] == ["1", "1", "0"] and shown["recall"][0] == shown["nodule diameter, 50 %"][2] == "–"
 
 
 def values(found, metric):
@@ -102,7 +123,7 @@ def values(found, metric):
 
 
 def test_stage_1_is_measured_as_it_draws_beside_deformed_and_real_masks(case, monkeypatch):
-    monkeypatch.setattr(mask_baselines, "deformed", lambda slices, seed, count: BARE[:count])
+    monkeypatch.setattr(mask_table, "deformed", lambda slices, seed, count: BARE[:count])
     found = measure_sources(case)
     assert {one.kind for one in found} == {"mask sources"}
     shares = values(found, "passes the gate")
@@ -113,16 +134,17 @@ def test_stage_1_is_measured_as_it_draws_beside_deformed_and_real_masks(case, mo
 
 
 def test_deformed_masks_are_first_attempts(case):
-    masks = mask_baselines.deformed(TRAINING, 5, 3)
+    masks = mask_table.deformed(TRAINING, 5, 3)
     deformer = Deformer.of_masks(TRAINING.mask, TRAINING.pixel_mm)
     np.testing.assert_array_equal(masks, [deformer.draw(5, 0, index) for index in range(3)])
 
 
 def test_the_others_stand_where_nothing_can_be_deformed(case):
-    found = measure_sources(replace(case, training=replace(TRAINING, mask=BARE)))
+    case.training = replace(TRAINING, mask=BARE)
+    found = measure_sources(case)
     assert list(values(found, "recall")) == ["stage 1", "real training"]
     (reason,) = (one.reason for one in found if one.subject == "deform")
-    assert "none of the 40 training masks" in reason and mask_table.DEFORM not in rows_of(found)[0]
+    assert "none of the 40 training masks" in reason and mask_table.DEFORM not in table_of(found)
 
 
 def test_each_truncation_is_measured(case):

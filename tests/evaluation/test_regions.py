@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tsgan_jax.evaluation.regions import View, nodule_squares, owners, region
+from tsgan_jax.evaluation.regions import View, cut, nodule_squares, owners
 from tsgan_jax.labels import BODY, LEFT_LUNG, NODULE, RIGHT_LUNG, TRACHEA
 
 
@@ -15,10 +15,10 @@ def a_mask() -> np.ndarray:
 
 def test_lungs_keep_their_nodules_and_not_the_trachea() -> None:
     mask, image = a_mask(), np.full((80, 90), 77, np.uint8)
-    (shown,) = region(image, mask, "lungs")
+    (shown,) = cut(image, mask, "lungs")
     assert (shown[20:60, 10:35] == 77).all() and (shown[40:43, 60:64] == 77).all()
     assert (shown == 77).sum() == 2 * 40 * 25
-    assert region(image, np.full_like(mask, BODY), "lungs") == []
+    assert cut(image, np.full_like(mask, BODY), "lungs") == []
 
 
 def test_squares_stand_round_nodules_and_inside_the_image() -> None:

@@ -6,7 +6,8 @@ import io
 import pytest
 
 from tsgan_jax.evaluation.records import Record
-from tsgan_jax.evaluation.tables import FIGURES, Table, tables
+from tsgan_jax.evaluation.table import Table
+from tsgan_jax.evaluation.tables import FIGURES, tables
 
 
 def detected(subject, value, fold=0, system=None, detector="YOLOv8n", **details):

@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -10,6 +11,9 @@ import pytest
 
 from tests.experiment.test_experiment import Screen
 from tsgan_jax.cli import train as command
+from tsgan_jax.errors import UserError
+from tsgan_jax.evaluation.evaluate import attempt
+from tsgan_jax.study import run as study_run
 from tsgan_jax.study.run import run_study
 from tsgan_jax.study.settings import load_study
 
@@ -48,6 +52,13 @@ def done(tmp_path_factory):
         outcome = run_study(study, root / "study", screen)
         yield root / "study", study, screen.lines, outcome
     jax.config.update("jax_compilation_cache_dir", cache)
+
+
+def failing(error):
+    def step():
+        raise error
+
+    return step
 
 
 def manifest(directory: Path, name: str, *place: str) -> dict:
@@ -103,6 +114,47 @@ def test_a_rerun_trains_and_judges_nothing(done):
     assert sum(line.endswith("evaluated earlier") for line in screen.lines) == 2
     assert not any("from the start" in line or "resumed" in line for line in screen.lines)
     assert records.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_figures_are_made_again_where_a_failure_may_pass_or_the_weights_are_others(done, monkeypatch):
+    directory, study, _, _ = done
+    weights, evaluated = study.systems["first"].evaluation.vgg_weights, []
+    content, made = weights.read_bytes(), []
+    monkeypatch.setattr(study_run, "evaluate", lambda run, *_, **__: evaluated.append(run.name) or made)
+
+    def rerun():
+        evaluated.clear()
+        run_study(study, directory, Screen())
+        return evaluated
+
+    made += attempt("distance", "ours", failing(OSError("no space")), lambda line: None)
+    weights.unlink()
+    assert rerun() == ["first", "second"] and rerun() == ["first", "second"]
+    made[:] = attempt("distance", "ours", failing(UserError("no such file")), lambda line: None)
+    assert rerun() == ["first", "second"] and rerun() == []
+    weights.write_bytes(content)
+    assert rerun() == ["first", "second"] and rerun() == []
+
+
+def test_the_key_of_figures_changes_with_each_input(tmp_path, monkeypatch):
+    monkeypatch.setattr(study_run, "prepare", lambda data: SimpleNamespace(directory=scans))
+    (tmp_path / "small.yaml").write_text(STUDY)
+    made, vgg, scans = tmp_path / "sets" / "synthetic" / "manifest.json", tmp_path / "vgg.npz", tmp_path / "a"
+    made.parent.mkdir(parents=True)
+    study = load_study(tmp_path / "small.yaml", [f"evaluation.vgg_weights={vgg}"])
+
+    def key():
+        return study_run._evaluation_key(study, tmp_path, study.systems["first"])
+
+    made.write_text("1")
+    keys = [key()]
+    for path, text in ((vgg, "1"), (vgg, "2"), (made, "2")):
+        path.write_text(text)
+        keys.append(key())
+    scans = tmp_path / "b"
+    keys.append(key())
+    assert len(set(keys)) == len(keys) and key() == keys[-1]
 
 
 @pytest.mark.slow

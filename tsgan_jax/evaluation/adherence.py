@@ -17,11 +17,17 @@ from tsgan_jax.components import SMALLEST_NODULE, components
 from tsgan_jax.data import lungs
 from tsgan_jax.data.slices import pool_classes
 from tsgan_jax.errors import UserError
-from tsgan_jax.evaluation.intervals import bootstrap
+from tsgan_jax.evaluation.intervals import bootstrap, by_scan
 from tsgan_jax.evaluation.records import Record
-from tsgan_jax.labels import BACKGROUND, LEFT_LUNG, NODULE, RIGHT_LUNG, TRACHEA
+from tsgan_jax.labels import BACKGROUND, LEFT_LUNG, NODULE, NUM_CLASSES, RIGHT_LUNG, TRACHEA
 
-CLASSES = ("body", "left lung", "right lung", "trachea")
+CLASSES = {
+    "body": [label for label in range(NUM_CLASSES) if label != BACKGROUND],
+    "left lung": [LEFT_LUNG],
+    "right lung": [RIGHT_LUNG],
+    "trachea": [TRACHEA],
+}
+"""Names and their labels."""
 BLIND = 0.05
 """With a lower ceiling the segmentation cannot measure a class."""
 FINEST_MM = 2.0
@@ -40,17 +46,10 @@ def dice(mask: np.ndarray, hu: np.ndarray, pixel_mm: float) -> dict[str, float]:
 
     Body is all that is not background.  Nodule pixels are excluded, because the segmentation labels them as lung.
     """
-    found = _segmented(hu, pixel_mm)
-    rest = mask != NODULE
-    regions = {
-        "body": (mask != BACKGROUND, found != BACKGROUND),
-        "left lung": (mask == LEFT_LUNG, found == LEFT_LUNG),
-        "right lung": (mask == RIGHT_LUNG, found == RIGHT_LUNG),
-        "trachea": (mask == TRACHEA, found == TRACHEA),
-    }
+    found, rest = _segmented(hu, pixel_mm), mask != NODULE
     out = {}
-    for name, (drawn, segmented) in regions.items():
-        drawn, segmented = drawn & rest, segmented & rest
+    for name, classes in CLASSES.items():
+        drawn, segmented = (np.isin(labels, classes) & rest for labels in (mask, found))
         total = int(drawn.sum() + segmented.sum())
         if total:
             out[name] = 2 * float((drawn & segmented).sum()) / total
@@ -92,80 +91,68 @@ def measure_adherence(
     method: str,
     made_from: dict[str, Any],
     bootstraps: int = 200,
+    *,
+    scans: Iterable[str] | None = None,
 ) -> tuple[list[Record], dict[str, np.ndarray]]:
     """Records of Dice per class and nodule contrast, with the figure of real pairs as `floor`; both contrasts for
     plots.
 
+    scans: the series of each real pair, None: every pair is a separate scan.
     Raises UserError if there are no generated or no real pairs.
     """
-    generated_tally, real_tally = _Tally(generated), _Tally(real)
-    if not generated_tally.pairs or not real_tally.pairs:
-        raise UserError(
-            f"mask adherence needs pairs on both sides; {generated_tally.pairs} are generated, {real_tally.pairs} real"
-        )
+    made, held = ([(dice(*pair), nodule_contrasts(*pair)) for pair in pairs] for pairs in (generated, real))
+    if not made or not held:
+        raise UserError(f"mask adherence needs pairs on both sides; {len(made)} are generated, {len(held)} real")
     record = partial(Record, kind="adherence", method=method, made_from=made_from)
     out = []
     for name in CLASSES:
-        generated_dice, real_dice = np.array(generated_tally.dice[name]), np.array(real_tally.dice[name])
-        reason = None if len(generated_dice) else f"neither masks nor CT contain any {name}"
-        if len(real_dice) and real_dice.mean() < BLIND:
+        ours, theirs = (np.array([found[name] for found, _ in pairs if name in found]) for pairs in (made, held))
+        reason = None if len(ours) else f"neither masks nor CT contain any {name}"
+        if len(theirs) and theirs.mean() < BLIND:
             reason = f"the segmentation does not find the {name} in real slices of this pixel size either"
         out.append(
             record(
                 subject=name,
                 metric="Dice",
-                value=None if reason else _mean(generated_dice),
-                floor=_mean(real_dice),
-                n=len(generated_dice),
-                interval=None if reason else bootstrap(_mean_of, generated_dice, times=bootstraps),
+                value=None if reason else _mean(ours),
+                floor=_mean(theirs),
+                n=len(ours),
+                interval=None if reason else bootstrap(np.mean, by_scan(ours), times=bootstraps),
                 reason=reason,
-                details={"n_real": len(real_dice)},
+                details={"n_real": len(theirs)},
             )
         )
-    contrasts = {"generated": np.array(generated_tally.contrasts), "real": np.array(real_tally.contrasts)}
-    return out + _contrast_records(record, contrasts["generated"], contrasts["real"], bootstraps), contrasts
-
-
-class _Tally:
-    """Dice values per class and nodule contrasts of some pairs."""
-
-    def __init__(self, pairs: Iterable[HuWithMask]) -> None:
-        self.pairs = 0
-        self.dice: dict[str, list[float]] = {name: [] for name in CLASSES}
-        self.contrasts: list[float] = []
-        for mask, hu, pixel_mm in pairs:
-            self.pairs += 1
-            for name, value in dice(mask, hu, pixel_mm).items():
-                self.dice[name].append(value)
-            self.contrasts += nodule_contrasts(mask, hu, pixel_mm)
+    contrasts = by_scan(values for _, values in made), by_scan((values for _, values in held), scans)
+    arrays = {"generated": np.concatenate([[], *contrasts[0]]), "real": np.concatenate([[], *contrasts[1]])}
+    return out + _contrast_records(record, arrays, contrasts, bootstraps), arrays
 
 
 def _contrast_records(
-    record: "partial[Record]", generated: np.ndarray, real: np.ndarray, bootstraps: int
+    record: "partial[Record]",
+    arrays: dict[str, np.ndarray],
+    contrasts: tuple[list[np.ndarray], list[np.ndarray]],
+    bootstraps: int,
 ) -> list[Record]:
+    """arrays: all contrasts; contrasts: by slice of generated, by scan of real ones."""
+    generated, real = arrays["generated"], arrays["real"]
     reason = None
     if not len(generated) or not len(real):
         reason = f"no nodule with lung around it: {len(generated)} generated, {len(real)} real ones"
     common = partial(record, subject="nodule contrast", n=len(generated), reason=reason, details={"n_real": len(real)})
-    apart = None if reason else float(wasserstein_distance(generated, real))
     return [
         common(
             metric="HU above lung",
             value=_mean(generated),
             floor=_mean(real),
-            interval=bootstrap(_mean_of, generated, times=bootstraps),
+            interval=bootstrap(np.mean, contrasts[0], times=bootstraps),
         ),
         common(
             metric="Wasserstein distance, HU",
-            value=apart,
-            interval=None if reason else bootstrap(_apart, generated, real, times=bootstraps),
+            value=None if reason else float(wasserstein_distance(generated, real)),
+            interval=bootstrap(wasserstein_distance, *contrasts, times=bootstraps),
             floor=_halves_apart(real),
         ),
     ]
-
-
-def _apart(generated: np.ndarray, real: np.ndarray) -> float:
-    return float(wasserstein_distance(generated, real))
 
 
 def _halves_apart(values: np.ndarray) -> float | None:
@@ -174,11 +161,7 @@ def _halves_apart(values: np.ndarray) -> float | None:
         return None
     rng = np.random.default_rng(0)
     shuffled = [rng.permutation(values) for _ in range(20)]
-    return float(np.mean([_apart(v[: len(v) // 2], v[len(v) // 2 :]) for v in shuffled]))
-
-
-def _mean_of(values: np.ndarray) -> float:
-    return float(values.mean())
+    return float(np.mean([wasserstein_distance(v[: len(v) // 2], v[len(v) // 2 :]) for v in shuffled]))
 
 
 def _mean(values: np.ndarray) -> float | None:

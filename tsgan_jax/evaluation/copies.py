@@ -5,17 +5,17 @@ held-out real slices, which cannot be copies.  The audit is evidence, not proof:
 mirrored, shifted or noisy, but not a patient in another pose.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
+from scipy.stats import mannwhitneyu
 
 from tsgan_jax.data.pipeline import SliceSet
 from tsgan_jax.data.slices import scan_of
 from tsgan_jax.errors import UserError
-from tsgan_jax.evaluation.intervals import bootstrap, wilson
+from tsgan_jax.evaluation.intervals import bootstrap, by_scan, wilson
 from tsgan_jax.evaluation.nearest import Archive, Level, Match, ct_level, mask_level
 from tsgan_jax.evaluation.records import Record
 from tsgan_jax.evaluation.sources import GeneratedSlice
@@ -27,60 +27,56 @@ SHOWN = 12
 """Number of nearest pairs of each level in the report, flagged or not."""
 
 
-@dataclass(frozen=True)
-class NearestPair:
-    """A generated slice and its nearest training slice; flagged: nearer than the threshold."""
-
-    name: str
-    generated: GeneratedSlice
-    match: Match
-    flagged: bool
-
-
-@dataclass(frozen=True)
 class LevelAudit:
-    """The result of one level.
+    """The search at one level; distances are in its unit.
 
-    threshold, distances (generated [n]), held_out (distances [m]): in the level's unit.  false_alarms: share of
-    held-out slices flagged by the threshold that the other half of the held-out scans gives.  pairs: the nearest
-    ones, nearest first.
+    held_out: distances of held-out slices [m]; threshold: below it a slice is a copy; false_alarms: share of held-out
+    slices flagged by the threshold that the other half of the held-out scans gives.  distances: of the generated
+    slices so far; pairs: the nearest ones with their training slices, nearest first.
     """
 
-    level: str
-    threshold: float
-    distances: np.ndarray
-    held_out: np.ndarray
-    false_alarms: float
-    pairs: tuple[NearestPair, ...]
+    def __init__(self, level: Level, training: np.ndarray, held_out: np.ndarray, scans: Sequence[str]) -> None:
+        self.level, self.scans = level.name, scans
+        self._archive = Archive(level, training)
+        self.held_out = np.array([self._archive.nearest(image).distance for image in held_out])
+        self.threshold = threshold_of(self.held_out)
+        self.false_alarms = _false_alarms(self.held_out, scans)
+        self.distances: list[float] = []
+        self.pairs: list[tuple[GeneratedSlice, Match]] = []
+
+    def look_up(self, one: GeneratedSlice, image: np.ndarray) -> None:
+        """Search the training slice nearest to a generated one.  image: its mask or its CT."""
+        match = self._archive.nearest(image)
+        self.distances.append(match.distance)
+        self.pairs = sorted([*self.pairs, (one, match)], key=lambda pair: pair[1].distance)[:SHOWN]
 
     @property
     def flagged(self) -> int:
         """Generated slices nearer to a training slice than the threshold."""
-        return int((self.distances < self.threshold).sum())
+        return sum(distance < self.threshold for distance in self.distances)
 
 
 def audit(
     generated: Iterable[GeneratedSlice], training: SliceSet, held_out: SliceSet, window: Window
-) -> tuple[LevelAudit, ...]:
+) -> tuple[LevelAudit, LevelAudit]:
     """Find the nearest training slice of every generated slice, as a mask and as CT; one pass over `generated`.
 
     Raises UserError without at least two held-out scans, which the threshold needs.
     """
-    if len({scan_of(uid) for uid in held_out.seriesuid}) < 2:
+    scans = [scan_of(uid) for uid in held_out.seriesuid]
+    if len(set(scans)) < 2:
         raise UserError(
             f"the copy audit needs slices of two or more held-out scans, the test fold has {len(held_out)} slices; "
             "set data.test_fold to a fold with more"
         )
-    searches = [
-        _Search(mask_level(), training.mask, held_out.mask, held_out),
-        _Search(ct_level(window), training.ct, held_out.ct, held_out),
-    ]
+    masks = LevelAudit(mask_level(), training.mask, held_out.mask, scans)
+    ct = LevelAudit(ct_level(window), training.ct, held_out.ct, scans)
     for one in generated:
-        searches[0].look_up(one, one.mask)
-        searches[1].look_up(one, one.hu)
-    if not searches[0].distances:
+        masks.look_up(one, one.mask)
+        ct.look_up(one, one.hu)
+    if not masks.distances:
         raise UserError("the copy audit was given no generated slice")
-    return tuple(search.outcome() for search in searches)
+    return masks, ct
 
 
 def threshold_of(held_out: np.ndarray) -> float:
@@ -95,7 +91,7 @@ def records(
     slices."""
     out = []
     for one in audits:
-        n = len(one.distances)
+        n, nearest, held_out = len(one.distances), np.array(one.distances), by_scan(one.held_out, one.scans)
         record = partial(Record, kind="copies", method=method, subject=one.level, n=n, made_from=made_from)
         facts = {"threshold": one.threshold, "flagged": one.flagged, "held_out": len(one.held_out)}
         out += [
@@ -108,15 +104,15 @@ def records(
             ),
             record(
                 metric="distance to nearest",
-                value=float(np.median(one.distances)),
-                interval=bootstrap(lambda d: float(np.median(d)), one.distances, times=bootstraps),
+                value=float(np.median(nearest)),
+                interval=bootstrap(np.median, by_scan(nearest), times=bootstraps),
                 floor=float(np.median(one.held_out)),
-                details={"smallest": float(one.distances.min()), "smallest_held_out": float(one.held_out.min())},
+                details={"smallest": float(nearest.min()), "smallest_held_out": float(one.held_out.min())},
             ),
             record(
                 metric="nearer than held-out",
-                value=_share_nearer(one.distances, one.held_out),
-                interval=bootstrap(_share_nearer, one.distances, one.held_out, times=bootstraps),
+                value=_share_nearer(nearest, one.held_out),
+                interval=bootstrap(_share_nearer, by_scan(nearest), held_out, times=bootstraps),
                 floor=0.5,
                 details={"note": "0.5: as far from the training slices as held-out ones; smooth CT is near to all"},
             ),
@@ -124,47 +120,15 @@ def records(
     return out
 
 
-class _Search:
-    """One level: the archive, the held-out distances, and the generated distances so far."""
-
-    def __init__(self, level: Level, training: np.ndarray, control: np.ndarray, held_out: SliceSet) -> None:
-        self._level = level
-        self._archive = Archive(level, training)
-        self._held_out = np.array([self._archive.nearest(image).distance for image in control])
-        self._false_alarms = _false_alarms(self._held_out, held_out.seriesuid)
-        self._threshold = threshold_of(self._held_out)
-        self.distances: list[float] = []
-        self._nearest: list[NearestPair] = []
-
-    def look_up(self, one: GeneratedSlice, image: np.ndarray) -> None:
-        match = self._archive.nearest(image)
-        self.distances.append(match.distance)
-        self._nearest.append(NearestPair(one.name, one, match, match.distance < self._threshold))
-        self._nearest = sorted(self._nearest, key=lambda pair: pair.match.distance)[:SHOWN]
-
-    def outcome(self) -> LevelAudit:
-        return LevelAudit(
-            self._level.name,
-            self._threshold,
-            np.array(self.distances),
-            self._held_out,
-            self._false_alarms,
-            tuple(self._nearest),
-        )
-
-
-def _false_alarms(distances: np.ndarray, seriesuids: tuple[str, ...]) -> float:
+def _false_alarms(distances: np.ndarray, scans: Sequence[str]) -> float:
     """Share of held-out slices flagged by a threshold from the other half of the held-out scans."""
-    scans = [scan_of(uid) for uid in seriesuids]
-    order = {scan: place for place, scan in enumerate(sorted(set(scans)))}
-    half = np.array([order[scan] % 2 for scan in scans], bool)
+    half = np.unique(scans, return_inverse=True)[1] % 2 == 1
     flagged = (distances[half] < threshold_of(distances[~half])).sum()
     flagged += (distances[~half] < threshold_of(distances[half])).sum()
     return float(flagged / len(distances))
 
 
 def _share_nearer(distances: np.ndarray, reference: np.ndarray) -> float:
-    """Chance that a random distance is smaller than one of `reference`; ties count half (Mann-Whitney)."""
-    reference = np.sort(reference)
-    below, up_to = np.searchsorted(reference, distances, "left"), np.searchsorted(reference, distances, "right")
-    return float((1 - (below + up_to) / (2 * len(reference))).mean())
+    """Chance that a random distance is smaller than one of `reference`; ties count half."""
+    farther = mannwhitneyu(distances, reference, method="asymptotic").statistic
+    return 1 - float(farther) / (len(distances) * len(reference))

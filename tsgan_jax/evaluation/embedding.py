@@ -4,10 +4,12 @@ A t-SNE map shows neighbourhoods, not distances, and depends on its seed.  The s
 features, not from the map.
 """
 
-from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.manifold import TSNE
+from sklearn.neighbors import NearestNeighbors
 
 from tsgan_jax.evaluation.networks import FeatureNetwork
 from tsgan_jax.evaluation.records import Record
@@ -20,27 +22,21 @@ MOST = 1000
 """Maximum number of images of each kind; more are slow and show no more."""
 
 
-@dataclass(frozen=True)
-class Embedding:
-    """points: float32 [2 n, 2]; is_real: bool [2 n]; mixing: 1 for random mixing, 0 for separate kinds.
+def measure_mixing(
+    network: FeatureNetwork, real: NDArray, generated: NDArray, method: str, seed: int = 0, fold: int | None = None
+) -> tuple[dict[str, NDArray], list[Record]]:
+    """The map, and one record of kind "embedding": the mixing score, 1 for random mixing, 0 for separate kinds.
 
-    unlike: the mean share of the other kind among the `neighbours` nearest in feature space.
+    real, generated: features [n, d] and [m, d]; equal numbers of them are chosen by the seed.  The map has "points"
+    float32 [2 k, 2] and "is_real" bool [2 k].  With fewer than `FEWEST` of a kind it is empty and the record has a
+    reason.
     """
-
-    points: NDArray[np.float32]
-    is_real: NDArray[np.bool_]
-    mixing: float
-    unlike: float
-    neighbours: int
-
-
-def embed(real: NDArray, generated: NDArray, seed: int = 0) -> Embedding:
-    """t-SNE of equal numbers of features [n, d] and [m, d], chosen by the seed; at least `FEWEST` of each."""
     count = min(len(real), len(generated), MOST)
+    made_from = {"network": network.label, "weights": network.file, "weights_sha256": network.sha256, "seed": seed}
+    record = partial(Record, "embedding", method, "full", f"Mixing-{network.label}", fold=fold, made_from=made_from)
     if count < FEWEST:
-        raise ValueError(f"{len(real)} real and {len(generated)} generated images; t-SNE needs {FEWEST} of each")
-    from sklearn.manifold import TSNE
-
+        reason = f"{len(real)} real and {len(generated)} generated images; t-SNE needs {FEWEST} of each"
+        return {}, [record(value=None, n=count, reason=reason)]
     rng = np.random.default_rng(seed)
     parts = [features[np.sort(rng.permutation(len(features))[:count])] for features in (real, generated)]
     features = np.concatenate(parts).astype(np.float32)
@@ -48,7 +44,9 @@ def embed(real: NDArray, generated: NDArray, seed: int = 0) -> Embedding:
     perplexity = min(PERPLEXITY, (2 * count - 1) / 3)
     points = TSNE(perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(features)
     unlike, neighbours = unlike_share(features, is_real)
-    return Embedding(points.astype(np.float32), is_real, unlike * (2 * count - 1) / count, unlike, neighbours)
+    details = {"unlike_share": unlike, "neighbours": neighbours, "perplexity": PERPLEXITY}
+    mixing = unlike * (2 * count - 1) / count
+    return {"points": points.astype(np.float32), "is_real": is_real}, [record(value=mixing, n=count, details=details)]
 
 
 def unlike_share(features: NDArray, is_real: NDArray[np.bool_], neighbours: int = NEIGHBOURS) -> tuple[float, int]:
@@ -56,33 +54,6 @@ def unlike_share(features: NDArray, is_real: NDArray[np.bool_], neighbours: int 
 
     Random mixing gives m / (n + m - 1) for n of the same kind (with itself) and m of the other.
     """
-    from sklearn.neighbors import NearestNeighbors
-
     neighbours = min(neighbours, len(features) - 1)
     found = NearestNeighbors(n_neighbors=neighbours).fit(features).kneighbors(return_distance=False)
     return float((is_real[found] != is_real[:, None]).mean()), neighbours
-
-
-def draw_embedding(
-    network: FeatureNetwork,
-    real: NDArray,
-    generated: NDArray,
-    method: str,
-    seed: int = 0,
-    fold: int | None = None,
-) -> tuple[Embedding | None, list[Record]]:
-    """The embedding and one record of kind "embedding"; without an embedding the record has a reason."""
-    metric = f"Mixing-{network.label}"
-    made_from = {"network": network.label, "weights": network.file, "weights_sha256": network.sha256, "seed": seed}
-    fewest = min(len(real), len(generated))
-    if fewest < FEWEST:
-        reason = f"{len(real)} real and {len(generated)} generated images; t-SNE needs {FEWEST} of each"
-        record = Record("embedding", method, "full", metric, None, fewest, None, None, fold, reason, made_from)
-        return None, [record]
-    picture = embed(real, generated, seed)
-    details = {"unlike_share": picture.unlike, "neighbours": picture.neighbours, "perplexity": PERPLEXITY}
-    shown = int(picture.is_real.sum())
-    record = Record(
-        "embedding", method, "full", metric, picture.mixing, shown, fold=fold, made_from=made_from, details=details
-    )
-    return picture, [record]

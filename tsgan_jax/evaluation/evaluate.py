@@ -14,7 +14,7 @@ import numpy as np
 
 from tsgan_jax.config import Config
 from tsgan_jax.errors import UserError
-from tsgan_jax.evaluation.records import AT, Kind, Record, append
+from tsgan_jax.evaluation.records import AT, FAILED, RETRY, Kind, Record, append
 
 EvaluationPart = Literal["images", "masks", "mask_sources", "detection", "report"]
 PARTS: tuple[EvaluationPart, ...] = get_args(EvaluationPart)
@@ -22,9 +22,6 @@ PARTS: tuple[EvaluationPart, ...] = get_args(EvaluationPart)
 Say = Callable[[str], None]
 Detect = Callable[[Path, Config, Say, Path], list[Record]]
 """(run, config, say, set) to the records of detectors; given by the caller, because detection is a separate package."""
-
-FAILED = "any"
-"""The metric of a record with the reason why a whole kind of figures is missing."""
 
 
 def evaluate(
@@ -42,7 +39,7 @@ def evaluate(
     that stands for the run; "synthetic" is made first where it is missing, another one that is missing is refused.
     detect: trains and tests detectors, where the config has a section `detection`.
     """
-    from tsgan_jax.evaluation import parts
+    from tsgan_jax.evaluation import mask_table, parts
     from tsgan_jax.evaluation.subject import RECORDS, Subject
 
     subject = Subject(run, config, set_name, say)
@@ -56,13 +53,8 @@ def evaluate(
     ]
     if config.generation.masks == "stylegan":
         steps += [
-            ("mask_sources", "mask sources", "masks by their source", lambda: parts.evaluate_sources(subject)),
-            (
-                "mask_sources",
-                "mask truncation",
-                "masks by truncation",
-                lambda: parts.evaluate_truncations(subject),
-            ),
+            ("mask_sources", "mask sources", "masks by their source", lambda: mask_table.measure_sources(subject)),
+            ("mask_sources", "mask truncation", "masks by truncation", lambda: mask_table.measure_truncations(subject)),
         ]
     elif "mask_sources" in only:
         say("masks by their source: skipped, because this run does not use stage 1")
@@ -89,10 +81,11 @@ def attempt(kind: Kind, method: str, step: Callable[[], list[Record]], say: Say)
 
     That is where the user's data, files or device are to blame; a defect of ours is raised.
     """
+    details = {RETRY: True}
     try:
         return step()
     except UserError as error:
-        reason = str(error)
+        reason, details = str(error), {}
     except (OSError, MemoryError, np.linalg.LinAlgError) as error:
         reason = f"{type(error).__name__}: {error}"
     except jax.errors.JaxRuntimeError as error:
@@ -100,4 +93,4 @@ def attempt(kind: Kind, method: str, step: Callable[[], list[Record]], say: Say)
             raise
         reason = f"the device has not enough memory: {str(error).splitlines()[0]}"
     say(f"{kind}: could not be had: {reason}")
-    return [Record(kind, method, "all", FAILED, None, 0, reason=reason)]
+    return [Record(kind, method, "all", FAILED, None, 0, reason=reason, details=details)]

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.stats import wasserstein_distance
 
 from tsgan_jax.errors import UserError
-from tsgan_jax.evaluation.intervals import bootstrap, wilson
+from tsgan_jax.evaluation.intervals import bootstrap, by_scan, wilson
 from tsgan_jax.evaluation.mask_variety import NEAREST, mask_features, measure_variety
 from tsgan_jax.evaluation.records import Record
 from tsgan_jax.evaluation.sources import evenly
@@ -68,6 +68,7 @@ def concatenate(samples: Iterable[Sample]) -> Sample:
 
 def measure_masks(
     generated: Iterable[np.ndarray],
+    count: int,
     test: np.ndarray,
     training: np.ndarray,
     gate: Gate,
@@ -81,14 +82,16 @@ def measure_masks(
 ) -> tuple[list[Record], dict[str, Sample]]:
     """Records, and the measured values of "generated" and "real" (test) masks for the plots.
 
-    generated: uint8 [r, r], streamed; test, training: held-out and training real masks [n, r, r].
+    generated: uint8 [r, r], `count` of them, streamed; test, training: held-out and training real masks [n, r, r].
     scans: the series of each test mask, None: every mask is a separate scan; nearest: k of precision and recall
     (`mask_variety`). A figure's floor is that of random training masks, as many as generated ones, against the same
     test masks.
     Raises UserError without generated or without test masks.
     """
-    few = _Reservoir(PAIRED)
-    passed = [(_measure(mask, pixel_mm), mask_features([mask], pixel_mm)) for mask in few.passing(generated)]
+    chosen, few, passed = set(evenly(count, PAIRED)), [], []
+    for place, mask in enumerate(generated):
+        passed.append((_measure(mask, pixel_mm), mask_features([mask], pixel_mm)))
+        few += [mask] if place in chosen else []
     generated_samples = tuple(sample for sample, _ in passed)
     if not generated_samples or not len(test):
         raise UserError(
@@ -96,21 +99,19 @@ def measure_masks(
         )
     test_samples, training_samples = measure(test, pixel_mm), measure(training, pixel_mm)
     record = partial(Record, kind="masks", method=method, made_from=made_from)
-    out = [
-        _distance(record, name, generated_samples, test_samples, training_samples, bootstraps) for name in PROPERTIES
-    ]
+    samples = generated_samples, test_samples, training_samples
+    out = [_distance(record, name, *samples, scans, bootstraps) for name in PROPERTIES]
     made = np.concatenate([features for _, features in passed])
     held, known = (mask_features(masks, pixel_mm) for masks in (test, training))
     out += measure_variety(record, made, held, known, scans, nearest, bootstraps)
-    real_few = list(test[evenly(len(test), PAIRED)])
     out += [
         record(
             subject="diversity",
             metric="mean pairwise IoU",
-            value=mean_pairwise_iou(few.kept),
-            floor=mean_pairwise_iou(real_few),
-            n=len(few.kept),
-            reason=None if len(few.kept) > 1 else "there is only one mask",
+            value=mean_pairwise_iou(few),
+            floor=mean_pairwise_iou(list(test[evenly(len(test), PAIRED)])),
+            n=len(few),
+            reason=None if len(few) > 1 else "there is only one mask",
             details={"classes": "body, left lung, right lung", "note": "smaller is more diverse"},
         ),
         record(
@@ -163,51 +164,35 @@ def _ious(regions: np.ndarray, pairs: tuple[np.ndarray, ...]) -> np.ndarray:
 def _distance(
     record: "partial[Record]",
     name: str,
-    generated: tuple[Sample, ...],
-    test: tuple[Sample, ...],
-    training: tuple[Sample, ...],
+    generated: Sequence[Sample],
+    test: Sequence[Sample],
+    training: Sequence[Sample],
+    scans: Sequence[str] | None,
     times: int,
 ) -> Record:
-    """Wasserstein distance of one property; slices are resampled, because nodules of a slice are not independent."""
+    """Wasserstein distance of one property."""
     make = partial(record, subject=name, metric="Wasserstein distance")
-    generated_values, test_values = (_values(sample, name) for sample in (generated, test))
-    n = len(np.concatenate(generated_values))
-    missing = [
-        side
-        for side, values in (("generated", generated_values), ("real", test_values))
-        if not len(np.concatenate(values))
-    ]
+    values, real = concatenate(generated)[name], concatenate(test)[name]
+    missing = [side for side, found in (("generated", values), ("real", real)) if not len(found)]
     if missing:
-        return make(value=None, n=n, reason=f"no {' and no '.join(missing)} mask has a value")
-    known, rng = _values(training, name), np.random.default_rng(_SEED)
-    size = min(len(generated_values), len(known))
-    draws = (
-        [_wasserstein(known[rng.permutation(len(known))[:size]], test_values) for _ in range(FLOOR_DRAWS)]
-        if size
-        else []
+        return make(value=None, n=len(values), reason=f"no {' and no '.join(missing)} mask has a value")
+    rng, size = np.random.default_rng(_SEED), min(len(generated), len(training))
+    drawn = [rng.permutation(len(training))[:size] for _ in range(FLOOR_DRAWS)]
+    draws = [concatenate(training[place] for place in places)[name] for places in drawn]
+    groups = by_scan(one[name] for one in generated), by_scan((one[name] for one in test), scans)
+    return make(
+        value=float(wasserstein_distance(values, real)),
+        n=len(values),
+        interval=bootstrap(wasserstein_distance, *groups, times=times),
+        floor=float(np.mean([wasserstein_distance(draw, real) for draw in draws])) if all(map(len, draws)) else None,
+        details={
+            "unit": PROPERTIES[name],
+            "median": float(np.median(values)),
+            "median_real": float(np.median(real)),
+            "n_real": len(real),
+            "pixel_mm_of_all": "the generated set's",
+        },
     )
-    floor = float(np.mean(draws)) if draws and np.isfinite(draws).all() else None
-    details = {
-        "unit": PROPERTIES[name],
-        "median": float(np.median(np.concatenate(generated_values))),
-        "median_real": float(np.median(np.concatenate(test_values))),
-        "n_real": len(np.concatenate(test_values)),
-        "pixel_mm_of_all": "the generated set's",
-    }
-    interval = bootstrap(_wasserstein, generated_values, test_values, times=times)
-    return make(value=_wasserstein(generated_values, test_values), n=n, interval=interval, floor=floor, details=details)
-
-
-def _values(samples: tuple[Sample, ...], name: str) -> np.ndarray:
-    """Each mask's values, an object array [masks] of float arrays."""
-    rows = np.empty(len(samples), object)
-    rows[:] = [sample[name] for sample in samples]
-    return rows
-
-
-def _wasserstein(generated: np.ndarray, real: np.ndarray) -> float:
-    a, b = np.concatenate(generated), np.concatenate(real)
-    return float(wasserstein_distance(a, b)) if len(a) and len(b) else float("nan")
 
 
 def _measure(mask: np.ndarray, pixel_mm: float) -> Sample:
@@ -234,23 +219,3 @@ def _measure(mask: np.ndarray, pixel_mm: float) -> Sample:
             centres = [nodule.box[axis] + nodule.box[axis + 2] / 2 for nodule in nodules]
             values[name] = [(centre - start) / width for centre in centres]
     return {name: np.array(values[name], float) for name in PROPERTIES}
-
-
-class _Reservoir:
-    """A uniform sample of fixed size from a stream (Vitter's algorithm R)."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._rng = np.random.default_rng(_SEED)
-        self._passed = 0
-        self.kept: list[np.ndarray] = []
-
-    def passing(self, masks: Iterable[np.ndarray]) -> Iterable[np.ndarray]:
-        """Yield the masks unchanged; `kept` is a sample of them."""
-        for mask in masks:
-            self._passed += 1
-            if len(self.kept) < self._size:
-                self.kept.append(mask)
-            elif (place := int(self._rng.integers(self._passed))) < self._size:
-                self.kept[place] = mask
-            yield mask

@@ -1,38 +1,48 @@
-"""Table of masks by source, before the gate: stage 1, deformed training masks and real masks.
+"""Tables of masks by source, before the gate: stage 1, deformed training masks and real masks; stage 1 by truncation.
 
-Deformed masks need no network, so they are the baseline of stage 1.  Real training masks are the best possible value.
+They need only stage 1, no stage 2 and no set.  Deformed masks need no network, so they are the baseline of stage 1.
+Real training masks are the best possible value.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 from numpy.typing import NDArray
+from pandas import DataFrame
 
+from tsgan_jax.errors import UserError
 from tsgan_jax.evaluation.mask_statistics import PAIRED, Sample, concatenate, mean_pairwise_iou, measure
-from tsgan_jax.evaluation.mask_variety import NEAREST, Features, compared, mask_features, scaled
-from tsgan_jax.evaluation.records import Kind, Record
+from tsgan_jax.evaluation.mask_variety import NEAREST, compared, mask_features, scaled
+from tsgan_jax.evaluation.records import FAILED, Kind, Record
 from tsgan_jax.evaluation.sources import evenly
+from tsgan_jax.generation.sources import mask_drawer
 from tsgan_jax.labels import TRACHEA
+from tsgan_jax.masks.deform import Deformer
 from tsgan_jax.masks.plausibility import TRACHEA_IN_LUNG, check
+from tsgan_jax.train.learner import stream
+
+if TYPE_CHECKING:
+    from tsgan_jax.data.pipeline import SliceSet
+    from tsgan_jax.evaluation.subject import Subject
 
 Masks = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
-"""Iterable of masks [h, w]."""
+"""Masks [h, w]."""
 
 REAL_TEST, STAGE_1, DEFORM, REAL_TRAINING = "real test", "stage 1", "deform", "real training"
 
 MEASURED = 500
 """Number of masks of each source.  At 512 px the gate and the properties take 0.05 s per mask, a deformation 0.3 s."""
-
 PSIS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Truncations psi of the sweep."""
-
 SWEPT = 250
 """Number of masks at each psi."""
 
 GATE = "passes the gate"
-SWEPT_ROWS = (GATE, "pairwise IoU", "precision", "recall")
+COMPARED = ("precision", "recall")
+SWEPT_ROWS = (GATE, "pairwise IoU", *COMPARED)
 """Figures of ROWS at each truncation; all of them are shares, 0 to 1."""
 
 ROWS = {
@@ -55,13 +65,66 @@ ROWS = {
 """Figures and their units, in the order of the table."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """One figure.  values: by source; None if there is no value."""
+def measure_sources(subject: "Subject") -> list[Record]:
+    """Records of the kind "mask sources": MEASURED masks of stage 1, deformed ones, real training masks.
 
-    name: str
-    unit: str
-    values: dict[str, float | None]
+    If no mask can be deformed, a record has the reason and the other columns are still computed.
+    """
+    settings = subject.config.generation
+    sources: dict[str, Masks] = {STAGE_1: drawn(subject, MEASURED, settings.truncation)}
+    missing: list[Record] = []
+    try:
+        sources[DEFORM] = deformed(subject.training, settings.seed, MEASURED)
+    except UserError as error:
+        missing.append(Record("mask sources", subject.method, DEFORM, FAILED, None, 0, reason=str(error)))
+    sources[REAL_TRAINING] = spread(subject.training.mask, MEASURED)
+    return records("mask sources", subject, sources, {"truncation": settings.truncation}) + missing
+
+
+def measure_truncations(subject: "Subject") -> list[Record]:
+    """Records of the kind "mask truncation": SWEPT masks of stage 1 at each of PSIS, from the same noise, and real
+    training masks."""
+    sources: dict[str, Masks] = {REAL_TRAINING: spread(subject.training.mask, SWEPT)}
+    sources |= {psi_name(psi): drawn(subject, SWEPT, psi) for psi in PSIS}
+    return [one for one in records("mask truncation", subject, sources, {}) if one.metric in SWEPT_ROWS]
+
+
+def records(kind: Kind, subject: "Subject", sources: Mapping[str, Masks], details: dict[str, Any]) -> list[Record]:
+    """A record for each value of the table of the sources; subject: the source, metric: the row."""
+    generator, parent = subject.stage_1
+    k, test = subject.config.evaluation.nearest, subject.test.mask
+    details = details | {"k": k, "pixel_mm_of_all": subject.pixel_mm, "resolution": generator.synthesis.resolution}
+    table = compare_masks(sources, test, subject.pixel_mm, k)
+    return [
+        Record(
+            kind=kind,
+            method=subject.method,
+            subject=source,
+            metric=row,
+            value=None if np.isnan(value) else float(value),
+            n=len(test if source == REAL_TEST else sources[source]),
+            reason="too few masks have a value" if np.isnan(value) else None,
+            made_from={"masks": asdict(parent), **subject.real_hashes},
+            details={"unit": ROWS[row], **details},
+        )
+        for row, values in table.iterrows()
+        for source, value in values.items()
+        if not (source == REAL_TEST and row in COMPARED)
+    ]
+
+
+def drawn(subject: "Subject", count: int, truncation: float) -> NDArray[np.uint8]:
+    """Stage 1's masks [count, h, h], equal to a set's first attempts at images 0 to count - 1."""
+    key = stream(jax.random.key(subject.config.generation.seed), "masks")
+    return mask_drawer(subject.stage_1[0], key, truncation)(0, list(range(count)))
+
+
+def deformed(slices: "SliceSet", seed: int, count: int) -> NDArray[np.uint8]:
+    """Deformed masks [count, h, h] of training slices; UserError if no training mask can be used."""
+    deformer = Deformer.of_masks(slices.mask, slices.pixel_mm)
+    if not len(deformer.masks) or not deformer.nodules:
+        raise UserError(f"none of the {len(slices)} training masks has anatomy and nodules that pass the gate")
+    return np.stack([deformer.draw(seed, 0, index) for index in range(count)])
 
 
 def spread(masks: Masks, count: int) -> list[NDArray[np.uint8]]:
@@ -74,80 +137,41 @@ def psi_name(psi: float) -> str:
     return f"psi {psi:.1f}"
 
 
-def compare_masks(sources: Mapping[str, Masks], test: Masks, pixel_mm: float, nearest: int = NEAREST) -> list[Row]:
-    """The rows of ROWS, with a value for "real test" and for each source, in this order.
+def compare_masks(sources: Mapping[str, Masks], test: Masks, pixel_mm: float, nearest: int = NEAREST) -> DataFrame:
+    """The rows of ROWS, with a column for "real test" and for each source, in this order; NaN for no value.
 
     sources: masks uint8 [h, w] by name; test: real test masks to compare with; pixel_mm: side of a pixel,
     used for all masks.  nearest: k of precision and recall, which use equally many masks of every source.
     """
-    columns = {REAL_TEST: list(test), **{name: list(masks) for name, masks in sources.items()}}
-    values = {name: _measured(masks, pixel_mm) for name, masks in columns.items()}
-    found = {name: mask_features(masks, pixel_mm) for name, masks in columns.items()}
-    for name, (precision, recall) in _variety(found, nearest).items():
-        values[name] |= {"precision": precision, "recall": recall}
-    return [
-        Row(row, unit, {name: values[name].get(row) for name in columns if row in values[name]})
-        for row, unit in ROWS.items()
-    ]
+    columns = {REAL_TEST: test, **sources}
+    table = DataFrame({name: _measured(masks, pixel_mm) for name, masks in columns.items()}, list(ROWS), dtype=float)
+    real, *found = (mask_features(masks, pixel_mm) for masks in columns.values())
+    size = min(len(features) for features in (real, *found) if len(features))
+    held, *others = scaled(real, real, *found)
+    for name, features in zip(sources, others, strict=True):
+        if size > nearest and held.shape[1] and len(features):
+            table.loc[list(COMPARED), name] = compared(held, features, size, nearest)
+    return table
 
 
-def records(
-    kind: Kind,
-    rows: Sequence[Row],
-    counts: Mapping[str, int],
-    method: str,
-    made_from: dict[str, Any],
-    details: dict[str, Any],
-) -> list[Record]:
-    """A record for each value; subject: the source, metric: the row.
-
-    counts: masks of each source; details: for every record.
-    """
-    return [
-        Record(
-            kind=kind,
-            method=method,
-            subject=source,
-            metric=row.name,
-            value=value,
-            n=counts[source],
-            reason=None if value is not None else "too few masks have a value",
-            made_from=made_from,
-            details={"unit": row.unit, **details},
-        )
-        for row in rows
-        for source, value in row.values.items()
-    ]
-
-
-def rows_of(found: Sequence[Record]) -> tuple[list[str], list[Row]]:
-    """The sources and rows in the records of one table; the real test masks are first."""
-    values = {(one.metric, one.subject): one.value for one in found}
-    names = list(dict.fromkeys(one.subject for one in found if one.metric in ROWS))
-    names.sort(key=lambda name: name != REAL_TEST)
-    rows = [
-        Row(row, unit, {name: values[row, name] for name in names if (row, name) in values})
-        for row, unit in ROWS.items()
-    ]
-    return names, [row for row in rows if row.values]
+def table_of(found: Iterable[Record]) -> DataFrame:
+    """The table in the records: figures of ROWS by source, NaN for no value; the real test masks are first."""
+    values = {(one.metric, one.subject): one.value for one in found if one.metric in ROWS}
+    names = sorted(dict.fromkeys(subject for _, subject in values), key=lambda name: name != REAL_TEST)
+    rows = [row for row in ROWS if any(metric == row for metric, _ in values)]
+    return DataFrame({name: [values.get((row, name)) for row in rows] for name in names}, rows, dtype=float)
 
 
 def table_lines(found: Sequence[Record]) -> list[str]:
     """The table in the records as text: one row per figure, one column per source, a dash for no value."""
-    names, rows = rows_of(found)
-    cells = [["", *names]]
-    for row in rows:
-        values = (row.values.get(name) for name in names)
-        cells.append([f"{row.name} ({row.unit})", *("–" if value is None else f"{value:.3g}" for value in values)])
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    sides = (str.ljust, *(str.rjust for _ in names))
-    return ["  ".join(map(lambda side, cell, width: side(cell, width), sides, line, widths)) for line in cells]
+    table = table_of(found).rename(index=lambda row: f"{row} ({ROWS[row]})")
+    return table.to_string(na_rep="–", float_format="{:.3g}".format).splitlines()
 
 
 def _measured(masks: Masks, pixel_mm: float) -> dict[str, float | None]:
     """The rows that need only one source."""
     if not len(masks):
-        return dict.fromkeys(name for name in ROWS if name not in ("precision", "recall"))
+        return {}
     verdicts = [check(mask, pixel_mm) for mask in masks]
     every = concatenate(measure(masks, pixel_mm))
     around = every["lung around a nodule"]
@@ -168,16 +192,3 @@ def _percentiles(every: Sample, name: str, percents: tuple[int, ...]) -> dict[st
     """Percentiles of one property, by row."""
     values = every[name]
     return {f"{name}, {each} %": float(np.percentile(values, each)) if len(values) else None for each in percents}
-
-
-def _variety(found: Mapping[str, Features], k: int) -> dict[str, tuple[float | None, float | None]]:
-    """Precision and recall of each source; the real test masks have none."""
-    real = found[REAL_TEST]
-    others = {name: features for name, features in found.items() if name != REAL_TEST}
-    size = min([len(real), *(len(features) for features in others.values() if len(features))])
-    held, *sets = scaled(real, real, *others.values())
-    usable = size > k and held.shape[1] > 0
-    return {
-        name: compared(held, features, size, k) if usable and len(features) else (None, None)
-        for name, features in zip(others, sets, strict=True)
-    }

@@ -8,15 +8,15 @@ numbers are compared; for larger sets the figure is the mean over random subsets
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
+from sklearn.preprocessing import StandardScaler
 
 from tsgan_jax.components import SMALLEST_NODULE, components
-from tsgan_jax.evaluation.distances import precision_recall
-from tsgan_jax.evaluation.intervals import LEVEL, Interval
+from tsgan_jax.evaluation.distances import Matrices, on_equal_numbers
+from tsgan_jax.evaluation.intervals import by_scan, half_samples
 from tsgan_jax.evaluation.records import Record
 from tsgan_jax.labels import BACKGROUND, LEFT_LUNG, NODULE, RIGHT_LUNG, TRACHEA
 
@@ -41,13 +41,6 @@ DRAWS = 20
 Features = NDArray[np.float64]
 
 
-class Figures(NamedTuple):
-    """Precision and recall, 0 to 1."""
-
-    precision: float
-    recall: float
-
-
 def mask_features(masks: Iterable[NDArray[np.uint8]], pixel_mm: float) -> Features:
     """float64 [n, d], a column for each of FEATURES, of masks uint8 [h, w]; pixel_mm: side of a pixel.
 
@@ -62,23 +55,22 @@ def scaled(real: Features, *sets: Features) -> list[Features]:
 
     Features that are constant in `real` are removed; a missing value becomes the real mean.
     """
-    known = np.isfinite(real)
-    count = known.sum(0).clip(1)
-    mean = np.where(known, real, 0.0).sum(0) / count
-    deviation = np.sqrt((np.where(known, real - mean, 0.0) ** 2).sum(0) / count)
-    varied = deviation > 1e-9 * np.abs(mean).clip(1e-9)
-    return [np.nan_to_num((one[:, varied] - mean[varied]) / deviation[varied], nan=0.0) for one in sets]
+    with np.errstate(invalid="ignore"):  # a feature that no real mask has is removed below
+        scaler = StandardScaler().fit(real)
+    varied = scaler.var_ > (1e-9 * np.abs(scaler.mean_).clip(1e-9)) ** 2
+    return [np.nan_to_num(scaler.transform(one)[:, varied], nan=0.0) if len(one) else one[:, varied] for one in sets]
 
 
-def compared(real: Features, generated: Features, size: int, k: int = NEAREST) -> Figures:
+def compared(real: Features, generated: Features, size: int, k: int = NEAREST) -> tuple[float, float]:
     """Precision and recall of scaled features [n, d] and [m, d] on `size` of each; size above k, at most n and m."""
-    rng = np.random.default_rng(0)
+    rng, distances = np.random.default_rng(0), _distances(real, generated)
     draws = 1 if len(real) == len(generated) == size else DRAWS
     found = []
     for _ in range(draws):
-        chosen = [rng.permutation(len(one))[:size] for one in (real, generated)]
-        found.append(_figures(real[chosen[0]], generated[chosen[1]], k))
-    return Figures(*(float(value) for value in np.mean(found, axis=0)))
+        i, j = (rng.permutation(len(one))[:size] for one in (real, generated))
+        found.append(on_equal_numbers(distances, i, j, k))
+    precision, recall = np.mean(found, axis=0)
+    return float(precision), float(recall)
 
 
 def measure_variety(
@@ -94,55 +86,31 @@ def measure_variety(
 
     record: makes a Record of the remaining fields.  generated, test, training: features of generated, real test and
     real training masks; scans: the series of each test mask, None: every mask is a separate scan.  The floor is the
-    figure of equally many training masks against the same test masks.  The interval is a bootstrap of half-samples, as
-    in `frechet`, because a repeated mask would be its own nearest neighbour.
+    figure of equally many training masks against the same test masks.
     """
     size = min(len(one) for one in (generated, test, training) if len(one))
     make = partial(record, subject="variety", n=len(generated))
-    if size <= k:
-        reason = f"{size} masks of one kind; precision and recall need {k + 1} or more of each"
-        return [make(metric=name, value=None, reason=reason) for name in Figures._fields]
+    reason = f"{size} masks of one kind; precision and recall need {k + 1} or more of each" if size <= k else None
     real, made, known = scaled(test, test, generated, training)
-    if not real.shape[1]:
+    if not reason and not real.shape[1]:
         reason = "all real test masks are equal"
-        return [make(metric=name, value=None, reason=reason) for name in Figures._fields]
-    value = compared(real, made, size, k)
-    floor = compared(real, known, size, k) if len(known) else None
+    if reason:
+        return [make(metric=name, value=None, reason=reason) for name in ("precision", "recall")]
+    value, distances = compared(real, made, size, k), _distances(real, made)
+    figures = partial(on_equal_numbers, distances, k=k)
+    groups = by_scan(np.arange(len(real)), scans)
+    intervals = half_samples(value, figures, groups, len(made), bootstraps, [(0.0, 1.0)] * 2)
+    floor = compared(real, known, size, k) if len(known) else (None, None)
     details = {"k": k, "n_each": size, "n_real": len(real), "features": real.shape[1]}
     return [
-        make(metric=name, value=value[place], interval=interval, floor=floor and floor[place], details=details)
-        for place, (name, interval) in enumerate(
-            zip(Figures._fields, _intervals(value, real, made, scans, k, bootstraps), strict=True)
-        )
+        make(metric=name, value=value[place], interval=intervals[place], floor=floor[place], details=details)
+        for place, name in enumerate(("precision", "recall"))
     ]
 
 
-def _figures(real: Features, generated: Features, k: int) -> tuple[float, float]:
-    """Distances are not computed from inner products, so that identical masks have distance exactly 0."""
-    within = cdist(real, real, "sqeuclidean"), cdist(generated, generated, "sqeuclidean")
-    return precision_recall(within[0], within[1], cdist(real, generated, "sqeuclidean"), k)
-
-
-def _intervals(
-    value: Figures, real: Features, made: Features, scans: Sequence[str] | None, k: int, times: int
-) -> list[Interval | None]:
-    """95 %, from halves of the generated masks and of the scans of the real ones, without replacement."""
-    names = np.arange(len(real)) if scans is None else np.unique(scans, return_inverse=True)[1]
-    groups = [np.flatnonzero(names == name) for name in np.unique(names)]
-    rng = np.random.default_rng(0)
-    found = []
-    for _ in range(times if len(groups) > 1 else 0):
-        half = np.concatenate([groups[place] for place in rng.permutation(len(groups))[: len(groups) // 2]])
-        size = min(len(half), len(made) // 2)
-        if size <= k:
-            return [None, None]
-        chosen = rng.permutation(half)[:size], rng.permutation(len(made))[:size]
-        found.append(_figures(real[chosen[0]], made[chosen[1]], k))
-    if not found:
-        return [None, None]
-    low, middle, high = np.percentile(found, (LEVEL[0], 50.0, LEVEL[1]), axis=0)
-    ends = np.clip(np.stack([value + low - middle, value + high - middle], axis=1), 0.0, 1.0)
-    return [(float(one), float(other)) for one, other in ends]
+def _distances(real: Features, generated: Features) -> Matrices:
+    """Not from inner products as sklearn's, so that identical masks have distance exactly 0."""
+    return cdist(real, real), cdist(generated, generated), cdist(real, generated)
 
 
 def _features(mask: NDArray[np.uint8], pixel_mm: float) -> list[float]:

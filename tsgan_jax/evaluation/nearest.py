@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
+from scipy import fft, ndimage
+from skimage.measure import block_reduce
 
 from tsgan_jax.images import Window, to_unit
 from tsgan_jax.labels import MIRROR, NUM_CLASSES
@@ -85,16 +86,11 @@ class Archive:
 
     def __init__(self, level: Level, slices: np.ndarray) -> None:
         self._level = level
-        self._fine = np.stack([self._pooled(image[None])[0] for image in slices]).astype(np.float16)
+        self._fine = np.stack([self._pooled(image[None])[0] for image in slices])
         self._side = self._fine.shape[-1]
         self._coarse_side = min(COARSE, self._side)
-        self._coarse = np.stack([self._shrunk(planes[None].astype(np.float32)).ravel() for planes in self._fine])
+        self._coarse = np.stack([self._shrunk(planes[None]).ravel() for planes in self._fine])
         self._norms = (self._coarse**2).sum(1)
-        rows, columns = fft.fftfreq(self._side)[:, None], fft.rfftfreq(self._side)[None]
-        self._blur = np.exp(-2 * (np.pi * SMOOTHING) ** 2 * (rows**2 + columns**2)).astype(np.float32)
-
-    def __len__(self) -> int:
-        return len(self._fine)
 
     def nearest(self, image: np.ndarray) -> Match:
         """The nearest slice to one image [r, r] of the same kind and size as the archive's."""
@@ -103,28 +99,28 @@ class Archive:
         coarse = np.stack([self._coarse_distances(side) for side in both])
         best = np.argsort(coarse, axis=None, kind="stable")[:CANDIDATES]
         turned, index = np.unravel_index(best, coarse.shape)
-        found = [self._align(both[t][0], int(i), bool(t)) for t, i in zip(turned, index, strict=True)]
+        smooth = [self._smoothed(side[0]) for side in both]
+        found = [self._align(smooth[t], int(i), bool(t)) for t, i in zip(turned, index, strict=True)]
         return min(found, key=lambda match: match.distance)
 
     def _align(self, planes: Floats, index: int, mirrored: bool) -> Match:
         """Distance to one archived slice at the best shift, from the circular correlation of the two."""
-        spectrum = fft.rfft2(planes) * self._blur
-        archived = fft.rfft2(self._fine[index].astype(np.float32)) * self._blur
-        correlation = fft.irfft2((spectrum.conj() * archived).sum(0), s=(self._side, self._side))
+        archived = self._smoothed(self._fine[index])
+        product = (fft.rfft2(planes).conj() * fft.rfft2(archived)).sum(0)
+        correlation = fft.irfft2(product, s=planes.shape[1:])
         reach = max(1, int(self._side * REACH))
         shifts = np.r_[-reach : reach + 1]
         allowed = correlation[np.ix_(shifts, shifts)]
         y, x = np.unravel_index(int(allowed.argmax()), allowed.shape)
-        energy = self._energy(spectrum) + self._energy(archived)
-        mean = max(0.0, float(energy - 2 * allowed[y, x]) / self._side**2)
+        moved = np.roll(planes, (shifts[y], shifts[x]), (1, 2))
+        mean = float(np.square(moved - archived, dtype=np.float64).sum() / self._side**2)
         shift = (float(shifts[y]) / self._side, float(shifts[x]) / self._side)
         return Match(index, float(np.sqrt(mean)) if self._level.rooted else mean, mirrored, shift)
 
-    def _energy(self, spectrum: np.ndarray) -> float:
-        """Sum of squares of the planes behind a half spectrum (Parseval)."""
-        power = (np.abs(spectrum) ** 2).sum((0, 1), dtype=np.float64)
-        power[1 : -1 if self._side % 2 == 0 else None] *= 2
-        return float(power.sum() / self._side**2)
+    def _smoothed(self, planes: Floats) -> Floats:
+        """Planes [c, s, s], smoothed with a Gaussian that wraps around like the shifts."""
+        blurred = ndimage.fourier_gaussian(fft.rfft2(planes), (0, SMOOTHING, SMOOTHING), n=self._side)
+        return fft.irfft2(blurred, s=planes.shape[1:])
 
     def _coarse_distances(self, planes: Floats) -> Floats:
         """Least squared distance over the shifts to each archived slice, [n]."""
@@ -143,8 +139,5 @@ class Archive:
 
 def _pool(planes: Floats, side: int) -> Floats:
     """Means of blocks: [n, c, r, r] to at most [n, c, side, side]."""
-    n, c, r, _ = planes.shape
-    if r <= side:
-        return planes
-    block = r // side
-    return planes.reshape(n, c, side, block, side, block).mean((3, 5))
+    block = max(1, planes.shape[-1] // side)
+    return block_reduce(planes, (1, 1, block, block), np.mean)

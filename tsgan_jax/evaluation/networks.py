@@ -57,11 +57,6 @@ class FeatureNetwork:
         """Names of its figures."""
         return figure_names(self.label, self.is_fid)
 
-    def stream(self, images: Images, rows: int = 64) -> Iterator[NDArray[np.float32]]:
-        """Features [up to `rows`, dim] of images read one by one."""
-        for batch in batched(images, rows):
-            yield self.features(batch)
-
 
 def figure_names(label: str, is_fid: bool) -> Names:
     """FID and KID for the published network, else FD- and KD- with the network's name."""
@@ -81,27 +76,23 @@ def load(settings: EvaluationConfig, vgg_weights: Path | None, say: Callable[[st
 
     vgg_weights: `Config.vgg_weights`.  Raises UserError if the file is not set, missing or invalid.
     """
-    network = _inception(settings.inception_weights) if settings.features == "inception" else None
-    network = network or _vgg19(vgg_weights, settings.vgg_layer)
+    if settings.features == "inception":
+        if settings.inception_weights is None:
+            raise UserError(
+                "evaluation.inception_weights is not set; give pytorch-fid's pt_inception-2015-12-05-"
+                f"{inception.PUBLISHED}.pth, or set evaluation.features=vgg19"
+            )
+        network = of_inception(inception.load_inception(settings.inception_weights))
+    else:
+        if vgg_weights is None:
+            raise UserError(
+                "evaluation.features=vgg19 needs evaluation.vgg_weights, which is not set; give a VGG-19 file"
+            )
+        network = of_vgg19(vgg.load_vgg19(vgg_weights, [settings.vgg_layer]), settings.vgg_layer)
     say(f"features: {network.label}, {network.file}, SHA-256 {network.sha256}")
     if settings.features == "inception" and not network.is_fid:
         say(f"{network.file} is not pytorch-fid's published file, so its distance is called {network.names.distance}")
     return network
-
-
-def _inception(path: Path | None) -> FeatureNetwork:
-    if path is None:
-        raise UserError(
-            "evaluation.inception_weights is not set; give pytorch-fid's pt_inception-2015-12-05-"
-            f"{inception.PUBLISHED}.pth, or set evaluation.features=vgg19"
-        )
-    return of_inception(inception.load_inception(path))
-
-
-def _vgg19(path: Path | None, layer: str) -> FeatureNetwork:
-    if path is None:
-        raise UserError("evaluation.features=vgg19 needs evaluation.vgg_weights, which is not set; give a VGG-19 file")
-    return of_vgg19(vgg.load_vgg19(path, [layer]), layer)
 
 
 def of_inception(loaded: inception.Inception) -> FeatureNetwork:

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 
@@ -12,18 +11,15 @@ from tsgan_jax.evaluation import (
     copies,
     embedding,
     frechet,
-    mask_baselines,
     mask_statistics,
     networks,
     similarity,
 )
-from tsgan_jax.evaluation.copies import LevelAudit, NearestPair
-from tsgan_jax.evaluation.features import gather
+from tsgan_jax.evaluation.copies import LevelAudit
 from tsgan_jax.evaluation.records import Record
-from tsgan_jax.evaluation.regions import SUBJECTS, View, of_set, of_slices
+from tsgan_jax.evaluation.regions import REGIONS, owners
 from tsgan_jax.evaluation.sources import evenly
 from tsgan_jax.evaluation.subject import Subject
-from tsgan_jax.generation import runs
 from tsgan_jax.images import to_uint8
 
 SEGMENTED = 500
@@ -45,43 +41,34 @@ def evaluate_distances(subject: Subject) -> list[Record]:
     """Fréchet and kernel distance, precision and recall on the full slice, the lungs, the nodules (Eq. 11)."""
     settings, method, fold = subject.config.evaluation, subject.method, subject.fold
     _keep_generated(subject)
-    try:
-        network = subject.network
-    except UserError as error:
-        names = networks.wanted_names(settings)
-        return [r for s in SUBJECTS for r in frechet.unavailable(names, method, s, str(error), fold)]
-    cache = subject.folder / "cache"
-    real, other = (of_slices(slices, subject.window) for slices in (subject.test, subject.training))
-    reference = frechet.Reference(
-        subject.test_features, subject.test.seriesuid, gather(network, View(other, "full"), cache)
-    )
-    records = frechet.compare(network, reference, subject.generated_features, method, "full", settings, fold)
-    return records + frechet.measure_region_distances(
-        network,
-        real,
-        of_set(subject.generated),
-        method=method,
-        settings=settings,
-        scans=subject.test.seriesuid,
-        other=other,
-        subjects=("lungs", "nodules"),
-        cache=cache,
-        fold=fold,
-    )
+    names, records = networks.wanted_names(settings), []
+    for region in REGIONS:
+        try:
+            names = subject.network.names
+            records += frechet.measure_distances(
+                subject.network,
+                subject.features("test", region),
+                subject.features("generated", region),
+                method=method,
+                settings=settings,
+                subject=region,
+                scans=owners(subject.pairs("test"), region, subject.test.seriesuid),
+                other=subject.features("training", region),
+                fold=fold,
+            )
+        except UserError as error:
+            records += frechet.unavailable(names, method, region, str(error), fold)
+    return records
 
 
 def evaluate_embedding(subject: Subject) -> list[Record]:
     """t-SNE of real test slices and generated ones with its mixing score (Fig. 5)."""
-    picture, records = embedding.draw_embedding(
-        subject.network,
-        subject.test_features.kept,
-        subject.generated_features.kept,
-        subject.method,
-        subject.config.seed,
-        subject.fold,
+    test, generated = (subject.features(source).rows for source in ("test", "generated"))
+    arrays, records = embedding.measure_mixing(
+        subject.network, test, generated, subject.method, subject.config.seed, subject.fold
     )
-    if picture is not None:
-        subject.keep("embedding", points=picture.points, is_real=picture.is_real)
+    if arrays:
+        subject.keep("embedding", **arrays)
     return records
 
 
@@ -90,6 +77,7 @@ def evaluate_masks(subject: Subject) -> list[Record]:
     generated = subject.generated
     records, values = mask_statistics.measure_masks(
         generated.masks(),
+        len(generated),
         subject.test.mask,
         subject.training.mask,
         mask_statistics.gate_of(generated.manifest),
@@ -104,23 +92,19 @@ def evaluate_masks(subject: Subject) -> list[Record]:
     return records
 
 
-def evaluate_sources(subject: Subject) -> list[Record]:
-    """Table of stage 1's masks, deformed masks and real masks."""
-    return mask_baselines.measure_sources(_comparison(subject))
-
-
-def evaluate_truncations(subject: Subject) -> list[Record]:
-    """Stage 1's masks at several truncations."""
-    return mask_baselines.measure_truncations(_comparison(subject))
-
-
 def evaluate_adherence(subject: Subject) -> list[Record]:
     """Segmentation of generated CT against its masks; real test pairs are the ceiling."""
-    test = subject.test
-    real = ((test.mask[i], test.ct[i], float(test.pixel_mm[i])) for i in evenly(len(test), SEGMENTED))
+    test, places = subject.test, evenly(len(subject.test), SEGMENTED)
+    real = ((test.mask[i], test.ct[i], float(test.pixel_mm[i])) for i in places)
     generated = ((one.mask, one.hu, one.pixel_mm) for one in subject.generated.spread(SEGMENTED))
-    bootstraps = subject.config.evaluation.bootstrap
-    records, contrasts = adherence.measure_adherence(generated, real, subject.method, subject.made_from, bootstraps)
+    records, contrasts = adherence.measure_adherence(
+        generated,
+        real,
+        subject.method,
+        subject.made_from,
+        subject.config.evaluation.bootstrap,
+        scans=[test.seriesuid[i] for i in places],
+    )
     subject.keep("contrast", **contrasts)
     return records
 
@@ -131,21 +115,6 @@ def evaluate_copies(subject: Subject) -> list[Record]:
     for audit in found:
         _keep_copies(subject, audit)
     return copies.records(found, subject.method, subject.made_from, subject.config.evaluation.bootstrap)
-
-
-def _comparison(subject: Subject) -> mask_baselines.Comparison:
-    """Comparison of stage 1's masks with others, which needs no set and no stage 2."""
-    generator, parent = subject.stage_1
-    return mask_baselines.Comparison(
-        generator,
-        subject.config.generation,
-        subject.test,
-        subject.training,
-        runs.pixel_mm(subject.run, subject.config),
-        subject.config.evaluation.nearest,
-        subject.method,
-        {"masks": asdict(parent), **subject.real_hashes},
-    )
 
 
 def _keep_triplets(subject: Subject) -> None:
@@ -164,28 +133,27 @@ def _keep_generated(subject: Subject) -> None:
 
 
 def _keep_copies(subject: Subject, audit: LevelAudit) -> None:
-    """Store the distances of one level, and its nearest pairs as images."""
-    indices = [pair.match.index for pair in audit.pairs]
+    """Store the distances of one level, and its nearest pairs as images with fields for their captions."""
+    slices, training = [one for one, _ in audit.pairs], subject.training
+    indices = [match.index for _, match in audit.pairs]
+    about = [
+        {
+            "name": one.name,
+            "flagged": match.distance < audit.threshold,
+            "seriesuid": training.seriesuid[match.index],
+            "slice_index": int(training.slice_index[match.index]),
+            **asdict(match),
+        }
+        for one, match in audit.pairs
+    ]
     subject.keep(
         f"copies_{audit.level}",
         distances=audit.distances,
         held_out=audit.held_out,
         threshold=audit.threshold,
-        generated=to_uint8(np.stack([pair.generated.hu for pair in audit.pairs]), subject.window),
-        generated_mask=np.stack([pair.generated.mask for pair in audit.pairs]),
-        training=to_uint8(subject.training.ct[indices], subject.window),
-        training_mask=subject.training.mask[indices],
-        about=np.array([json.dumps(_about(subject, pair)) for pair in audit.pairs]),
+        generated=to_uint8(np.stack([one.hu for one in slices]), subject.window),
+        generated_mask=np.stack([one.mask for one in slices]),
+        training=to_uint8(training.ct[indices], subject.window),
+        training_mask=training.mask[indices],
+        about=np.array([json.dumps(fields) for fields in about]),
     )
-
-
-def _about(subject: Subject, pair: NearestPair) -> dict[str, Any]:
-    """Fields for the caption of a pair."""
-    place = pair.match.index
-    return {
-        "name": pair.name,
-        "flagged": pair.flagged,
-        "seriesuid": subject.training.seriesuid[place],
-        "slice_index": int(subject.training.slice_index[place]),
-        **asdict(pair.match),
-    }

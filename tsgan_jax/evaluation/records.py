@@ -23,6 +23,10 @@ Kind = Literal[
 
 AT = "evaluated"
 """The detail with the time of evaluation, which is equal for all records of one call."""
+FAILED = "any"
+"""The metric of a record with the reason why a whole kind of figures is missing."""
+RETRY = "retry"
+"""In the details of such a record if the same inputs may give the figures at another time."""
 
 
 @dataclass(frozen=True)

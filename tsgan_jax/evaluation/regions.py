@@ -15,8 +15,8 @@ from tsgan_jax.labels import LEFT_LUNG, NODULE, RIGHT_LUNG
 if TYPE_CHECKING:
     from tsgan_jax.data.pipeline import SliceSet
 
-Subject = Literal["full", "lungs", "nodules"]
-SUBJECTS: tuple[Subject, ...] = ("full", "lungs", "nodules")
+Region = Literal["full", "lungs", "nodules"]
+REGIONS: tuple[Region, ...] = ("full", "lungs", "nodules")
 CROP = 64
 """Side of a nodule's square in pixels, at most that of the image."""
 
@@ -31,11 +31,11 @@ class View:
     """One region of every slice, as images that can be iterated repeatedly."""
 
     pairs: Pairs
-    subject: Subject
+    region: Region
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
         for image, mask in self.pairs():
-            yield from region(image, mask, self.subject)
+            yield from cut(image, mask, self.region)
 
 
 def of_slices(slices: "SliceSet", window: Window) -> Pairs:
@@ -48,23 +48,23 @@ def of_set(generated: GeneratedSet) -> Pairs:
     return lambda: zip(generated.shown(), generated.masks(), strict=True)
 
 
-def region(image: NDArray[np.uint8], mask: NDArray[np.uint8], subject: Subject) -> list[NDArray[np.uint8]]:
-    """The images [h, w] of a subject in a slice.
+def cut(image: NDArray[np.uint8], mask: NDArray[np.uint8], region: Region) -> list[NDArray[np.uint8]]:
+    """The images [h, w] of a region of a slice.
 
     "lungs": one image, black outside of lungs and nodules, or none if there are neither.  "nodules": one per nodule.
     """
-    if subject == "full":
+    if region == "full":
         return [image]
-    if subject == "lungs":
+    if region == "lungs":
         inside = lungs(mask)
         return [np.where(inside, image, np.uint8(0))] if inside.any() else []
     return [image[square] for square in nodule_squares(mask)]
 
 
-def owners(pairs: Pairs, subject: Subject, names: Sequence[str]) -> list[str]:
+def owners(pairs: Pairs, region: Region, names: Sequence[str]) -> list[str]:
     """For each image of a `View`, the name of its slice; names: one per slice."""
     found = zip(pairs(), names, strict=True)
-    return [name for (image, mask), name in found for _ in region(image, mask, subject)]
+    return [name for (image, mask), name in found for _ in cut(image, mask, region)]
 
 
 def lungs(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -16,7 +16,7 @@ from tsgan_jax.data.pipeline import SliceSet, load, training_folds
 from tsgan_jax.errors import UserError
 from tsgan_jax.evaluation import networks
 from tsgan_jax.evaluation.features import Features, gather
-from tsgan_jax.evaluation.regions import View, of_set, of_slices
+from tsgan_jax.evaluation.regions import Pairs, Region, View, of_set, of_slices
 from tsgan_jax.evaluation.sources import GeneratedSet
 from tsgan_jax.files import replacing, write_json
 from tsgan_jax.generation import runs
@@ -49,6 +49,7 @@ class Subject:
         self.run, self.config, self.say = run, config, say
         self.set_path = _set_path(run / "sets", set_name)
         self.folder = run / FOLDER
+        self._features: dict[tuple[str, Region], Features] = {}
 
     @property
     def method(self) -> str:
@@ -81,6 +82,11 @@ class Subject:
         """The generator of masks, fully trained or not, and its checkpoint."""
         return runs.restore_masks(self.run, self.config, self.say)
 
+    @property
+    def pixel_mm(self) -> float:
+        """Side of a pixel of stage 1's masks."""
+        return runs.pixel_mm(self.run, self.config)
+
     @cached_property
     def generated(self) -> GeneratedSet:
         """The set; the default one is made, or finished, first where need be."""
@@ -108,15 +114,19 @@ class Subject:
         """The feature network that `evaluation.features` names."""
         return networks.load(self.config.evaluation, self.config.vgg_weights, self.say)
 
-    @cached_property
-    def test_features(self) -> Features:
-        """Features of real test slices, full image."""
-        return gather(self.network, View(of_slices(self.test, self.window), "full"), self.folder / "cache")
+    def features(self, source: Literal["test", "training", "generated"], region: Region = "full") -> Features:
+        """Features of a region of real test slices, of real training slices, or of the set."""
+        if (source, region) not in self._features:
+            view = View(self.pairs(source), region)
+            cache = None if source == "generated" else self.folder / "cache"
+            self._features[source, region] = gather(self.network, view, cache)
+        return self._features[source, region]
 
-    @cached_property
-    def generated_features(self) -> Features:
-        """Features of generated slices, full image."""
-        return gather(self.network, View(of_set(self.generated), "full"))
+    def pairs(self, source: Literal["test", "training", "generated"]) -> Pairs:
+        """8-bit CT and masks, read again at each call."""
+        if source == "generated":
+            return of_set(self.generated)
+        return of_slices(self.test if source == "test" else self.training, self.window)
 
     @cached_property
     def made_from(self) -> dict[str, Any]:

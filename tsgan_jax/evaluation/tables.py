@@ -4,20 +4,24 @@ The paper's figures are those that docs/paper.md and the notes on A33 to A38 quo
 other images, splits and networks, so they are not a target (A37).
 """
 
-import csv
-import io
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from math import sqrt
-from statistics import mean, stdev
+from statistics import mean
 from typing import TypeVar
 
 from tsgan_jax.config import CONTROLNET_STYLE, DEFORMED_MASKS, MASKS_OF, REAL_MASKS
 from tsgan_jax.evaluation.records import Record
+from tsgan_jax.evaluation.regions import REGIONS
+from tsgan_jax.evaluation.table import (
+    NONE,
+    Table,
+    shown_count,
+    shown_difference,
+    shown_interval,
+    shown_spread,
+    shown_value,
+)
 
 K = TypeVar("K")
-
-NONE = "–"
 
 SYSTEMS = {
     "real": "real images only",
@@ -35,7 +39,6 @@ SYSTEMS = {
 
 PARTS = ("pix2pix", "pix2pix+lia", "pix2pix+dwmh", "dl_pix2pix")
 ABLATION = tuple(system + masks for masks in (REAL_MASKS, DEFORMED_MASKS, "") for system in PARTS)
-REGIONS = ("full", "lungs", "nodules")
 FIGURES = ("precision", "recall", "mAP50", "mAP50-95")
 MINUS_REAL = " - real"
 _DEFORMED = (
@@ -73,41 +76,6 @@ DIFFERENCES = (
 )
 
 
-@dataclass(frozen=True)
-class Table:
-    """One table.  name: "table1"; rows: one text per column; notes: below it."""
-
-    name: str
-    title: str
-    columns: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-    notes: list[str] = field(default_factory=list)
-
-    def markdown(self) -> str:
-        """Markdown with the title as a heading and the notes as a list."""
-        lines = [self.columns, tuple("---" for _ in self.columns), *self.rows]
-        body = "\n".join("| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in lines)
-        return "\n".join([f"### {self.title}", "", body, "", *(f"- {note}" for note in self.notes)]) + "\n"
-
-    def csv(self) -> str:
-        """CSV with header and rows, without notes."""
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([self.columns, *self.rows])
-        return text.getvalue()
-
-    def latex(self) -> str:
-        """A LaTeX `table` that needs no package."""
-        lines = [" & ".join(map(_tex, line)) + r" \\" for line in (self.columns, *self.rows)]
-        notes = [rf"\par\footnotesize {_tex(note)}" for note in self.notes]
-        begin = [
-            r"\begin{table}",
-            rf"\caption{{{_tex(self.title)}}}",
-            rf"\begin{{tabular}}{{{'l' * len(self.columns)}}}",
-        ]
-        body = [r"\hline", lines[0], r"\hline", *lines[1:], r"\hline"]
-        return "\n".join([*begin, *body, r"\end{tabular}", *notes, r"\end{table}"]) + "\n"
-
-
 def tables(records: Iterable[Record]) -> list[Table]:
     """Tables 1 to 4.  records: the newest of each figure, of one run or of several (other folds, other systems)."""
     known = list(records)
@@ -126,7 +94,7 @@ def _table1(records: Sequence[Record]) -> Table:
         found = groups[system, region, figure]
         floors = [record.floor for record in found if record.floor is not None]
         paper = PAPER_1.get((system, region), {}).get(figure, NONE)
-        shown = (_value(found), _interval(found), _spread(floors), _count(found))
+        shown = (shown_value(found), shown_interval(found), shown_spread(floors), shown_count(found))
         rows.append((system_name(system), region, figure, *shown, paper))
     columns = ("system", "region", "figure", "ours", "95 %", "real against real", "n", "paper")
     notes = [
@@ -146,15 +114,14 @@ def _table2(records: Sequence[Record]) -> Table:
     selected = _detection(records)
     groups = _grouped(selected, lambda r: (r.method, _system(r), r.subject))
     rows = []
-    for detector in sorted({key[0] for key in groups}):
-        keys = [key for key in groups if key[0] == detector]
-        for system in sorted({key[1] for key in keys}, key=_rank):
-            subjects = [key[2] for key in keys if key[1] == system]
-            chosen = subjects if system == "real" else [max(subjects, key=_added)]
-            for subject in chosen:
-                found = groups[detector, system, subject]
-                rows.append((detector, system_name(system), subject, *_scores(found), *_paper2(system, subject)))
-    for system in PAPER_2.keys() - {key[1] for key in groups}:
+    for detector, system in sorted({key[:2] for key in groups}, key=lambda k: (k[0], _rank(k[1]))):
+        subjects = [key[2] for key in groups if key[:2] == (detector, system)]
+        for subject in subjects if system == "real" else [max(subjects, key=_added)]:
+            found = groups[detector, system, subject]
+            scores = [shown_value(_of(found, figure)) for figure in FIGURES]
+            more = (shown_difference(_of(found, "mAP50" + MINUS_REAL)), _folds(found), shown_count(_of(found, "mAP50")))
+            rows.append((detector, system_name(system), subject, *scores, *more, *_paper2(system, subject)))
+    for system in sorted(PAPER_2.keys() - {key[1] for key in groups}, key=_rank):
         absent = (NONE,) * (len(FIGURES) + 3)
         rows.append((NONE, system_name(system), NONE, *absent, *_paper2(system, "real" if system == "real" else "+")))
     columns = ("detector", "system", "trained on", *FIGURES, f"mAP50{MINUS_REAL}", "folds", "objects")
@@ -170,10 +137,10 @@ def _table3(records: Sequence[Record]) -> Table:
     rows = []
     for detector, system, subject in sorted(groups, key=lambda k: (k[0], _added(k[2]), _rank(k[1]), k[2])):
         found = groups[detector, system, subject]
-        values = [_value(_of(found, figure)) for figure in FIGURES]
-        gains = [_difference(_of(found, figure + MINUS_REAL)) for figure in FIGURES]
-        pycocotools = [_spread(_pycocotools(_of(found, figure))) for figure in ("mAP50", "mAP50-95")]
-        more = (_start(found), _folds(found), _count(_of(found, "mAP50")), NONE)
+        values = [shown_value(_of(found, figure)) for figure in FIGURES]
+        gains = [shown_difference(_of(found, figure + MINUS_REAL)) for figure in FIGURES]
+        pycocotools = [shown_spread(_pycocotools(_of(found, figure))) for figure in ("mAP50", "mAP50-95")]
+        more = (_start(found), _folds(found), shown_count(_of(found, "mAP50")), NONE)
         rows.append((detector, system_name(system), subject, _ratio(found), *values, *gains, *pycocotools, *more))
     columns = (
         *("detector", "system", "trained on", "synthetic : real", *FIGURES),
@@ -206,15 +173,16 @@ def _table4(records: Sequence[Record]) -> Table:
         paper = PAPER_4.get(system, {})
         for _, figure in sorted(key for key in groups if key[0] == system):
             found = groups[system, figure]
-            rows.append(
-                (system_name(system), figure, _value(found), _interval(found), _count(found), paper.get(figure, NONE))
-            )
+            ours = (shown_value(found), shown_interval(found), shown_count(found))
+            rows.append((system_name(system), figure, *ours, paper.get(figure, NONE)))
         cells = [key for key in detected if key[0] == system]
         for detector in sorted({key[1] for key in cells}):
             subject = max((key[2] for key in cells if key[1] == detector), key=_added)
             found = _of(detected[system, detector, subject], "mAP50")
             figure = f"mAP50, {detector} on {subject}"
-            rows.append((system_name(system), figure, _value(found), NONE, _count(found), paper.get("mAP", NONE)))
+            rows.append(
+                (system_name(system), figure, shown_value(found), NONE, shown_count(found), paper.get("mAP", NONE))
+            )
         if not cells and "mAP" in paper:
             rows.append((system_name(system), "mAP50", NONE, NONE, NONE, paper["mAP"]))
     notes = [
@@ -246,59 +214,14 @@ def _of(records: Iterable[Record], metric: str) -> list[Record]:
     return [record for record in records if record.metric == metric]
 
 
-def _scores(found: Sequence[Record]) -> tuple[str, ...]:
-    values = [_value(_of(found, figure)) for figure in FIGURES]
-    return (*values, _difference(_of(found, "mAP50" + MINUS_REAL)), _folds(found), _count(_of(found, "mAP50")))
-
-
 def _paper2(system: str, subject: str) -> tuple[str, ...]:
     """The paper's row; only for real images and the systems' sets, not for the controls."""
     known = PAPER_2.get(system, {}) if subject == "real" or "+" in subject else {}
     return tuple(known.get(figure, NONE) for figure in ("precision", "recall", "mAP"))
 
 
-def _value(records: Sequence[Record]) -> str:
-    """One fold's value, or the mean over folds."""
-    values = [record.value for record in records if record.value is not None]
-    return _spread(values) if values or not records else "none"
-
-
-def _spread(values: Sequence[float]) -> str:
-    if not values:
-        return NONE
-    return _number(mean(values)) + (f" ± {_number(stdev(values))}" if len(values) > 1 else "")
-
-
-def _interval(records: Sequence[Record]) -> str:
-    """The interval of a single record; intervals of several folds cannot be combined."""
-    found = [record.interval for record in records if record.interval is not None]
-    return f"{_number(found[0][0])} to {_number(found[0][1])}" if len(found) == len(records) == 1 else NONE
-
-
-def _difference(records: Sequence[Record]) -> str:
-    """Mean over folds; these are independent, so the squares of their errors add up."""
-    found = [record for record in records if record.value is not None]
-    if not found:
-        return NONE
-    value = mean(record.value for record in found if record.value is not None)
-    if len(found) == 1 and found[0].interval is not None:
-        low, high = found[0].interval
-    else:
-        half = 1.96 * sqrt(sum(record.details.get("error", 0.0) ** 2 for record in found)) / len(found)
-        low, high = value - half, value + half
-    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
-
-
 def _pycocotools(records: Iterable[Record]) -> list[float]:
     return [record.details["pycocotools"] for record in records if "pycocotools" in record.details]
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}" if abs(value) < 1000 else f"{value:.0f}"
-
-
-def _count(records: Sequence[Record]) -> str:
-    return str(sum(record.n for record in records)) if records else NONE
 
 
 def _folds(records: Iterable[Record]) -> str:
@@ -364,15 +287,3 @@ def _reasons(records: Iterable[Record]) -> list[str]:
         f"{', '.join(dict.fromkeys(record.metric for record in found))}: {' '.join(str(reason).split())}"
         for (method, subject, fold, reason), found in groups.items()
     ]
-
-
-def _tex(text: str) -> str:
-    special = {
-        "\\": r"\textbackslash{}",
-        "±": r"$\pm$",
-        "–": "--",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-    }
-    special |= {one: f"\\{one}" for one in "&%$#_{}"}
-    return "".join(special.get(one, one) for one in text)

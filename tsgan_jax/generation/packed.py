@@ -55,7 +55,8 @@ def write(out: Path, config: Config, parts: dict[str, Any], facts: dict[str, Any
     out.mkdir(parents=True, exist_ok=True)
     for stage, tree in parts.items():
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **{name: _small(leaf) for name, leaf in _named(tree).items()})
+        arrays: dict[str, Any] = {name: _small(leaf) for name, leaf in _named(tree).items()}
+        np.savez_compressed(buffer, **arrays)
         write_bytes(out / f"{stage}.npz", buffer.getvalue())
     write_bytes(out / CONFIG, dump_config(without_paths(config)).encode())
     files = [CONFIG, *(f"{stage}.npz" for stage in parts)]

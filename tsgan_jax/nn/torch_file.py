@@ -100,7 +100,7 @@ _Values = Callable[[_Storage], np.ndarray]
 def _of_zip(file: BinaryIO) -> tuple[Any, _Values]:
     with zipfile.ZipFile(file) as archive:
         infos = {info.filename: info for info in archive.infolist()}
-        (pickled,) = [name for name in infos if name.endswith("/data.pkl") or name == "data.pkl"] or [None]
+        pickled = next((name for name in infos if name.endswith("/data.pkl")), None)
         if pickled is None:
             raise ValueError("no PyTorch file: the archive has no data.pkl")
         folder = pickled[: -len("data.pkl")]

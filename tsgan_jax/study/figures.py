@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from tsgan_jax.config import Config
 from tsgan_jax.errors import UserError
 from tsgan_jax.evaluation.report.material import Material
-from tsgan_jax.evaluation.report.style import GENERATED, MUTED, REAL
+from tsgan_jax.evaluation.report.plots import GENERATED, MUTED, REAL
+from tsgan_jax.evaluation.sources import evenly
 from tsgan_jax.files import replacing
 from tsgan_jax.labels import PALETTE
 
@@ -64,7 +65,7 @@ def _tested_rows(tested: Mapping[str, Arrays], titles: Sequence[str], rows: int)
             "real test mask",
             [PALETTE[shown["mask"][i]], shown["real"][i], *(_tile(tested.get(one), i) for one in titles)],
         )
-        for i in _spread(len(shown["mask"]), rows)
+        for i in evenly(len(shown["mask"]), rows)
     ]
 
 
@@ -73,16 +74,12 @@ def _made_rows(made: Mapping[str, Arrays], titles: Sequence[str], rows: int) -> 
     same = {title: arrays for title, arrays in made.items() if np.array_equal(arrays["mask"], shown["mask"])}
     return [
         ("mask of the set", [PALETTE[shown["mask"][i]], None, *(_tile(same.get(one), i) for one in titles)])
-        for i in _spread(len(shown["mask"]), rows)
+        for i in evenly(len(shown["mask"]), rows)
     ]
 
 
 def _tile(arrays: Arrays | None, place: int) -> Tile:
     return None if arrays is None else arrays["generated"][place]
-
-
-def _spread(count: int, rows: int) -> NDArray[np.int64]:
-    return np.unique(np.linspace(0, count - 1, min(rows, count)).round().astype(np.int64))
 
 
 def _draw(grid: Sequence[tuple[str, Sequence[Tile]]], titles: Sequence[str], out: Path) -> None:
@@ -106,7 +103,7 @@ def figure5(systems: Mapping[str, tuple[Path, Config]], out: Path) -> Path | Non
     panels = {}
     for title, place in systems.items():
         material = Material(*place)
-        score = next((r for r in material.of("embedding") if r.value is not None), None)
+        score = next((r for r in material.figures("embedding").values() if r.value is not None), None)
         points = material.arrays("embedding")
         if score is not None and points is not None:
             panels[f"{fill(title, 2 * LETTERS)}\n{score.metric} {score.value:.2f}"] = points

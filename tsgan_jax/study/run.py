@@ -7,20 +7,21 @@
 A second run trains and evaluates missing or changed parts, and makes tables, figures and the page again.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tsgan_jax.config import Config
 from tsgan_jax.config.reading import config_hash, dump_config, with_absolute_paths
+from tsgan_jax.data.luna16 import prepare
 from tsgan_jax.detection import run_detection
 from tsgan_jax.errors import UserError
 from tsgan_jax.evaluation import networks
 from tsgan_jax.evaluation.evaluate import evaluate
+from tsgan_jax.evaluation.records import RETRY
 from tsgan_jax.evaluation.subject import FOLDER
 from tsgan_jax.experiment.train import train
-from tsgan_jax.files import locked_run, read_json, write_bytes, write_json
+from tsgan_jax.files import file_sha256, locked_run, read_json, write_bytes, write_json
 from tsgan_jax.study import page, sharing
 from tsgan_jax.study.settings import Study
 from tsgan_jax.train.progress import Console
@@ -114,17 +115,28 @@ def _one(study: Study, name: str, config: Config, directory: Path, console: Cons
     if marker.is_file() and read_json(marker).get("sha256") == key:
         console.say(f"{name}: evaluated earlier")
         return
+    marker.unlink(missing_ok=True)
     if "detection" in study.settings.parts and (taken := sharing.take_over_detectors(run, runs)):
         console.say(f"detection: {taken} trainings on only real images reused")
     made = evaluate(run, config, (*study.settings.parts, "report"), say=console.say, detect=run_detection)
     console.finish()
-    if all(record.value is not None for record in made if record.kind == "detection"):
+    detected = all(record.value is not None for record in made if record.kind == "detection")
+    if detected and not any(RETRY in record.details for record in made):
         write_json(marker, {"sha256": key})
 
 
 def _evaluation_key(study: Study, run: Path, config: Config) -> str:
-    """Hash of everything that decides the figures: the set with its networks, and the settings of the evaluation."""
-    made = hashlib.sha256((run / "sets" / "synthetic" / "manifest.json").read_bytes()).hexdigest()
+    """Hash of all that decides the figures: the set with its networks, the slices, files of weights, settings.
+
+    A file of weights that is missing counts too, so that figures that failed for want of it are made once it is there.
+    """
+    made = file_sha256(run / "sets" / "synthetic" / "manifest.json")
+    detectors = config.detection.weights.values() if config.detection else ()
+    files = (config.evaluation.inception_weights, config.vgg_weights, *detectors)
+    weights = [file_sha256(path) if path and path.is_file() else None for path in files]
+    slices = prepare(config.data).directory.name  # it holds the hash of the scans
     parts = sorted(study.settings.parts)
     config = with_absolute_paths(config)
-    return config_hash(made, parts, config.evaluation, config.detection or {}, config.data, config.seed)
+    return config_hash(
+        made, slices, weights, parts, config.evaluation, config.detection or {}, config.data, config.seed
+    )

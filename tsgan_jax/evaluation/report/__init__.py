@@ -1,5 +1,5 @@
 """report.html: one file without network access or scripts, made from the files of a run."""
 
-from tsgan_jax.evaluation.report.page import document, save_tables, shown_tables, write_report, write_tables
+from tsgan_jax.evaluation.report.page import write_page, write_report, write_tables
 
-__all__ = ["document", "save_tables", "shown_tables", "write_report", "write_tables"]
+__all__ = ["write_page", "write_report", "write_tables"]

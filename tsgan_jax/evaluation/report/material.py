@@ -1,7 +1,9 @@
 """The input of the report: files of the run, without new computations."""
 
 import json
+import re
 import zipfile
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,10 +13,16 @@ from typing import Any
 import numpy as np
 
 from tsgan_jax.config import Config
-from tsgan_jax.evaluation.records import Kind, Record, current, read
+from tsgan_jax.evaluation.mask_table import PSIS, REAL_TRAINING, ROWS, SWEPT, SWEPT_ROWS, psi_name, table_of
+from tsgan_jax.evaluation.records import FAILED, Kind, Record, current, read
 from tsgan_jax.files import read_json
 
 FOLDER = "evaluation"
+DIFFERENCE = " - real"
+"""Ends the metric of a paired difference from the detector trained on real images alone."""
+
+Scores = dict[tuple[str, str, str], dict[str, list[Record]]]
+"""(detector, training set, source of synthetic images) to the records of each metric."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +37,20 @@ class Material:
         """The newest record of each figure."""
         return current(read(self.run / FOLDER / "records.jsonl"))
 
-    def of(self, *kinds: Kind) -> list[Record]:
-        """Records of some kinds, for the run's system."""
-        return [record for record in self.records if record.kind in kinds]
+    def figures(self, kind: Kind) -> dict[tuple[str, str], Record]:
+        """(metric, subject) to the record of a figure of this kind."""
+        return {(r.metric, r.subject): r for r in self.records if r.kind == kind and r.metric != FAILED}
 
     def value(self, kind: Kind, subject: str, metric: str) -> Record | None:
-        """The newest record of one figure, with a value."""
-        found = [r for r in self.of(kind) if (r.subject, r.metric) == (subject, metric) and r.value is not None]
-        return found[-1] if found else None
+        """The newest record of one figure; None without a value."""
+        found = self.figures(kind).get((metric, subject))
+        return found if found is not None and found.value is not None else None
+
+    @property
+    def distance(self) -> Record | None:
+        """The Fréchet distance of the full slice, whatever its network."""
+        found = [r for (metric, subject), r in self.figures("distance").items() if subject == "full"]
+        return next((r for r in found if r.metric.startswith(("FID", "FD-")) and r.value is not None), None)
 
     def arrays(self, name: str) -> Mapping[str, np.ndarray] | None:
         """The arrays that a part of the evaluation stored for its images; None if it has not been run."""
@@ -45,7 +59,7 @@ class Material:
             return None
         try:
             with np.load(path, allow_pickle=False) as file:
-                return {key: file[key] for key in file.files}
+                return dict(file)
         except (OSError, ValueError, zipfile.BadZipFile):
             return None
 
@@ -60,7 +74,79 @@ class Material:
                 continue
         return rows
 
-    def manifest(self, *place: str) -> dict[str, Any]:
-        """A manifest of the run, {} if there is none."""
-        path = self.run.joinpath(*place)
+    def manifest(self, place: str) -> dict[str, Any]:
+        """The manifest of a stage or a set, {} if there is none."""
+        path = self.run / place / "manifest.json"
         return read_json(path) if path.is_file() else {}
+
+    @property
+    def prepared(self) -> dict[str, Any]:
+        """The summary of the prepared slices, {} if the run was not evaluated."""
+        path = self.run / FOLDER / "data.json"
+        return read_json(path) if path.is_file() else {}
+
+    @property
+    def networks(self) -> list[tuple[str, str, str]]:
+        """Name, file and hash of the feature networks."""
+        made = [r.made_from for r in self.figures("distance").values() if r.value is not None]
+        return sorted({(one["network"], one["weights"], one["weights_sha256"]) for one in made})
+
+    @property
+    def missing(self) -> dict[str, list[str]]:
+        """Reasons to the names of the figures that are missing for them."""
+        found: dict[str, dict[str, None]] = defaultdict(dict)
+        for r in self.records:
+            if r.value is None:
+                name = r.kind if r.metric == FAILED else f"{r.metric} ({r.subject})"
+                found[r.reason or "no reason was recorded"][name] = None
+        return {reason: list(names) for reason, names in found.items()}
+
+    @property
+    def sources(self) -> dict[str, Any]:
+        """Masks by their source.  counts: source to its masks; rows: (figure, unit, values), NaN for no value."""
+        found = self.figures("mask sources")
+        table = table_of(found.values())
+        counts = {one.subject: one.n for one in found.values()}
+        rows = [(name, ROWS[name], list(table.loc[name])) for name in table.index]
+        return {"counts": {name: counts[name] for name in table.columns}, "rows": rows}
+
+    @property
+    def truncations(self) -> dict[str, Any]:
+        """Stage 1's masks by truncation.  series: figure to (psi, share); real: figure to that of training masks."""
+        values = {place: r.value for place, r in self.figures("mask truncation").items() if r.value is not None}
+        series = {
+            name: [(psi, values[name, psi_name(psi)]) for psi in PSIS if (name, psi_name(psi)) in values]
+            for name in SWEPT_ROWS
+        }
+        real = {name: values[name, REAL_TRAINING] for name in SWEPT_ROWS if (name, REAL_TRAINING) in values}
+        return {"series": {name: line for name, line in series.items() if line}, "real": real, "masks": SWEPT}
+
+    @property
+    def detection(self) -> dict[str, Any]:
+        """Scores of detectors, their differences from real images alone, gains for the plots, and warnings."""
+        records = [r for r in self.records if r.kind == "detection" and r.metric != FAILED]
+        if not records:
+            return {}
+        told = [words for r in records for words in dict(r.details.get("cautions") or {}).values()]
+        scores: tuple[Scores, Scores] = (defaultdict(dict), defaultdict(dict))
+        for r in records:
+            if r.value is not None:
+                rows = scores[r.metric.endswith(DIFFERENCE)]
+                row = rows[r.method, r.subject, str(r.details.get("system", ""))]
+                row.setdefault(r.metric, []).append(r)
+        gains = {metric: series for metric in ("mAP50", "recall") if (series := _gains(scores[0], metric))}
+        return {"cautions": dict.fromkeys(told), "figures": scores[0], "differences": scores[1], "gains": gains}
+
+
+def _gains(scores: Scores, metric: str) -> dict[str, list[tuple[int, float, float]]]:
+    """Detector to (synthetic images added, mean, spread) of one metric, where there is a schedule."""
+    values: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for (detector, subject, _), found in scores.items():
+        scheduled = re.fullmatch(r"real(?:\+(\d+))?", subject)
+        if scheduled and metric in found:
+            values[detector][int(scheduled[1] or 0)] += [r.value for r in found[metric] if r.value is not None]
+    return {
+        detector: [(added, float(np.mean(some)), float(np.std(some))) for added, some in counts.items()]
+        for detector, counts in values.items()
+        if len(counts) > 1
+    }

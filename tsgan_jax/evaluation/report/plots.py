@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup, escape
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from tsgan_jax.evaluation.report.html import Html
-from tsgan_jax.evaluation.report.style import GENERATED, INK, LINE, MUTED, REAL
+from tsgan_jax.evaluation.report.material import Material
+
+REAL, GENERATED, INK, MUTED, LINE = "#2f6f9f", "#d0652b", "#17212b", "#5c6b78", "#dfe5ea"
 
 _LOOK: Any = {
     "svg.fonttype": "none",
@@ -37,7 +39,24 @@ _POINTS = 600
 """Maximum number of points of a curve; longer logs are subsampled."""
 
 
-def curves(rows: Sequence[Mapping[str, Any]], names: Sequence[str], title: str, log: bool = False) -> Html:
+def training_curves(material: Material) -> dict[str, Markup]:
+    """Caption to plot of what both stages logged."""
+    drawn = {}
+    shares = tuple((f"{name}_share", f"real_{name}_share") for name in ("nodule", "trachea"))
+    for stage, title, groups in (
+        ("masks", "Stage 1", (("critic_loss", "generator_loss"), *shares)),
+        ("translation", "Stage 2", (("generator_loss", "l1", "perceptual", "gan"), ("critic_loss",))),
+    ):
+        rows = material.log(stage)
+        for names in groups:
+            available = [name for name in names if any(isinstance(row.get(name), int | float) for row in rows)]
+            if available:
+                caption = f"{title}: {', '.join(name.replace('_', ' ') for name in available)}"
+                drawn[caption] = curves(rows, available, caption, stage == "translation" and len(available) > 1)
+    return drawn
+
+
+def curves(rows: Sequence[Mapping[str, Any]], names: Sequence[str], title: str, log: bool = False) -> Markup:
     """Logged quantities over images seen, with a line at each change of resolution."""
 
     def draw(axes: Any) -> None:
@@ -65,7 +84,7 @@ def histogram(
     threshold: float | None = None,
     real_name: str = "real",
     size: tuple[float, float] = (4.6, 3.0),
-) -> Html:
+) -> Markup:
     """Two distributions on common bins, as shares."""
 
     def draw(axes: Any) -> None:
@@ -89,8 +108,9 @@ def histogram(
     return _svg(draw, f"{label}: generated and {real_name}", size)
 
 
-def scatter(points: np.ndarray, is_real: np.ndarray) -> Html:
-    """The t-SNE map."""
+def scatter(points: np.ndarray, is_real: np.ndarray) -> Markup:
+    """The t-SNE map.  points: [n, 2]; is_real: [n]."""
+    is_real = is_real.astype(bool)
 
     def draw(axes: Any) -> None:
         for chosen, name, colour in ((is_real, "real", REAL), (~is_real, "generated", GENERATED)):
@@ -104,7 +124,7 @@ def scatter(points: np.ndarray, is_real: np.ndarray) -> Html:
     return _svg(draw, "t-SNE of real and generated slices", (7.6, 4.2))
 
 
-def gains(series: Mapping[str, Sequence[tuple[int, float, float]]], label: str) -> Html:
+def gains(series: Mapping[str, Sequence[tuple[int, float, float]]], label: str) -> Markup:
     """A detector's figure over synthetic images added: (added, mean, spread) of each model."""
 
     def draw(axes: Any) -> None:
@@ -120,7 +140,7 @@ def gains(series: Mapping[str, Sequence[tuple[int, float, float]]], label: str) 
 
 def sweep(
     series: Mapping[str, Sequence[tuple[float, float]]], real: Mapping[str, float], label: str, title: str
-) -> Html:
+) -> Markup:
     """Shares, 0 to 1, over a setting: (setting, share) of each figure; dashed: real masks."""
 
     def draw(axes: Any) -> None:
@@ -137,7 +157,7 @@ def sweep(
     return _svg(draw, title, WIDE)
 
 
-def _svg(draw: Callable[[Any], None], title: str, size: tuple[float, float] = (4.6, 3.0)) -> Html:
+def _svg(draw: Callable[[Any], None], title: str, size: tuple[float, float] = (4.6, 3.0)) -> Markup:
     """The drawing without prologue and metadata; its identifiers are salted, because a page has many drawings."""
     with rc_context(_LOOK | {"svg.hashsalt": title}):
         shape = Figure(figsize=size, layout="constrained")
@@ -147,5 +167,4 @@ def _svg(draw: Callable[[Any], None], title: str, size: tuple[float, float] = (4
     text = content.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(r' width="[\d.]+pt" height="[\d.]+pt"', "", text, count=1)
-    name = title.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-    return Html(text.replace("<svg", f'<svg role="img" aria-label="{name}"', 1))
+    return Markup(text.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1))
