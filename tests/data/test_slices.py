@@ -31,7 +31,7 @@ from tsgan_jax.data.volume import HU_MIN, Volume
 
 
 def volume(shape: tuple[int, int, int] = (9, 48, 64), spacing: tuple[float, float, float] = (2.0, 1.0, 1.0)) -> Volume:
-    return Volume("scan", chest(shape), spacing, (-30.0, -20.0, 100.0), 0, 0, False)
+    return Volume("scan", chest(shape), spacing, (-30.0, -20.0, 100.0), 0)
 
 
 def flat(hu: np.ndarray, anatomy: np.ndarray, *sections: NoduleSection, pixel: tuple = (1.0, 1.0)) -> LabelledSlice:

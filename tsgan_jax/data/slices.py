@@ -13,7 +13,7 @@ import numpy as np
 
 from tsgan_jax import labels
 from tsgan_jax.data.nodules import NODULE_SHARE, Box, Nodule, NoduleSection, boxes, coverage, draw, section_radius
-from tsgan_jax.data.volume import HU_MIN, Volume, world_to_voxel
+from tsgan_jax.data.volume import HU_MIN, Volume
 
 NUM_FOLDS = 5
 
@@ -101,7 +101,7 @@ class StoredSlice:
 
 def central_index(volume: Volume, nodule: Nodule) -> int | None:
     """The slice nearest to the nodule's centre; None when the centre is above or below the volume."""
-    index = int(np.floor(world_to_voxel(volume.affine, np.array(nodule.centre))[2] + 0.5))
+    index = int(np.floor(volume.voxel(nodule.centre)[2] + 0.5))
     return index if 0 <= index < len(volume.hu) else None
 
 
@@ -118,7 +118,7 @@ def labelled_slices(volume: Volume, nodules: Sequence[Nodule], anatomy: np.ndarr
         z = volume.origin[2] + index * volume.spacing[0]
         sections = []
         for nodule in nodules:
-            x, y, _ = world_to_voxel(volume.affine, np.array(nodule.centre))
+            x, y, _ = volume.voxel(nodule.centre)
             section = NoduleSection(nodule, (float(x), float(y)), section_radius(nodule, z))
             grazes = coverage(classes.shape, section.centre, section.radius, pixel).max() < NODULE_SHARE
             if central_index(volume, nodule) == index or not grazes:

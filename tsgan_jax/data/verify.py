@@ -14,7 +14,7 @@ from tsgan_jax import labels
 from tsgan_jax.data.metaimage import VolumeError
 from tsgan_jax.data.nodules import Nodule, find_annotations, read_annotations
 from tsgan_jax.data.slices import fold_of, scan_of
-from tsgan_jax.data.volume import Volume, read_labels, read_volume, world_to_voxel
+from tsgan_jax.data.volume import Volume, read_labels, read_volume
 from tsgan_jax.errors import UserError
 
 LUNG_MASKS = "seg-lungs-LUNA16"
@@ -171,7 +171,7 @@ def place_nodules(volume: Volume, nodules: tuple[Nodule, ...]) -> tuple[tuple[No
     kept, dropped = [], []
     size = np.array(volume.hu.shape[::-1])
     for nodule in nodules:
-        voxel = world_to_voxel(volume.affine, np.array(nodule.centre))
+        voxel = volume.voxel(nodule.centre)
         inside = (voxel >= -0.5) & (voxel < size - 0.5)
         beyond = max(-voxel[2], voxel[2] - (size[2] - 1)) * volume.spacing[0]
         if inside[:2].all() and (inside[2] or beyond < nodule.diameter / 2):
