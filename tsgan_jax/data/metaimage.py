@@ -186,7 +186,9 @@ def _check_voxels(path: Path, data: Path, fields: Fields, needed: int) -> None:
     on_disk, again = data.stat().st_size, "the copy is incomplete: fetch it again"
     if fields.get("CompressedData", "False").lower() == "false":
         if on_disk != needed:
-            raise VolumeError(f"{data}: {on_disk} bytes, {expected}; the header of {path.name} is of another file or {again}")
+            raise VolumeError(
+                f"{data}: {on_disk} bytes, {expected}; the header of {path.name} is of another file or {again}"
+            )
         return
     stated = fields.get("CompressedDataSize", "")
     if stated and int(stated) != on_disk:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -40,8 +41,7 @@ class NoduleSection:
     radius: float
 
 
-@dataclass(frozen=True)
-class Box:
+class Box(NamedTuple):
     """Pixels x .. x+w-1, y .. y+h-1."""
 
     x: int

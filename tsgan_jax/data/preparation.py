@@ -66,7 +66,7 @@ def doubts(slices: Sequence[StoredSlice]) -> list[str]:
             row = min(int(nodule.box.y + nodule.box.h / 2), len(lungs) - 1)
             column = min(int(nodule.box.x + nodule.box.w / 2), len(lungs) - 1)
             nodules += 1
-            far += bool(distance[row, column] * one.pixel_mm - nodule.diameter / 2 > ASTRAY_MM)
+            far += bool(distance[row, column] * one.pixel_mm - nodule.diameter_mm / 2 > ASTRAY_MM)
     found = []
     if far:
         found.append(
@@ -86,7 +86,8 @@ def anatomy(checked: Checked, indices: Sequence[int]) -> np.ndarray:
     volume = checked.volume
     sides = [size * mm for size, mm in zip(volume.hu.shape[1:], volume.spacing[1:], strict=True)]
     if min(sides) < SMALLEST_MM:
-        raise UserError(f"{checked.verdict.file}: slices of {sides[1]:g} x {sides[0]:g} mm; a chest needs {SMALLEST_MM:g} mm at least")
+        found = f"{sides[1]:g} x {sides[0]:g} mm"
+        raise UserError(f"{checked.verdict.file}: slices of {found}; a chest needs {SMALLEST_MM:g} mm at least")
     if checked.lungs is None:
         return segment(volume.hu, volume.spacing)[list(indices)]
     given = checked.lungs[list(indices)]

@@ -1,12 +1,11 @@
 """Checks of a LUNA16 tree, with one verdict per scan.  A scan that cannot be used is reported and left out."""
 
-import json
 import os
 import re
 from collections import defaultdict
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Literal, NoReturn
 
 import numpy as np
 
@@ -190,24 +189,6 @@ def remap_lungs(mask: np.ndarray, path: Path) -> tuple[np.ndarray, str]:
     table = np.zeros(SEG_TRACHEA + 1, np.uint8)
     table[[SEG_LEFT, SEG_RIGHT, SEG_TRACHEA]] = left, right, labels.TRACHEA
     return table[mask.astype(np.uint8)], warning
-
-
-def verdict_from(fields: dict[str, Any]) -> ScanVerdict:
-    """The verdict of a scan from the fields that `report` wrote."""
-    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}
-    return ScanVerdict(**values)
-
-
-def report(tree: Tree, verdicts: tuple[ScanVerdict, ...]) -> str:
-    """The verdicts as JSON."""
-    return json.dumps(
-        {
-            "scans": [asdict(verdict) for verdict in verdicts],
-            "annotations_dropped": list(tree.dropped),
-            "annotations_of_unknown_scans": tree.unknown,
-        },
-        indent=1,
-    )
 
 
 def _scan_files(root: Path) -> tuple[list[tuple[Path, int | None]], set[int]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import ndimage
 
-from tsgan_jax.phantom.shapes import Capsule, Ellipse, Field, Shape, cover, paint, smooth_max, smooth_min
+from tsgan_jax.phantom.shapes import Canvas, Capsule, Ellipse, Field, Shape, cover, smooth_max, smooth_min
 from tsgan_jax.phantom.wall import Wall
 
 
@@ -98,14 +98,8 @@ def draw_contents(rng: np.random.Generator, level: AxialLevel, wall: Wall) -> Co
         (Capsule(frame.near(2, 2), top, frame.near(0, 2), -half_depth - 10, thin, thin + rng.uniform(1, 8)), 0),
         (Capsule(0, frame.back + 5, 2, frame.y(0.45), 9, 9), 0),
         *((part, 2.0) for part in wall.spine.arch),
-        *((_behind(part, half_depth), 0) for part in wall.spine.arch if isinstance(part, Capsule) and part.x0),
     ]
     return contents
-
-
-def _behind(process: Capsule, half_depth: float) -> Capsule:
-    """Tissue from the tip of a process to the chest wall, so that no small region of lung is left behind it."""
-    return Capsule(process.x1, process.y1, 0.85 * process.x1, half_depth + 8, process.r1, process.r1 + 3)
 
 
 def _along_the_spine(frame: Frame, contents: Contents, level: AxialLevel) -> None:
@@ -167,41 +161,34 @@ def _hilum(frame: Frame, contents: Contents) -> None:
     ]
 
 
-def _chambers(frame: Frame, contents: Contents, size: float) -> None:
-    """The four chambers in one pericardium, apex to the left and front."""
+def _heart(frame: Frame, contents: Contents, smallest: float = 0.95) -> None:
+    """The four chambers in one pericardium, apex to the left and front: walls of muscle, then the blood in them."""
     rng = frame.rng
-    size = size * np.clip((frame.back - frame.front) / 140, 0.65, 1.0)
+    size = rng.uniform(smallest, 1.25 * smallest) * np.clip((frame.back - frame.front) / 140, 0.65, 1.0)
     tilt = rng.normal(0.5, 0.12)
-    lean = rng.uniform(0.8, 1.2) * frame.half_width / 135
     axis = np.array([np.cos(tilt), -np.sin(tilt)])
     base = np.array([frame.near(-4, 3), frame.y(rng.uniform(0.33, 0.41))])
-    left, right = base + axis * 44 * size * lean, base + axis * 22 * size + np.array([-21, -27]) * size
-    atrium, back = base + np.array([-27, -6]) * size, base + np.array([4, 24]) * size
-    angle = -tilt
-    contents.organs += [
-        Organ(Ellipse(left[0], left[1], 50 * size, 34 * size, angle), "muscle"),
-        Organ(Ellipse(right[0], right[1], 47 * size, 27 * size, angle * 0.8), "muscle"),
-        Organ(Ellipse(atrium[0], atrium[1], 28 * size, 36 * size, 0.2), "muscle"),
-        Organ(Ellipse(back[0], back[1], 34 * size, 19 * size, 0.1), "muscle"),
-        Organ(Ellipse(left[0] - 2, left[1] + 3, 34 * size, 16 * size, angle), "blood", 0),
-        Organ(Ellipse(right[0], right[1] - 3, 39 * size, 18 * size, angle * 0.8), "blood", 0),
-        Organ(Ellipse(atrium[0] - 1, atrium[1], 22 * size, 29 * size, 0.2), "blood", 0),
-        Organ(Ellipse(back[0], back[1], 29 * size, 14 * size, 0.1), "blood", 0),
+    left = base + axis * 44 * size * rng.uniform(0.8, 1.2) * frame.half_width / 135
+    chambers = [  # place, semi-axes, thickness of the wall, angle
+        (left, (50, 34), (16, 18), -tilt),
+        (base + axis * 22 * size + np.array([-21, -27]) * size, (47, 27), (8, 9), -0.8 * tilt),
+        (base + np.array([-27, -6]) * size, (28, 36), (6, 7), 0.2),
+        (base + np.array([4, 24]) * size, (34, 19), (5, 5), 0.1),
     ]
+    for tissue, margin, share in (("muscle", 4.0, 0), ("blood", 0.0, 1)):
+        for (x, y), (rx, ry), (thick_x, thick_y), angle in chambers:
+            shape = Ellipse(x, y, (rx - share * thick_x) * size, (ry - share * thick_y) * size, angle)
+            contents.organs.append(Organ(shape, tissue, margin))
     pad = rng.uniform(20, 46) * size
     contents.bounds.append((Ellipse(frame.near(10, 5), frame.y(0.88), pad, 22 * size), 0))
     if rng.random() < 0.5:
-        contents.bounds.append((Ellipse(left[0] + axis[0] * 34 * size, left[1] - 14, 20 * size, 24 * size, angle), 0))
-
-
-def _heart(frame: Frame, contents: Contents) -> None:
-    _chambers(frame, contents, frame.rng.uniform(0.95, 1.2))
+        contents.bounds.append((Ellipse(left[0] + axis[0] * 34 * size, left[1] - 14, 20 * size, 24 * size, -tilt), 0))
 
 
 def _dome(frame: Frame, contents: Contents) -> None:
     """The lower heart, and the diaphragm rising into the right lung, at times into the left one too."""
     rng = frame.rng
-    _chambers(frame, contents, rng.uniform(0.88, 1.1))
+    _heart(frame, contents, 0.88)
     r = rng.uniform(16, 0.42 * frame.half_width)
     x = -frame.half_width * rng.uniform(0.44, 0.56)
     y = frame.near(frame.y(0.42), 7)
@@ -225,42 +212,29 @@ BUILDERS: dict[str, Callable[[Frame, Contents], None]] = {
 }
 
 
-def paint_organs(
-    hu: Field, contents: Contents, tissues: dict[str, float], pleura: Field, xy: tuple[Field, Field], px: float
-) -> Field:
+def paint_organs(canvas: Canvas, contents: Contents, tissues: dict[str, float], pleura: Field) -> Field:
     """Paint the organs over the mediastinal fat; returns the signed distance (mm) to the boundary between the lungs."""
     cage = cover(pleura + 2, 2.0)
-    total = np.full_like(xy[0], 1e3)
-    for shape, margin in contents.bounds:
-        total = smooth_min(total, shape.distance(*xy) - np.float32(margin), 9)
-    for shape, wall in contents.airways:
-        total = smooth_min(total, shape.distance(*xy) - np.float32(wall + 1), 9)
+    total = np.full_like(canvas.x, 1e3)
+    for shape, margin in (*contents.bounds, *((shape, wall + 1) for shape, wall in contents.airways)):
+        total = smooth_min(total, canvas.distance([shape]) - np.float32(margin), 9)
     for organ in contents.organs:
-        distance = organ.shape.distance(*xy)
-        value = tissues[organ.tissue] if isinstance(organ.tissue, str) else organ.tissue
-        paint(hu, cage * cover(distance, max(px, 1.2)), value)
+        distance = canvas.distance([organ.shape])
+        canvas.fill(
+            distance, tissues[organ.tissue] if isinstance(organ.tissue, str) else organ.tissue, 1.2, within=cage
+        )
         if organ.margin > 0:
             total = smooth_min(total, distance - np.float32(organ.margin), 9)
+    for dome in contents.domes:
+        total = smooth_min(total, canvas.distance([dome]), 6)
     return total
 
 
-def with_domes(contents: Contents, bound: Field, xy: tuple[Field, Field]) -> Field:
-    """The boundary with the diaphragm's domes added."""
-    for dome in contents.domes:
-        bound = smooth_min(bound, dome.distance(*xy), 6)
-    return bound
-
-
-def paint_domes(
-    rng: np.random.Generator, hu: Field, contents: Contents, value: float, pleura: Field, xy: tuple[Field, Field]
-) -> None:
+def paint_domes(rng: np.random.Generator, canvas: Canvas, contents: Contents, value: float, pleura: Field) -> None:
     """The diaphragm over the lung, its edge blurred because a slice cuts it at a slant."""
-    if not contents.domes:
-        return
-    total = contents.domes[0].distance(*xy)
-    for dome in contents.domes[1:]:
-        total = smooth_min(total, dome.distance(*xy), 6)
-    paint(hu, cover(total, rng.uniform(3, 12)) * cover(pleura + 2, 3.0), value)
+    if contents.domes:
+        distance = canvas.distance(contents.domes, 6)
+        canvas.fill(distance, value, rng.uniform(3, 12), within=cover(pleura + 2, 3.0))
 
 
 def lung_distance(pleura: Field, bound: Field, px: float) -> Field:
@@ -273,17 +247,15 @@ def lung_distance(pleura: Field, bound: Field, px: float) -> Field:
         parts, _ = ndimage.label(plane < 0)
         small = np.bincount(parts.ravel()) * px * px < ISLET_MM2
         small[0] = False
-        if small.any():
-            rim = ndimage.binary_dilation(small[parts], iterations=2) & (small[parts] | (parts == 0))
-            plane[rim] = np.maximum(plane[rim], max(px, 2.0))
+        rim = ndimage.binary_dilation(small[parts], iterations=2) & (small[parts] | (parts == 0))
+        plane[rim] = np.maximum(plane[rim], max(px, 2.0))
     return inside
 
 
-def airway_distance(contents: Contents, xy: tuple[Field, Field]) -> tuple[Field, Field]:
+def airway_distance(canvas: Canvas, contents: Contents) -> tuple[Field, Field]:
     """Signed distances (mm) to the lumina and to the outside of the walls of trachea and main bronchi."""
-    lumen, outside = np.full_like(xy[0], 1e3), np.full_like(xy[0], 1e3)
+    lumen, outside = np.full_like(canvas.x, 1e3), np.full_like(canvas.x, 1e3)
     for shape, wall in contents.airways:
-        distance = shape.distance(*xy)
-        lumen = np.minimum(lumen, distance)
-        outside = np.minimum(outside, distance - np.float32(wall))
+        distance = canvas.distance([shape])
+        lumen, outside = np.minimum(lumen, distance), np.minimum(outside, distance - np.float32(wall))
     return lumen, outside

@@ -7,7 +7,7 @@ import numpy as np
 from tsgan_jax.config import PhantomConfig
 from tsgan_jax.phantom import lung, mediastinum, nodules, scanner, texture, wall
 from tsgan_jax.phantom.nodules import PhantomNodule
-from tsgan_jax.phantom.shapes import cover, paint
+from tsgan_jax.phantom.shapes import Canvas
 
 THICKEST_MM = 2.5
 SPACINGS_Z = (2.5, 2.0, 1.5, 1.25, 1.0, 0.8, 0.625, 0.5)
@@ -99,55 +99,41 @@ def _paint(
     """HU int16, lung labels uint8 and the nodules, centres in the axes' own mm."""
     px = view.pixel_mm
     x, y, z = _warped(rng, axes, px)
+    canvas = Canvas(np.full(x.shape, -1000, np.float32), x, y, px)
     index = wall.lookup(x, y)
     pleura = wall.pleura_distance(plan, index, x, y)
     fine = np.broadcast_to(texture.slow_field(rng, x.shape[1:], x.shape[1] * px, 6), x.shape)
-    tissues = _tissues(rng)
+    # About half of the patients have contrast medium in their blood.
+    blood = rng.uniform(36, 48) if rng.random() < 0.55 else rng.uniform(110, 280)
+    tissues = {"blood": blood, "muscle": rng.uniform(42, 55) + 0.12 * (blood - 40), "liver": 55 + 0.2 * blood}
 
-    hu = np.full(x.shape, -1000, np.float32)
-    scanner.paint_table(hu, view, axes)
-    scanner.paint_cover(rng, hu, pleura - plan.thickness.astype(np.float32)[index], index, px)
-    wall.paint_layers(rng, hu, plan, index, pleura, fine, px)
-    core = _core(plan, axes)
-    middle = x[core], y[core]
+    scanner.paint_table(canvas.hu, view)
+    wall.paint_layers(rng, canvas, plan, index, pleura, fine)
+    # Mediastinum and spine are computed in a part of the slices, which saves two thirds.
+    rows = slice(*np.searchsorted(axes[1], [-plan.half_depth - 14, plan.spine.y + 82]))
+    core = slice(None), rows, slice(*np.searchsorted(axes[2], [-125, 130]))
+    middle = canvas.part(core)
     bound = np.full_like(x, 1e3)
-    bound[core] = mediastinum.paint_organs(hu[core], contents, tissues, pleura[core], middle, px)
-    inside = mediastinum.lung_distance(pleura, mediastinum.with_domes(contents, bound, (x, y)), px)
-    lumen, outside = mediastinum.airway_distance(contents, middle)
+    bound[core] = mediastinum.paint_organs(middle, contents, tissues, pleura[core])
+    inside = mediastinum.lung_distance(pleura, bound, px)
+    lumen, outside = mediastinum.airway_distance(middle, contents)
     lungs = lung.side_labels(inside, x)
     lungs[core][lumen < 0] = lung.LABEL_TRACHEA
 
-    lung.paint_tissue(rng, hu, inside, y, plan.half_depth, px)
-    mediastinum.paint_domes(rng, hu, contents, tissues["liver"], pleura, (x, y))
-    lung.paint_fissures(rng, hu, inside, (x, y, z), (plan.half_width, plan.half_depth))
+    lung.paint_tissue(rng, canvas, inside, plan.half_depth)
+    mediastinum.paint_domes(rng, canvas, contents, tissues["liver"], pleura)
+    lung.paint_fissures(rng, canvas, inside, z, (plan.half_width, plan.half_depth))
     above = level.hilum_z + rng.normal(0, 7)
     right, left = (np.array([*place, above], np.float32) for place in contents.hila)
-    lung.paint_trees(rng, hu, inside, lungs, (right, left), axes, tissues["blood"])
-    paint(hu[core], cover(outside, px), 20)
-    paint(hu[core], cover(lumen, px), -985)
-    wall.paint_skeleton(rng, hu, plan, index, pleura, (x, y), px, core)
+    lung.paint_trees(rng, canvas, inside, lungs, (right, left), axes, blood)
+    middle.fill(outside, 20)
+    middle.fill(lumen, -985)
+    wall.paint_skeleton(rng, canvas, plan, index, pleura, core)
     found = _place_nodules(rng, lungs, diameters, axes)
     for nodule in found:
-        nodules.paint_nodule(rng, hu, nodule, axes, pleura)
-    body = pleura - plan.thickness.astype(np.float32)[index]
-    return scanner.reconstruct(rng, hu, body, view, axes), lungs, found
-
-
-def _tissues(rng: np.random.Generator) -> dict[str, float]:
-    """HU of soft tissues; about half of the patients have contrast medium in their blood."""
-    blood = rng.uniform(36, 48) if rng.random() < 0.55 else rng.uniform(110, 280)
-    return {
-        "blood": blood,
-        "muscle": rng.uniform(42, 55) + 0.12 * (blood - 40),
-        "fat": -95.0,
-        "liver": 55 + 0.2 * blood,
-    }
-
-
-def _core(plan: wall.Wall, axes: tuple[np.ndarray, np.ndarray, np.ndarray]) -> tuple[slice, slice, slice]:
-    """The part of the slices with mediastinum and spine; restricting their computation to it saves two thirds."""
-    rows = slice(*np.searchsorted(axes[1], [-plan.half_depth - 14, plan.spine.y + 82]))
-    return slice(None), rows, slice(*np.searchsorted(axes[2], [-125, 130]))
+        nodules.paint_nodule(rng, canvas.hu, nodule, axes, pleura)
+    beyond = pleura - plan.thickness.astype(np.float32)[index]
+    return scanner.reconstruct(rng, canvas.hu, beyond, view), lungs, found
 
 
 def _place_nodules(

@@ -1,5 +1,6 @@
 """Signed distances in the plane (mm, negative inside) and the blending that turns them into Hounsfield units."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,3 +81,28 @@ def paint(hu: Field, share: Field, value: Field | float) -> None:
 def bump(angle: np.ndarray, centre: float, width: float) -> np.ndarray:
     """A Gaussian bump of height 1 on the absolute angle (degrees): the same on both sides of the body."""
     return np.exp(-0.5 * ((np.abs(angle) - centre) / width) ** 2)
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """Slices that are painted.  hu: float32 [z, y, x]; x, y: each voxel's place in the anatomy (mm); px: pixel (mm)."""
+
+    hu: Field
+    x: Field
+    y: Field
+    px: float
+
+    def part(self, window: tuple[slice, slice, slice]) -> "Canvas":
+        """A part of the slices, which is painted in place."""
+        return Canvas(self.hu[window], self.x[window], self.y[window], self.px)
+
+    def distance(self, shapes: Sequence[Shape], join_mm: float = 4.0) -> Field:
+        """Signed distance (mm) to the union of one or more shapes, inner corners filled to about `join_mm`."""
+        total = shapes[0].distance(self.x, self.y)
+        for shape in shapes[1:]:
+            total = smooth_min(total, shape.distance(self.x, self.y), join_mm)
+        return total
+
+    def fill(self, distance: Field, value: Field | float, width: float = 0.0, within: Field | float = 1.0) -> None:
+        """Blend `value` HU over a shape with an edge of `width` mm, a pixel at least, by the share `within` 0..1."""
+        paint(self.hu, within * cover(distance, max(width, self.px)), value)

@@ -10,16 +10,8 @@ def slow_field(rng: np.random.Generator, shape: tuple[int, int], extent_mm: floa
     """A smooth field [h, w] of about unit deviation that varies over `wavelength_mm`."""
     knots = max(4, round(extent_mm / wavelength_mm) + 3)
     coarse = rng.standard_normal((knots, knots)).astype(np.float32)
-    rows = _spline(coarse, np.linspace(1, knots - 2.001, shape[0], dtype=np.float32))
-    return _spline(rows.T, np.linspace(1, knots - 2.001, shape[1], dtype=np.float32)).T * np.float32(1.9)
-
-
-def _spline(knots: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """Cubic B-spline through the rows of `knots` [k, n] at each position in 1..k-2: float32 [len(position), n]."""
-    first = position.astype(np.int32)
-    t = (position - first)[:, None]
-    weights = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, 1 + 3 * t + 3 * t**2 - 3 * t**3, t**3)
-    return sum(weight * knots[first + shift - 1] for shift, weight in enumerate(weights)) / np.float32(6)
+    steps = [(knots - 3.001) / (size - 1) for size in shape]  # between the second knot and the last but one
+    return ndimage.affine_transform(coarse, steps, 1, shape, order=3, prefilter=False) * np.float32(1.9)
 
 
 def _frequency(shape: tuple[int, ...], pixel_mm: float) -> np.ndarray:
@@ -51,11 +43,3 @@ def reconstruction_noise(
     """Unit-deviation noise with the spectrum of filtered back-projection: a ramp, apodised at `cutoff` (1/mm)."""
     f = _frequency(shape, pixel_mm)
     return _filtered(rng, shape, (f + 0.02) * np.exp(-((f / cutoff) ** 2)))
-
-
-def streaks(rng: np.random.Generator, shape: tuple[int, int, int]) -> Field:
-    """Unit-deviation noise in horizontal streaks, as from photon starvation across wide shoulders."""
-    white = rng.standard_normal(shape, dtype=np.float32)
-    along = ndimage.uniform_filter1d(white, max(3, shape[-1] // 9), axis=-1)
-    along -= ndimage.uniform_filter1d(along, 5, axis=-2)
-    return along / (along.std() + np.float32(1e-12))
