@@ -1,6 +1,6 @@
 """One patient: a plan drawn from a seed, painted slice by slice in Hounsfield units."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -48,7 +48,7 @@ def patient(seed: int, config: PhantomConfig) -> Patient:
     axes = (zs, view.ys, view.xs)
     hu, lungs, found = _paint(rng, plan, contents, level, view, axes, diameters)
     origin = (float(view.xs[0]), float(rng.uniform(-60, 60) + view.ys[0]), float(rng.uniform(-320, -60)))
-    shift = (0.0, origin[1] - float(view.ys[0]), origin[2] - float(zs[0]))
+    shift = np.subtract(origin, [axis[0] for axis in (view.xs, view.ys, zs)])
     return Patient(
         hu=hu,
         lungs=lungs,
@@ -69,9 +69,9 @@ def _slice_spacing(diameter: float, slices: int) -> float:
     return next((s for s in SPACINGS_Z if s <= widest), round(widest, 4))
 
 
-def _moved(nodule: PhantomNodule, shift: tuple[float, float, float]) -> PhantomNodule:
-    x, y, z = (c + s for c, s in zip(nodule.centre, shift, strict=True))
-    return PhantomNodule((x, y, z), nodule.diameter_mm, nodule.kind)
+def _moved(nodule: PhantomNodule, shift: np.ndarray) -> PhantomNodule:
+    x, y, z = (nodule.centre + shift).tolist()
+    return replace(nodule, centre=(x, y, z))
 
 
 def _warped(rng: np.random.Generator, axes: tuple, px: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

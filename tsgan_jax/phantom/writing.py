@@ -89,14 +89,9 @@ def write_scan(path: Path, array: np.ndarray, made: Patient, compressed: bool | 
     """One array [z, y, x] of a patient as MetaImage, in the patient's stored orientation."""
     import SimpleITK
 
-    origin, direction = np.array(made.origin), np.eye(3)
-    if made.flipped:
-        spacing = np.array(made.spacing[::-1])
-        origin = origin + [*(spacing[:2] * (np.array(array.shape[:0:-1]) - 1)), 0]
-        direction = np.diag([-1.0, -1.0, 1.0])
-        array = array[:, ::-1, ::-1]
-    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(array))
+    image = SimpleITK.GetImageFromArray(array)
     image.SetSpacing(made.spacing[::-1])
-    image.SetOrigin(origin.tolist())
-    image.SetDirection(direction.ravel().tolist())
+    image.SetOrigin(made.origin)
+    if made.flipped:
+        image = SimpleITK.DICOMOrient(image, "RAS")
     SimpleITK.WriteImage(image, str(path), useCompression=made.compressed if compressed is None else compressed)
