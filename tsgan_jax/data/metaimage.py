@@ -120,16 +120,18 @@ def _check_header(path: Path, fields: Fields) -> None:
     require("NDims", _is("3"), "3")
     require("ElementNumberOfChannels", _is("1"), "1, because CT has one channel", "1")
     require("HeaderSize", _is("0"), "0: voxels must be all of the data file", "0")
-    require("DimSize", _is_size, f"three sizes of 1 to {MAX_SIDE}")
+    for valid in (_is(r"\d{1,5}\s+\d{1,5}\s+\d{1,5}"), _three(1, MAX_SIDE)):
+        require("DimSize", valid, f"three sizes of 1 to {MAX_SIDE}")
     require("ElementType", lambda v: v.startswith("MET_") and v[4:] in BYTES, f"MET_ and one of {', '.join(BYTES)}")
     require("CompressedData", _is("true|false"), "True or False", "False")
     require("CompressedDataSize", _is(r"\d{1,15}"), "a number of bytes", "0")
     low, high = SPACING_MM
-    require("ElementSpacing", _is_spacing, f"3 values from {low} to {high} mm; without them no nodule can be placed")
+    expected = f"3 values from {low} to {high} mm; without them no nodule can be placed"
+    require("ElementSpacing", _three(low, high), expected)
     origin = one_of(_ORIGIN)
     if origin is None:
         raise VolumeError(f"{path}: no Offset given; expected exactly one of {', '.join(_ORIGIN)}")
-    require(origin, _is_origin, f"3 values within {ORIGIN_MM:g} mm of 0")
+    require(origin, _three(-ORIGIN_MM, ORIGIN_MM), f"3 values within {ORIGIN_MM:g} mm of 0")
     if direction := one_of(_DIRECTION):
         require(direction, _is_rotation, "three orthonormal axes")
     if order := one_of(_BYTE_ORDER):
@@ -149,17 +151,8 @@ def _numbers(text: str) -> list[float]:
     return values if all(map(math.isfinite, values)) else []
 
 
-def _is_size(value: str) -> bool:
-    words = value.split()
-    return len(words) == 3 and all(re.fullmatch(r"\d{1,5}", word) and 0 < int(word) <= MAX_SIDE for word in words)
-
-
-def _is_spacing(value: str) -> bool:
-    return len(_numbers(value)) == 3 and all(SPACING_MM[0] <= mm <= SPACING_MM[1] for mm in _numbers(value))
-
-
-def _is_origin(value: str) -> bool:
-    return len(_numbers(value)) == 3 and max(map(abs, _numbers(value))) <= ORIGIN_MM
+def _three(low: float, high: float) -> Callable[[str], object]:
+    return lambda value: len(_numbers(value)) == 3 and all(low <= number <= high for number in _numbers(value))
 
 
 def _is_rotation(value: str) -> bool:

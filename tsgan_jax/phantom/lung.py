@@ -3,8 +3,8 @@
 import numpy as np
 from scipy import ndimage
 
-from tsgan_jax.phantom import texture, vessels
-from tsgan_jax.phantom.shapes import Canvas, Field, cover, paint
+from tsgan_jax.phantom import vessels
+from tsgan_jax.phantom.shapes import Canvas, Field, cover, paint, parenchyma, slow_field
 
 LABEL_LEFT, LABEL_RIGHT, LABEL_TRACHEA = 3, 4, 5
 """Codes of LUNA16's seg-lungs-LUNA16 masks."""
@@ -34,12 +34,12 @@ def paint_tissue(rng: np.random.Generator, canvas: Canvas, lung: Field, half_dep
     shape, px = canvas.hu.shape, canvas.px
     depth = canvas.y / np.float32(half_depth)
     tissue = np.float32(rng.uniform(-890, -835)) + np.float32(rng.uniform(12, 40)) * depth
-    tissue += np.float32(rng.uniform(9, 17)) * texture.parenchyma(rng, shape, px)
+    tissue += np.float32(rng.uniform(9, 17)) * parenchyma(rng, shape, px)
     if rng.random() < 0.3:
-        holes = texture.slow_field(rng, shape[1:], shape[1] * px, rng.uniform(7, 12))
+        holes = slow_field(rng, shape[1:], shape[1] * px, rng.uniform(7, 12))
         tissue -= np.float32(rng.uniform(40, 90)) * np.clip(holes - np.float32(0.9), 0, 1)
     if rng.random() < 0.45:
-        patchy = texture.slow_field(rng, shape[1:], shape[1] * px, 12) * np.float32(0.5) + 1
+        patchy = slow_field(rng, shape[1:], shape[1] * px, 12) * np.float32(0.5) + 1
         band = np.exp(-((lung / np.float32(rng.uniform(4, 9))) ** 2)) * np.clip((depth - np.float32(0.45)) * 3, 0, 1)
         tissue += np.float32(rng.uniform(80, 240)) * band * np.clip(patchy, 0, 2)
     canvas.fill(lung, tissue, 1.2)

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tsgan_jax.config import PhantomConfig
-from tsgan_jax.phantom import lung, mediastinum, nodules, scanner, texture, wall
+from tsgan_jax.phantom import lung, mediastinum, nodules, scanner, wall
 from tsgan_jax.phantom.nodules import PhantomNodule
-from tsgan_jax.phantom.shapes import Canvas
+from tsgan_jax.phantom.shapes import Canvas, slow_field
 
 THICKEST_MM = 2.5
 SPACINGS_Z = (2.5, 2.0, 1.5, 1.25, 1.0, 0.8, 0.625, 0.5)
@@ -81,9 +81,9 @@ def _warped(rng: np.random.Generator, axes: tuple, px: float) -> tuple[np.ndarra
     z = np.broadcast_to(zs[:, None, None], (len(zs), *shape))
     bent = []
     for base in (np.broadcast_to(xs[None, :], shape), np.broadcast_to(ys[:, None], shape)):
-        still = base + np.float32(2.6) * texture.slow_field(rng, shape, extent, 75)
-        still += np.float32(0.9) * texture.slow_field(rng, shape, extent, 28)
-        bent.append(still + z * np.float32(0.09) * texture.slow_field(rng, shape, extent, 45))
+        still = base + np.float32(2.6) * slow_field(rng, shape, extent, 75)
+        still += np.float32(0.9) * slow_field(rng, shape, extent, 28)
+        bent.append(still + z * np.float32(0.09) * slow_field(rng, shape, extent, 45))
     return bent[0].astype(np.float32), bent[1].astype(np.float32), z
 
 
@@ -102,7 +102,7 @@ def _paint(
     canvas = Canvas(np.full(x.shape, -1000, np.float32), x, y, px)
     index = wall.lookup(x, y)
     pleura = wall.pleura_distance(plan, index, x, y)
-    fine = np.broadcast_to(texture.slow_field(rng, x.shape[1:], x.shape[1] * px, 6), x.shape)
+    fine = np.broadcast_to(slow_field(rng, x.shape[1:], x.shape[1] * px, 6), x.shape)
     # About half of the patients have contrast medium in their blood.
     blood = rng.uniform(36, 48) if rng.random() < 0.55 else rng.uniform(110, 280)
     tissues = {"blood": blood, "muscle": rng.uniform(42, 55) + 0.12 * (blood - 40), "liver": 55 + 0.2 * blood}

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from tsgan_jax.phantom import texture
-from tsgan_jax.phantom.shapes import Field, cover, paint
+from tsgan_jax.phantom.shapes import Field, cover, paint, reconstruction_noise
 from tsgan_jax.phantom.wall import Wall
 
 LOWEST, HIGHEST = -1024, 3071
@@ -74,7 +73,7 @@ def reconstruct(rng: np.random.Generator, hu: Field, beyond: Field, view: Scanne
         wide = ndimage.gaussian_filter(hu, (0, 1.1 / px, 1.1 / px))
         blurred += np.float32(view.sharpen) * (blurred - wide)
     depth = np.clip(-beyond / np.float32(130), -0.15, 1)
-    noise = texture.reconstruction_noise(rng, hu.shape, px, view.cutoff) * np.float32(view.noise_hu)
+    noise = reconstruction_noise(rng, hu.shape, px, view.cutoff) * np.float32(view.noise_hu)
     out = np.clip(np.rint(blurred + noise * (np.float32(0.75) + np.float32(0.5) * depth)), LOWEST, HIGHEST)
     if view.circle:
         reach = np.hypot(view.xs[None, :] - view.xs.mean(), view.ys[:, None] - view.ys.mean())

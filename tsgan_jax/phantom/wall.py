@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tsgan_jax.phantom import texture
-from tsgan_jax.phantom.shapes import Canvas, Capsule, Ellipse, Field, Shape, bump
+from tsgan_jax.phantom.shapes import Canvas, Capsule, Ellipse, Field, Shape, bump, slow_field
 
 TABLE = 2048
 ANGLE = (np.arange(TABLE) + 0.5) * (360 / TABLE) - 180
@@ -203,7 +202,7 @@ def paint_skeleton(
     """Ribs, sternum, scapulae, vertebra with canal and processes, in the patient's bone density."""
     density = rng.uniform(0.75, 1.15)
     shape = canvas.hu.shape
-    grain = np.broadcast_to(texture.slow_field(rng, shape[1:], shape[1] * canvas.px, 3.5), shape)
+    grain = np.broadcast_to(slow_field(rng, shape[1:], shape[1] * canvas.px, 3.5), shape)
     marrow = np.float32(density) * (150 + 45 * grain)
 
     def bone(part: Canvas, distance: Field, cortex: float, inner: Field) -> None:
