@@ -58,12 +58,7 @@ def _run(arguments: argparse.Namespace) -> int:
     screen = console()
     try:
         made = evaluate(
-            run,
-            config,
-            arguments.only or PARTS,
-            set_name=arguments.set,
-            say=screen.say,
-            detect=run_detection,
+            run, config, arguments.only or PARTS, set_name=arguments.set, say=screen.say, detect=run_detection
         )
     finally:
         screen.finish()

@@ -4,7 +4,7 @@ import numpy as np
 from scipy import ndimage
 
 from tsgan_jax.phantom import vessels
-from tsgan_jax.phantom.shapes import Canvas, Field, cover, paint, parenchyma, slow_field
+from tsgan_jax.phantom.shapes import Axes, Canvas, Field, cover, paint, parenchyma, slow_field
 
 LABEL_LEFT, LABEL_RIGHT, LABEL_TRACHEA = 3, 4, 5
 """Codes of LUNA16's seg-lungs-LUNA16 masks."""
@@ -61,7 +61,7 @@ def paint_fissures(rng: np.random.Generator, canvas: Canvas, lung: Field, z: Fie
         canvas.hu[...] += inside * (side * canvas.x > 12) * faint
 
 
-def _targets(rng: np.random.Generator, where: np.ndarray, count: int, axes: tuple[np.ndarray, ...]) -> np.ndarray:
+def _targets(rng: np.random.Generator, where: np.ndarray, count: int, axes: Axes) -> np.ndarray:
     """Random places (x, y, z mm) in the region [h, w]: float32 [count, 3]."""
     rows, cols = np.nonzero(where)
     pick = rng.integers(0, len(rows), count)
@@ -78,7 +78,7 @@ def paint_trees(
     lung: Field,
     labels: np.ndarray,
     hila: tuple[np.ndarray, np.ndarray],
-    axes: tuple[np.ndarray, np.ndarray, np.ndarray],
+    axes: Axes,
     blood: float,
 ) -> None:
     """Arteries with their bronchi, and veins, from each hilum (x, y, z mm; right, left) into its lung."""

@@ -7,7 +7,7 @@ import numpy as np
 from tsgan_jax.config import PhantomConfig
 from tsgan_jax.phantom import lung, mediastinum, nodules, scanner, wall
 from tsgan_jax.phantom.nodules import PhantomNodule
-from tsgan_jax.phantom.shapes import Canvas, slow_field
+from tsgan_jax.phantom.shapes import Axes, Canvas, slow_field
 
 THICKEST_MM = 2.5
 SPACINGS_Z = (2.5, 2.0, 1.5, 1.25, 1.0, 0.8, 0.625, 0.5)
@@ -74,7 +74,7 @@ def _moved(nodule: PhantomNodule, shift: np.ndarray) -> PhantomNodule:
     return replace(nodule, centre=(x, y, z))
 
 
-def _warped(rng: np.random.Generator, axes: tuple, px: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _warped(rng: np.random.Generator, axes: Axes, px: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Anatomical x, y, z [z, y, x] of each voxel: the grid, smoothly deformed, with small changes per slice."""
     zs, ys, xs = axes
     shape, extent = (len(ys), len(xs)), len(xs) * px
@@ -93,7 +93,7 @@ def _paint(
     contents: mediastinum.Contents,
     level: mediastinum.AxialLevel,
     view: scanner.ScannerView,
-    axes: tuple[np.ndarray, np.ndarray, np.ndarray],
+    axes: Axes,
     diameters: list[float],
 ) -> tuple[np.ndarray, np.ndarray, list[PhantomNodule]]:
     """HU int16, lung labels uint8 and the nodules, centres in the axes' own mm."""
@@ -137,7 +137,7 @@ def _paint(
 
 
 def _place_nodules(
-    rng: np.random.Generator, lungs: np.ndarray, diameters: list[float], axes: tuple
+    rng: np.random.Generator, lungs: np.ndarray, diameters: list[float], axes: Axes
 ) -> list[PhantomNodule]:
     """The first nodule in the middle slice, the others anywhere in the slab."""
     zs = axes[0]

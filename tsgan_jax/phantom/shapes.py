@@ -10,6 +10,9 @@ from scipy import fft, ndimage
 Field = np.ndarray
 """float32 [z, y, x]."""
 
+Axes = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""z, y and x coordinates (mm) of the slices, rows and columns."""
+
 
 @dataclass(frozen=True)
 class Ellipse:
