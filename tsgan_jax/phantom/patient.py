@@ -132,8 +132,7 @@ def _paint(
     found = _place_nodules(rng, lungs, diameters, axes)
     for nodule in found:
         nodules.paint_nodule(rng, canvas.hu, nodule, axes, pleura)
-    beyond = pleura - plan.thickness.astype(np.float32)[index]
-    return scanner.reconstruct(rng, canvas.hu, beyond, view), lungs, found
+    return scanner.reconstruct(rng, canvas.hu, pleura - plan.thickness[index], view), lungs, found
 
 
 def _place_nodules(

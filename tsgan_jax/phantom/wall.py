@@ -98,7 +98,8 @@ def draw_wall_plan(rng: np.random.Generator, level: float) -> Wall:
     if level < rng.uniform(0.45, 0.75):
         bones.append(_scapulae(rng, arc, muscle))
     spine = _spine(rng, half_depth - rng.uniform(46, 55))
-    return Wall(half_width, half_depth, radius, steepness, muscle, fat, breast, tuple(bones), spine)
+    cage, slope, flesh, padding, chest = np.array([radius, steepness, muscle, fat, breast], np.float32)
+    return Wall(half_width, half_depth, cage, slope, flesh, padding, chest, tuple(bones), spine)
 
 
 def _lying_back(rng: np.random.Generator, radius: np.ndarray, steep: np.ndarray, thickness: np.ndarray) -> np.ndarray:
@@ -131,7 +132,8 @@ def _along_wall(arc: np.ndarray, capsules: list[tuple[float, float, float, float
     near = gaps.argmin(0)
     columns = np.arange(TABLE)
     depths = depth + tilt * np.clip(arc - centre, -half, half)
-    return Bones(gaps[near, columns], depths[near, columns], radius[near, 0])
+    tables = (gaps[near, columns], depths[near, columns], radius[near, 0])
+    return Bones(*(table.astype(np.float32) for table in tables))
 
 
 def _ribs(rng: np.random.Generator, arc: np.ndarray, level: float) -> Bones:
@@ -168,8 +170,7 @@ def lookup(x: Field, y: Field) -> np.ndarray:
 
 def pleura_distance(wall: Wall, index: np.ndarray, x: Field, y: Field) -> Field:
     """d of the module's docstring: signed distance (mm) to the cage outline, negative inside."""
-    inverse = (1 / wall.steepness).astype(np.float32)
-    return (np.hypot(x, y) - wall.radius.astype(np.float32)[index]) * inverse[index]
+    return (np.hypot(x, y) - wall.radius[index]) / wall.steepness[index]
 
 
 def paint_layers(
@@ -177,15 +178,15 @@ def paint_layers(
 ) -> None:
     """Skin, subcutaneous fat with strands, breast glands, muscle with fat planes, and the mediastinal fat inside."""
     fat_hu = rng.uniform(-112, -96)
-    outer = d - wall.thickness.astype(np.float32)[index]
+    outer = d - wall.thickness[index]
     canvas.fill(outer, 15 + 25 * rng.random())
     canvas.fill(outer + np.float32(SKIN), np.float32(fat_hu) + np.maximum(fine - np.float32(1.4), 0) * np.float32(45))
     if wall.breast.any():
-        breast = wall.breast.astype(np.float32)[index]
+        breast = wall.breast[index]
         gland = np.clip((breast - 9) / 12, 0, 1) * np.clip(fine + np.float32(rng.uniform(-0.6, 0.5)), 0, 1)
         middle = np.abs(outer + np.float32(0.55) * breast + 4)
         canvas.fill(middle - np.float32(0.3) * breast, 25, 6.0, gland)
-    edge = np.maximum(d - (RIB_LAYER + wall.muscle).astype(np.float32)[index], outer + np.float32(SKIN + 1))
+    edge = np.maximum(d - (RIB_LAYER + wall.muscle)[index], outer + np.float32(SKIN + 1))
     canvas.fill(edge + np.float32(0.6) * fine, rng.uniform(45, 60))
     marbling = np.clip(fine - np.float32(rng.uniform(1.0, 1.8)), 0, 1) * (d > RIB_LAYER)
     canvas.fill(edge, fat_hu, within=marbling)
@@ -210,7 +211,7 @@ def paint_skeleton(
         part.fill(distance + np.float32(1.6), inner)
 
     for bones in wall.bones:
-        gap, depth, radius = (table.astype(np.float32)[index] for table in (bones.gap, bones.depth, bones.radius))
+        gap, depth, radius = (table[index] for table in (bones.gap, bones.depth, bones.radius))
         bone(canvas, np.hypot(gap, d - depth) - radius, 780, marrow + 60)
     middle, marrow, canal = canvas.part(core), marrow[core], wall.spine.canal
     bone(middle, middle.distance(wall.spine.arch), 700, marrow + 130)
