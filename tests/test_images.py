@@ -85,22 +85,6 @@ def test_a_damaged_png_is_named(tmp_path, damage):
         images.read_hu(path)
 
 
-@pytest.mark.parametrize("suffix", [".mha", ".nii.gz"])
-def test_volumes_are_read_back_by_simpleitk(tmp_path, suffix):
-    sitk = pytest.importorskip("SimpleITK")
-    hu = np.random.default_rng(0).integers(-1000, 400, (3, 4, 5)).astype(np.int16)
-    images.write_volume(tmp_path / f"v{suffix}", hu, (2.5, 0.7, 0.6))
-    image = sitk.ReadImage(str(tmp_path / f"v{suffix}"))
-    assert np.array_equal(sitk.GetArrayFromImage(image), hu)
-    assert image.GetSpacing() == pytest.approx((0.6, 0.7, 2.5))
-    assert [p.name for p in tmp_path.iterdir()] == [f"v{suffix}"]
-
-
-def test_a_volume_format_in_two_files_is_refused(tmp_path):
-    with pytest.raises(UserError, match=".mha"):
-        images.write_volume(tmp_path / "v.mhd", np.zeros((1, 2, 2), np.int16), (1, 1, 1))
-
-
 WINDOW = (-1000.0, 400.0)
 
 

@@ -26,9 +26,9 @@ LAYERS = [
 """A part may import parts of earlier layers only; parts of one layer do not know each other."""
 
 HOMES = {
-    "tensorflow": {"data/tensorflow_quiet.py"},
-    "tensorflow_datasets": {"data/tensorflow_quiet.py"},
-    "SimpleITK": {"data/metaimage.py", "phantom/writing.py", "images.py"},
+    "tensorflow": {"data/dataset.py"},
+    "tensorflow_datasets": {"data/dataset.py"},
+    "SimpleITK": {"data/metaimage.py", "phantom/writing.py"},
     "ultralytics": {"detection/worker.py"},
     "torch": {"nn/weight_files.py", "detection/worker.py"},  # the worker's; else only to read weights
     "argparse": {"cli/"},

@@ -45,13 +45,6 @@ class Component:
         """Diameter of the disc of equal area; pixel_mm: side of a pixel."""
         return 2.0 * sqrt(self.pixels / pi) * pixel_mm
 
-    def holds(self, row: int, column: int) -> bool:
-        """Whether a pixel of the region belongs to the component."""
-        rows, columns = self.window
-        if not (rows.start <= row < rows.stop and columns.start <= column < columns.stop):
-            return False
-        return bool(self.inside[row - rows.start, column - columns.start])
-
     def widened(self, margin: int, shape: tuple[int, ...]) -> tuple[Window, NDArray[np.bool_]]:
         """The window with `margin` more pixels on each side, clipped to `shape`, and the component's pixels in it."""
         rows, columns = (

@@ -1,6 +1,5 @@
 """Atomic writing of files (under a temporary name, synced, then renamed), and locks on folders."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -11,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import get_ident
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from tsgan_jax.errors import UserError
 
@@ -90,23 +91,24 @@ def sweep(folder: Path) -> int:
 
 @contextmanager
 def locked(path: Path, busy: str, wait: bool = False) -> Iterator[None]:
-    """Lock a folder or a file, which is made if missing, against other processes.
+    """Lock a file, which is made if missing, or a folder (by the file `.NAME.lock` next to it) against other processes.
 
     busy: the message if another process has the lock: of the UserError or, with `wait`, on standard error before
     waiting.  The lock ends with the process.
     """
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
+    path = path.resolve()
+    lock = FileLock(path.with_name(f".{path.name}.lock") if path.is_dir() else path)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not wait:
-                raise UserError(busy) from None
-            print(busy, file=sys.stderr)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock.acquire(blocking=False)
+    except Timeout:
+        if not wait:
+            raise UserError(busy) from None
+        print(busy, file=sys.stderr)
+        lock.acquire()
+    try:
         yield
     finally:
-        os.close(descriptor)
+        lock.release()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""HU windows, CT slices and masks as PNG, and volumes as MetaImage or NIfTI.
+"""HU windows, and CT slices and masks as PNG.
 
 A window maps HU to the networks' [-1, 1] and back, and to 8-bit grey (FACTS A30).  A slice has three PNGs: 8 bits in
 the HU window (for detectors), 16 bits with the HU values, and the mask as an indexed image with the palette
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from tsgan_jax.errors import UserError
-from tsgan_jax.files import replacing, write_bytes
+from tsgan_jax.files import write_bytes
 from tsgan_jax.labels import NUM_CLASSES, PALETTE
 
 Window = tuple[float, float]
@@ -99,23 +99,6 @@ def check_mask(mask: ArrayLike, source: str) -> NDArray[np.integer]:
             f"{source}: class code {unknown[0]} is unknown in {unknown.size} pixels; codes are 0 to {NUM_CLASSES - 1}"
         )
     return codes
-
-
-def write_volume(path: Path, hu: NDArray[np.int16], spacing: tuple[float, float, float]) -> None:
-    """MetaImage (.mha) or NIfTI (.nii.gz, .nii) of HU [z, y, x] (a slice: z = 1).
-
-    spacing: mm along z, y, x.  The grid is axis-aligned (LPS: x rises to the patient's left, y to the back).
-    """
-    if not path.name.endswith((".mha", ".nii", ".nii.gz")):
-        raise UserError(f"{path}: volumes are written as .mha, .nii or .nii.gz")
-    if hu.dtype != np.int16 or hu.ndim != 3:
-        raise ValueError(f"expected int16 HU [z, y, x], got {hu.dtype} {hu.shape}")
-    import SimpleITK as sitk  # slow to load, and only volumes need it
-
-    image = sitk.GetImageFromArray(hu)
-    image.SetSpacing([float(mm) for mm in reversed(spacing)])
-    with replacing(path) as temporary:
-        sitk.WriteImage(image, str(temporary), useCompression=True)
 
 
 def _encode(image: Image.Image) -> bytes:

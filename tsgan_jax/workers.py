@@ -1,9 +1,12 @@
-"""Worker processes for the preparation, one per core, which end with the command."""
+"""Worker processes, one per core, which end with the command."""
 
 import multiprocessing
 import os
+import signal
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 
 
 def cores() -> int:
@@ -11,16 +14,27 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def pool(workers: int) -> ProcessPoolExecutor:
-    """A pool of processes that end with this process, even if it is killed.
+@contextmanager
+def pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool of processes that are killed when the block ends with an exception, Ctrl-C and SIGTERM included, and when
+    this process is killed.
 
     They are spawned, not forked, because the parent may have threads of TensorFlow and XLA.
     """
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_end_with_parent)
+    others = set(multiprocessing.active_children())
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_end_with_parent) as processes:
+        try:
+            yield processes
+        except BaseException:  # nobody waits for work that is running
+            processes.shutdown(wait=False, cancel_futures=True)
+            for child in set(multiprocessing.active_children()) - others:
+                child.kill()
+            raise
 
 
 def _end_with_parent() -> None:
-    """End a worker when its parent process is killed."""
+    """Leave Ctrl-C, which a terminal sends to workers as well, to the parent, and end when the parent is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
 

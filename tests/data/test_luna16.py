@@ -86,7 +86,7 @@ def test_the_summary_counts(config: DataConfig, tree: Path) -> None:
         folds=(2, 1, 2, 3, 2),
         seconds=summary.seconds,
     )
-    assert [v.slices for v in prepared.verdicts] == [1, 1, 1, 0, 1, 1, 1, 2, 1, 1]
+    assert [v.slices for v in prepared.record.scans] == [1, 1, 1, 0, 1, 1, 1, 2, 1, 1]
 
 
 def test_the_second_time_nothing_is_read(config: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,13 +133,13 @@ def test_a_damaged_record_is_made_anew(config: DataConfig) -> None:
     record = prepare(config, workers=1).directory / "verify.json"
     record.write_text(record.read_text()[:40])
     again = prepare(config, workers=1)
-    assert again.fresh and len(again.verdicts) == 10
+    assert again.fresh and len(again.record.scans) == 10
 
 
 def test_coordinates_of_another_convention_are_doubted(config: DataConfig, tree: Path) -> None:
     """x and y negated, as in RAS: the nodules come to lie in the volume, but outside the lungs."""
     write_annotations(tree, ("scan0", -10.0, 4.0, 9.0, 8.0), ("scan2", -28.0, -18.0, 9.0, 4.0))
-    sound, _, doubted = prepare(config, workers=1).verdicts[:3]
+    sound, _, doubted = prepare(config, workers=1).record.scans[:3]
     assert sound.status == "ok" and doubted.status == "warning" and doubted.slices == 1
     assert "1 of 1 nodules drawn more than 10 mm from any lung" in doubted.line()
 
@@ -148,7 +148,7 @@ def test_a_lung_mask_of_another_scan_is_doubted(config: DataConfig, tree: Path) 
     mask = np.zeros_like(lung_mask(chest()))
     mask[:, 14:34, 26:31], mask[:, 14:34, 33:38] = 4, 3
     write_mhd(tree / "seg-lungs-LUNA16" / "scan2.mhd", mask)
-    verdicts = prepare(config, workers=1).verdicts
+    verdicts = prepare(config, workers=1).record.scans
     assert "the lungs of 1 of 1 slices have a median above -400 HU" in verdicts[2].line()
     assert [v.status for v in verdicts] == ["ok", "ok", "warning", *["ok"] * 7]
 
@@ -363,6 +363,6 @@ def test_real_volumes(shared_dir: Path, tmp_path: Path) -> None:
         shares = np.bincount(stored.mask.ravel(), minlength=6) / stored.mask.size
         assert 0.2 < shares[labels.BODY] < 0.7 and (shares[[labels.LEFT_LUNG, labels.RIGHT_LUNG]] > 0.03).all()
         (nodule,) = stored.nodules
-        assert nodule.box.w * stored.pixel_mm == pytest.approx(nodule.diameter, abs=2 * stored.pixel_mm)
+        assert nodule.box.w * stored.pixel_mm == pytest.approx(nodule.diameter_mm, abs=2 * stored.pixel_mm)
         inside = stored.mask == labels.NODULE
         assert stored.ct[inside].mean() > stored.ct[stored.mask == labels.LEFT_LUNG].mean() + 300

@@ -14,8 +14,7 @@ from tsgan_jax.errors import UserError
 from tsgan_jax.phantom import Patient, PhantomNodule, patient, write_tree
 from tsgan_jax.phantom import vessels as trees
 from tsgan_jax.phantom.nodules import draw_diameters, paint_nodule
-from tsgan_jax.phantom.shapes import Capsule, Ellipse, cover, smooth_min
-from tsgan_jax.phantom.texture import slow_field
+from tsgan_jax.phantom.shapes import Capsule, Ellipse, cover, slow_field, smooth_min
 from tsgan_jax.phantom.writing import series_uid, write_scan
 
 LEFT, RIGHT, TRACHEA = 3, 4, 5

@@ -42,10 +42,10 @@ class PlainConsole:
 class LiveConsole:
     """A live bar below the lines of events."""
 
-    def __init__(self) -> None:
+    def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
 
-        self._console = Console(highlight=False, markup=False, soft_wrap=True)
+        self._console = Console(file=stream, highlight=False, markup=False, soft_wrap=True)
         self._progress: Any = None
         self._task: Any = None
 
@@ -77,6 +77,7 @@ class LiveConsole:
         self._progress = None
 
 
-def console() -> "PlainConsole | LiveConsole":
-    """The console for standard output."""
-    return LiveConsole() if sys.stdout.isatty() else PlainConsole()
+def console(stream: TextIO | None = None) -> PlainConsole | LiveConsole:
+    """The console for a stream, by default standard output."""
+    stream = stream or sys.stdout
+    return LiveConsole(stream) if stream.isatty() else PlainConsole(stream)

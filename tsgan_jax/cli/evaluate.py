@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tsgan_jax.cli import _arguments
 from tsgan_jax.cli._ending import ending, program
 from tsgan_jax.errors import UserError
 
@@ -57,12 +58,7 @@ def _run(arguments: argparse.Namespace) -> int:
     screen = console()
     try:
         made = evaluate(
-            run,
-            config,
-            arguments.only or PARTS,
-            set_name=arguments.set,
-            say=screen.say,
-            detect=run_detection,
+            run, config, arguments.only or PARTS, set_name=arguments.set, say=screen.say, detect=run_detection
         )
     finally:
         screen.finish()
@@ -96,8 +92,7 @@ def summary(records: Sequence["Record"]) -> list[str]:
 
 def _config(run: Path, settings: Sequence[str]) -> "Config":
     """The run's config with the settings that may be given."""
-    if not (run / "config.yaml").is_file():
-        raise UserError(f"{run}: not a run directory (it has no config.yaml); bin/train makes one")
+    _arguments.check_run(run)
     for setting in settings:
         if not setting.startswith(_OPEN):
             raise UserError(
@@ -119,9 +114,7 @@ def _tables(run: Path) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="bin/evaluate", description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = _arguments.parser("evaluate", __doc__, _EPILOG)
     parser.add_argument("--run", required=True, type=Path, metavar="DIR", help="run directory of bin/train")
     parser.add_argument(
         "--only",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tsgan_jax.cli import _arguments
 from tsgan_jax.cli._ending import ending, program
 from tsgan_jax.errors import UserError
 
@@ -32,8 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     run: Path = arguments.run
-    if not (run / "config.yaml").is_file():
-        raise UserError(f"{run}: not a run directory (it has no config.yaml); bin/train makes one")
+    _arguments.check_run(run)
     bare = "/" not in arguments.out and arguments.out not in (".", "..")
     out = run / "sets" / arguments.out if bare else Path(arguments.out)
     if arguments.real_fold is not None:
@@ -104,12 +104,12 @@ def report(summary: "SetSummary", seconds: float) -> list[str]:
 
 def _reporter(screen: "PlainConsole | LiveConsole") -> Callable[["SetProgress"], None]:
     """Progress with images a second and the time left, measured from the first call (after compilation)."""
-    first: list[tuple[float, int]] = []
+    started: tuple[float, int] | None = None
 
     def show(now: "SetProgress") -> None:
+        nonlocal started
         done = now.accepted + now.rejected
-        first.append((time.monotonic(), done))
-        start, at_start = first[0]
+        start, at_start = started = started or (time.monotonic(), done)
         speed = (done - at_start) / (time.monotonic() - start) if done > at_start else 0.0
         pace = f", {speed:.2g} images/s, {(now.count - done) / speed:.0f} s left" if speed else ""
         share = done / now.count if now.count else 1.0
@@ -119,53 +119,26 @@ def _reporter(screen: "PlainConsole | LiveConsole") -> Callable[["SetProgress"],
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="bin/generate", description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = _arguments.parser("generate", __doc__, _EPILOG)
     parser.add_argument("--run", required=True, type=Path, metavar="DIR", help="run directory of bin/train")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--count", type=_whole, metavar="N", help="images; default: the run's generation.count")
+    what.add_argument(
+        "--count", type=_arguments.whole(), metavar="N", help="images; default: the run's generation.count"
+    )
     what.add_argument("--real-fold", type=int, choices=range(5), metavar="K", help="export real fold K instead")
     parser.add_argument(
         "--out", required=True, metavar="SET", help="directory; a name without a folder means DIR/sets/NAME"
     )
     parser.add_argument("--seed", type=_seed, metavar="S", help="default: the run's generation.seed")
-    parser.add_argument("--truncation", type=_share, metavar="T", help="0 to 1; smaller: more typical masks")
-    parser.add_argument("--batch-size", type=_positive, metavar="B", help="changes the speed, not the images")
+    parser.add_argument("--truncation", type=_arguments.share, metavar="T", help="0 to 1; smaller: more typical masks")
+    parser.add_argument("--batch-size", type=_arguments.whole(1), metavar="B", help="changes the speed, not the images")
     return parser
-
-
-def _whole(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
-    return number
 
 
 def _seed(text: str) -> int:
     from tsgan_jax.config import SEEDS
 
-    number = _whole(text)
-    if number >= SEEDS:
-        raise argparse.ArgumentTypeError(f"{text} is not below {SEEDS}")
-    return number
-
-
-def _positive(text: str) -> int:
-    number = _whole(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return number
-
-
-def _share(text: str) -> float:
-    number = float(text)
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return number
+    return _arguments.whole(below=SEEDS)(text)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """bin/prepare: prepares the slices of a LUNA16 tree, with a verdict on every scan."""
 
 import argparse
-import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tsgan_jax.cli import _arguments
 from tsgan_jax.cli._ending import ending, program
 
 if TYPE_CHECKING:
@@ -32,55 +32,35 @@ def _run(arguments: argparse.Namespace) -> int:
     from tsgan_jax.config.reading import load_config
 
     config = load_config(arguments.config, arguments.settings).data
-    from tsgan_jax.data.luna16 import prepare
+    from tsgan_jax.cli._console import console
+    from tsgan_jax.data.luna16 import RECORD, prepare
 
-    with _progress(quiet=arguments.json) as progress:
-        prepared = prepare(config, workers=arguments.workers, progress=progress)
+    screen, started = console(sys.stderr), time.monotonic()
+
+    def progress(done: int, total: int, verdict: "ScanVerdict") -> None:
+        left = (time.monotonic() - started) * (total - done) / done
+        screen.update("scans", done / total, f"scan {done} of {total}, {left:.0f} s left")
+
+    try:
+        prepared = prepare(config, workers=arguments.workers, progress=None if arguments.json else progress)
+    finally:
+        screen.finish()
     if arguments.json:
-        print((prepared.directory / "verify.json").read_text())
+        print((prepared.directory / RECORD).read_text())
     else:
         _print(prepared)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="bin/prepare", description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = _arguments.parser("prepare", __doc__, _EPILOG)
     parser.add_argument("--config", required=True, metavar="FILE", help="experiment, a YAML file")
-    parser.add_argument("--workers", type=_positive, metavar="N", help="processes; default: one per core, at most 8")
+    parser.add_argument(
+        "--workers", type=_arguments.whole(1), metavar="N", help="processes; default: one per core, at most 8"
+    )
     parser.add_argument("--json", action="store_true", help="print only the verdicts, as JSON")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="override one setting of the file")
     return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return number
-
-
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[int, int, "ScanVerdict"], None] | None]:
-    """A bar on a terminal; elsewhere occasional lines."""
-    if quiet:
-        yield None
-    elif sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("scans", total=None)
-            yield lambda done, total, verdict: bar.update(task, completed=done, total=total)
-    else:
-
-        def line(done: int, total: int, verdict: "ScanVerdict") -> None:
-            if done == total or done % max(1, total // 20) == 0:
-                print(f"scan {done} of {total}", file=sys.stderr, flush=True)
-
-        yield line
 
 
 def _print(prepared: "Prepared") -> None:
@@ -89,10 +69,9 @@ def _print(prepared: "Prepared") -> None:
 
     console = Console(soft_wrap=True, highlight=False, markup=False)
     styles = {"ok": "green", "warning": "yellow", "refused": "bold red"}
-    for verdict in prepared.verdicts:
+    for verdict in prepared.record.scans:
         console.print(verdict.line(), style=styles[verdict.status] if console.is_terminal else None)
-    content = json.loads((prepared.directory / "verify.json").read_text())
-    for reason in content["annotations_dropped"]:
+    for reason in prepared.record.annotations_dropped:
         console.print(f"dropped  {reason}")
     s = prepared.summary
     usable = s.scans - s.refused

@@ -4,13 +4,19 @@ Sections and equations are those of arXiv 2602.02171; A-numbers are interpretati
 in docs/paper.md.  `load_config` (reading.py) reads YAML files into these models.
 """
 
-from tsgan_jax.config.data import DataConfig, PhantomConfig
-from tsgan_jax.config.detection import DetectionConfig, Detector
-from tsgan_jax.config.evaluation import EvaluationConfig
-from tsgan_jax.config.experiment import Config, RunConfig
-from tsgan_jax.config.generation import DEFORMED_MASKS, MASKS_OF, REAL_MASKS, GenerationConfig
+from tsgan_jax.config.data import SEEDS, DataConfig, Decay, Layer, PhantomConfig, Precision, Resolution, Section, Seed
+from tsgan_jax.config.experiment import (
+    DEFORMED_MASKS,
+    MASKS_OF,
+    REAL_MASKS,
+    Config,
+    DetectionConfig,
+    Detector,
+    EvaluationConfig,
+    GenerationConfig,
+    RunConfig,
+)
 from tsgan_jax.config.masks import MasksConfig
-from tsgan_jax.config.section import SEEDS, Decay, Layer, Precision, Resolution, Section, Seed
 from tsgan_jax.config.translation import (
     CONTROLNET_STYLE,
     VGG_LAYERS,

@@ -1,16 +1,25 @@
-"""`data`: a LUNA16 tree or the phantom, and prepared slices."""
+"""The base class of config sections and types of values; `data`: a LUNA16 tree or the phantom, and prepared slices."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    Field,
-    PositiveInt,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
-from tsgan_jax.config.section import Resolution, Section, Seed
+Resolution = Literal[4, 8, 16, 32, 64, 128, 256, 512]
+Precision = Literal["float32", "bfloat16"]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Layer = Annotated[str, Field(pattern=r"^relu[1-5]_[1-4]$")]
+
+SEEDS = 2**32
+"""JAX's keys have 32 bits; a larger seed would silently be truncated."""
+
+Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
+
+
+class Section(BaseModel):
+    """A frozen section of the config that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class PhantomConfig(Section):

@@ -1,21 +1,68 @@
-"""The whole config of one experiment, and settings of its run."""
+"""The whole config of one experiment, with the sections that are not of data or of a stage."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    PositiveFloat,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from tsgan_jax.config.data import DataConfig
-from tsgan_jax.config.detection import DetectionConfig
-from tsgan_jax.config.evaluation import EvaluationConfig
-from tsgan_jax.config.generation import MASKS_OF, GenerationConfig
+from tsgan_jax.config.data import DataConfig, Layer, Precision, Section, Seed
 from tsgan_jax.config.masks import MasksConfig
-from tsgan_jax.config.section import Precision, Section, Seed
 from tsgan_jax.config.translation import DLPix2PixConfig, TranslationConfig
+
+REAL_MASKS = " (real masks)"
+DEFORMED_MASKS = " (deformed masks)"
+MASKS_OF = {"stylegan": "", "deform": DEFORMED_MASKS, "real": REAL_MASKS}
+"""Suffixes of a system's name, by `generation.masks`."""
+
+Detector = Literal["yolov5n", "yolov5s", "yolov5m", "yolov8n", "yolov8s", "yolov8m"]
+
+
+class GenerationConfig(Section):
+    """A synthetic set (section 3.4)."""
+
+    masks: Literal["stylegan", "deform", "real"] = "stylegan"  # stage 1; deformed or unchanged training slices: A40
+    count: Annotated[int, Field(ge=0)] = 2500
+    truncation: Annotated[float, Field(ge=0, le=1)] = 1.0  # 1: none, for variety; A20
+    seed: Seed = 0
+    batch_size: PositiveInt = 16
+    attempts: PositiveInt = 50  # masks drawn for one image before it is rejected
+
+
+class EvaluationConfig(Section):
+    """Evaluation of images and masks (section 4.2, Eq. 11 to 13; A31 to A44)."""
+
+    features: Literal["inception", "vgg19"] = "inception"
+    inception_weights: Path | None = None  # pytorch-fid's file
+    vgg_weights: Path | None = None  # None: translation.vgg_weights, if the method has them
+    vgg_layer: Layer = "relu3_4"
+    count: PositiveInt | None = None  # synthetic images used; None: all of the set
+    bootstrap: PositiveInt = 200  # resamplings for each interval
+    kid_subset: PositiveInt = 1000
+    nearest: PositiveInt = 3  # k of precision and recall
+
+
+class DetectionConfig(Section):
+    """Training of detectors with and without the set (section 4.5, Eq. 14 to 16; A35 to A40)."""
+
+    models: tuple[Detector, ...] = ("yolov8n", "yolov5n")  # yolov5*: ultralytics' anchor-free YOLOv5u; A44
+    epochs: PositiveInt = 100
+    batch_size: PositiveInt = 6  # section 4.1
+    image_size: Annotated[int, Field(ge=64, multiple_of=32)] = 512  # side that images are scaled to
+    schedule: tuple[Annotated[int, Field(ge=0)], ...] = (0, 500, 1000, 1500, 2000, 2500)  # synthetic images added
+    controls: tuple[Literal["augmented", "repeated"], ...] = ("augmented", "repeated")
+    seeds: PositiveInt = 1  # trainings of each, with different seeds
+    learning_rate: PositiveFloat = 0.002
+    weights: dict[Detector, Path] = {}  # local files of starting weights; others start from random weights
+    bootstrap: Annotated[int, Field(ge=20)] = 1000  # resamplings of scans for each interval
+    python: Path | None = None  # interpreter with ultralytics; None: .venv-detect
+    timeout_minutes: PositiveFloat = 600.0  # of one training
+    device: str = "auto"
+
+    @model_validator(mode="after")
+    def _schedule_rises(self) -> "DetectionConfig":
+        if not self.models or not self.schedule or list(self.schedule) != sorted(set(self.schedule)):
+            raise ValueError(f"models must not be empty and schedule must rise, got {list(self.schedule)}")
+        return self
 
 
 class RunConfig(Section):

@@ -2,15 +2,9 @@
 
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from tsgan_jax.config.section import Decay, Precision, Resolution, Section
+from tsgan_jax.config.data import Decay, Precision, Resolution, Section
 
 T = TypeVar("T", int, float)
 
@@ -34,9 +28,7 @@ class MasksConfig(Section):
     steps_per_resolution: PositiveInt | dict[int, PositiveInt] = 10_000  # section 4.1; half fade, half stable: A20
     fade_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.5
     batch_size: dict[int, PositiveInt] = {4: 16, 8: 16, 16: 16, 32: 16, 64: 16, 128: 8, 256: 4, 512: 2}  # A20
-    accumulate: PositiveInt | dict[int, PositiveInt] = (
-        1  # parts of a batch that are computed in sequence, to save memory
-    )
+    accumulate: PositiveInt | dict[int, PositiveInt] = 1  # parts of a batch, computed in sequence to save memory
     learning_rate: PositiveFloat | dict[int, PositiveFloat] = 0.002  # section 4.1
     adam_betas: tuple[Decay, Decay] = (0.0, 0.99)
     gradient_penalty: NonNegativeFloat = 10.0  # lambda_gp of Eq. 1

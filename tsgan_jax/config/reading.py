@@ -10,7 +10,7 @@ import difflib
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -51,18 +51,24 @@ class Settings:
 
     def over(self, base: "Settings") -> "Settings":
         """These settings merged over `base`, key by key."""
-        replaced = {key for key in _sections_of_another_method(base.values, self.values)}
-        kept = {key: value for key, value in base.values.items() if key not in replaced}
-        origins = {key: place for key, place in base.origins.items() if key.partition(".")[0] not in replaced}
-        return Settings(_laid_over(kept, self.values), origins | self.origins, self.path)
+        before, now = base.values.get("translation"), self.values.get("translation")
+        if isinstance(before, dict) and isinstance(now, dict):
+            method = before.get("method", TRANSLATION_METHOD)
+            if now.get("method", method) != method:
+                base = base.without("translation")
+        return Settings(_laid_over(base.values, self.values), base.origins | self.origins, self.path)
 
     def overridden(self, overrides: Sequence[str]) -> "Settings":
         """These settings with `key=value` of the command line, whose values are YAML, set over them."""
         values, origins = _plain(self.values), dict(self.origins)
         for override in overrides:
-            key, value = _split(override)
-            _set(values, key, value, override)
-            origins[key] = f"override '{override}'"
+            key, equals, text = override.partition("=")
+            key, shown = key.strip(), f"override '{override}'"
+            if not equals or not key:
+                raise UserError(f"{shown}: write section.key=value, for example data.root=/data/LUNA16")
+            value = _plain(_parse(f"value: {text.strip() or 'null'}", shown))["value"]
+            _set(values, key, value, shown)
+            origins[key] = shown
         return Settings(values, origins, self.path)
 
     def at(self, key: str, under: str = "") -> "Settings":
@@ -70,10 +76,9 @@ class Settings:
         values: Any = self.values
         for part in key.split("."):
             values = values.get(part) or {}
-        place = f"{under}." if under else ""
-        origins = {
-            f"{place}{name[len(key) + 1 :]}": o for name, o in self.origins.items() if name.startswith(f"{key}.")
-        }
+        prefix = f"{under}." if under else ""
+        start = len(key) + 1
+        origins = {prefix + name[start:]: o for name, o in self.origins.items() if name.startswith(f"{key}.")}
         if under:
             origins[under] = origin_of(key, self.origins, self.path)
             values = {under: values}
@@ -150,10 +155,7 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mapping to dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
 
 
@@ -173,15 +175,6 @@ def _read_over_bases(path: Path, above: tuple[Path, ...]) -> Settings:
     if not target.is_file():
         raise UserError(f"{where}: 'base': {target} does not exist; the path starts from the folder of {path.name}")
     return settings.without(BASE).over(_read_over_bases(target, chain))
-
-
-def _sections_of_another_method(base: Mapping[str, Any], over: Mapping[str, Any]) -> Iterator[str]:
-    """`translation` if both mappings set it for different methods, else nothing."""
-    before, now = base.get("translation"), over.get("translation")
-    if not isinstance(before, dict) or not isinstance(now, dict) or "method" not in now:
-        return
-    if now["method"] != before.get("method", TRANSLATION_METHOD):
-        yield "translation"
 
 
 def _laid_over(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -209,16 +202,14 @@ def _parse(text: str, name: str) -> CommentedMap:
     try:
         for event in YAML(typ="rt").parse(text):
             if isinstance(event, AliasEvent):
-                raise UserError(
-                    f"{name}, line {event.start_mark.line + 1}: YAML aliases are not allowed here; repeat the value"
-                )
+                line = event.start_mark.line + 1
+                raise UserError(f"{name}, line {line}: YAML aliases are not allowed here; repeat the value")
         tree = yaml.load(text)
-    except DuplicateKeyError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise UserError(f"{name}, line {line}: {str(error.problem).splitlines()[0]}; keep one of the two") from None
     except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise UserError(f"{name}, line {line}: not valid YAML: {error.problem}") from None
+        where = f"{name}, line {error.problem_mark.line + 1}" if error.problem_mark else name
+        if isinstance(error, DuplicateKeyError):
+            raise UserError(f"{where}: {str(error.problem).splitlines()[0]}; keep one of the two") from None
+        raise UserError(f"{where}: not valid YAML: {error.problem}") from None
     except YAMLError as error:
         raise UserError(f"{name}: not valid YAML: {error}") from None
     if tree is None:
@@ -228,7 +219,7 @@ def _parse(text: str, name: str) -> CommentedMap:
     return tree
 
 
-def _lines(tree: CommentedMap, prefix: str = "") -> Iterable[tuple[str, int]]:
+def _lines(tree: CommentedMap, prefix: str = "") -> Iterator[tuple[str, int]]:
     """(dotted key, line) of every key of a loaded file."""
     for key, value in tree.items():
         yield f"{prefix}{key}", tree.lc.key(key)[0] + 1
@@ -245,30 +236,22 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _split(override: str) -> tuple[str, Any]:
-    key, equals, text = override.partition("=")
-    if not equals or not key.strip():
-        raise UserError(f"override '{override}': write section.key=value, for example data.root=/data/LUNA16")
-    tree = _parse(f"value: {text}" if text.strip() else "value: null", f"override '{override}'")
-    return key.strip(), _plain(tree)["value"]
-
-
-def _set(values: dict[str, Any], key: str, value: Any, override: str) -> None:
+def _set(values: dict[str, Any], key: str, value: Any, shown: str) -> None:
+    """Set a dotted key; shown: the override, for the error where a value is on the way."""
     *sections, leaf = key.split(".")
-    node = values
     for section in sections:
-        if node.get(section) is None:  # missing, or null in a resolved config
-            node[section] = {}
-        node = node[section]
-        if not isinstance(node, dict):
-            raise UserError(f"override '{override}': '{section}' is a value, not a section")
-    node[leaf] = value
+        if values.get(section) is None:  # missing, or null in a resolved config
+            values[section] = {}
+        values = values[section]
+        if not isinstance(values, dict):
+            raise UserError(f"{shown}: '{section}' is a value, not a section")
+    values[leaf] = value
 
 
 def _explain(problem: Any, settings: Settings, model: type[BaseModel], prefix: str) -> str:
     """One pydantic error as a message about the file."""
     parts = [str(part) for part in problem["loc"]]
-    if model is Config and parts[0] == "translation" and len(parts) > 1 and parts[1] in METHOD_SECTIONS:
+    if model is Config and parts[0] == "translation" and parts[1:2] and parts[1] in METHOD_SECTIONS:
         del parts[1]  # the union's tag is not part of the key
     key = ".".join(parts)
     where, named = origin_of(key, settings.origins, settings.path), prefix + key
@@ -277,10 +260,8 @@ def _explain(problem: Any, settings: Settings, model: type[BaseModel], prefix: s
         near = difflib.get_close_matches(parts[-1], known, n=1, cutoff=0.5)
         hint = f"; did you mean '{near[0]}'?" if near else f"; known here: {', '.join(sorted(known))}"
         return f"{where}: unknown key '{named}'{hint}"
-    message = problem["msg"].removeprefix("Value error, ")
-    given = problem["input"]
-    shown = "" if isinstance(given, dict) else f", got {given!r}"
-    return f"{where}: '{named}': {message}{shown}"
+    given = "" if isinstance(problem["input"], dict) else f", got {problem['input']!r}"
+    return f"{where}: '{named}': {problem['msg'].removeprefix('Value error, ')}{given}"
 
 
 def origin_of(key: str, origins: Mapping[str, str], path: Path) -> str:

@@ -3,15 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from tsgan_jax.config.section import Decay, Layer, Precision, Resolution, Section
+from tsgan_jax.config.data import Decay, Layer, Precision, Resolution, Section
 
 VGG_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
@@ -146,9 +140,7 @@ class ControlNetConfig(TranslatorConfig):
     multipliers: tuple[PositiveInt, ...] = (1, 2, 4)  # widths of the U-Net's levels in generator_width
     residual_blocks: PositiveInt = 1  # of a level's encoder; its decoder has one more
     attention_levels: tuple[Annotated[int, Field(ge=0)], ...] = (2,)  # from 0, the finest
-    prediction: Literal["noise", "velocity", "clean"] = (
-        "noise"  # of the U-Net; clean suits short trainings and narrow networks
-    )
+    prediction: Literal["noise", "velocity", "clean"] = "noise"  # of the U-Net; clean: for short, narrow trainings
     noise_steps: PositiveInt = 1000  # T of DDPM
     betas: tuple[PositiveFloat, PositiveFloat] = (1e-4, 0.02)  # first and last of a linear schedule
     sampling_steps: PositiveInt = 50  # DDIM, eta 0

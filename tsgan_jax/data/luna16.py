@@ -1,40 +1,37 @@
-"""Prepared slices on disk: the TFDS dataset `luna16_slices` with one split per fold.
+"""Preparation of a LUNA16 tree, or of the phantom, once: slices on disk, and the verdict of every scan.
 
-The name of its BuilderConfig depends on everything that decides its content: the tree, the resolution and the source
-of the preparing code.  A changed tree or recipe is therefore prepared again.
+The dataset's name depends on everything that decides its content: the tree, the resolution and the source of the
+preparing code.  A changed tree or recipe is therefore prepared again.
 """
 
 import glob
 import hashlib
 import io
-import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+from pydantic import TypeAdapter
 
 from tsgan_jax.config import DataConfig
+from tsgan_jax.data.dataset import Luna16Slices, damage_named, tfds
 from tsgan_jax.data.preparation import ScanProgress, prepare_cases
 from tsgan_jax.data.slices import NUM_FOLDS, StoredSlice, other_folds
-from tsgan_jax.data.tensorflow_quiet import import_tensorflow
-from tsgan_jax.data.verify import LUNG_MASKS, ScanVerdict, Tree, find_cases, report, verdict_from
+from tsgan_jax.data.verify import LUNG_MASKS, ScanVerdict, Tree, find_cases
 from tsgan_jax.errors import UserError
 from tsgan_jax.files import locked, write_json
-
-tf, tfds = import_tensorflow()
+from tsgan_jax.phantom import write_tree
 
 _SOURCE = Path(__file__).resolve().parent
+RECORD = "verify.json"
 MAX_TEXT_BYTES = 1 << 24
 
 _RECIPE = (
-    *("luna16.py", "lungs.py", "metaimage.py", "nodules.py", "preparation.py", "slices.py", "verify.py", "volume.py"),
-    *("../components.py", "../errors.py", "../labels.py", "../workers.py"),
+    *("dataset.py", "luna16.py", "lungs.py", "metaimage.py", "nodules.py", "preparation.py", "slices.py", "verify.py"),
+    *("volume.py", "../components.py", "../errors.py", "../labels.py", "../workers.py"),
 )
 """The source that decides what is stored."""
 
@@ -63,88 +60,27 @@ class PreparationSummary:
 
 
 @dataclass(frozen=True)
+class Record:
+    """Content of verify.json: the verdict of every scan when the slices were prepared, and annotations not used."""
+
+    summary: PreparationSummary
+    scans: tuple[ScanVerdict, ...]
+    annotations_dropped: tuple[str, ...]
+    annotations_of_unknown_scans: int
+
+
+@dataclass(frozen=True)
 class Prepared:
     """Prepared slices.  directory: holds the dataset and verify.json; fresh: whether this call made them."""
 
     directory: Path
-    summary: PreparationSummary
+    record: Record
     fresh: bool
 
     @property
-    def verdicts(self) -> tuple[ScanVerdict, ...]:
-        """The verdict of every scan when the slices were prepared."""
-        scans = json.loads((self.directory / "verify.json").read_text())["scans"]
-        return tuple(verdict_from(scan) for scan in scans)
-
-
-_Builder: Any = tfds.core.GeneratorBasedBuilder
-
-
-class Luna16Slices(_Builder):
-    """Slices of `prepare` as a TFDS dataset; built from `slices`, by fold, and read without them."""
-
-    name = "luna16_slices"
-    VERSION = tfds.core.Version("1.0.0")
-
-    def __init__(
-        self, *, data_dir: Path, key: str, resolution: int, slices: dict[int, list[StoredSlice]] | None = None
-    ) -> None:
-        self.resolution, self.slices = resolution, slices
-        config = tfds.core.BuilderConfig(name=key, description=f"{resolution} x {resolution} pixels")
-        super().__init__(data_dir=data_dir, config=config)
-
-    def _info(self) -> Any:
-        side, real, whole = self.resolution, np.float32, np.int32
-        features = {
-            "ct": tfds.features.Tensor(shape=(side, side), dtype=np.int16, encoding="zlib"),
-            "mask": tfds.features.Image(shape=(side, side, 1), dtype=np.uint8, encoding_format="png"),
-            "seriesuid": tfds.features.Text(),
-            "slice_index": tfds.features.Scalar(whole),
-            "z_mm": tfds.features.Scalar(real),
-            "pixel_mm": tfds.features.Scalar(real),
-            "native_mm": tfds.features.Tensor(shape=(2,), dtype=real),
-            "nodules": tfds.features.Sequence(
-                {
-                    "box": tfds.features.Tensor(shape=(4,), dtype=whole),
-                    "box_native": tfds.features.Tensor(shape=(4,), dtype=whole),
-                    "centre": tfds.features.Tensor(shape=(2,), dtype=real),
-                    "diameter_mm": tfds.features.Scalar(real),
-                }
-            ),
-        }
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description="CT slices through lung nodules (int16 HU), six-class masks, boxes x, y, w, h in pixels.",
-            features=tfds.features.FeaturesDict(features),
-            disable_shuffling=True,
-        )
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        return {f"fold_{fold}": self._generate_examples(fold) for fold in sorted(self.slices or {})}
-
-    def _generate_examples(self, fold: int) -> Iterator[tuple[int, dict[str, Any]]]:
-        for key, one in enumerate((self.slices or {})[fold]):
-            features = {
-                "ct": one.ct,
-                "mask": one.mask[..., None],
-                "seriesuid": one.seriesuid,
-                "slice_index": one.index,
-                "z_mm": one.z,
-                "pixel_mm": one.pixel_mm,
-                "native_mm": np.array(one.native_mm, np.float32),
-                "nodules": [
-                    {
-                        "box": np.array([n.box.x, n.box.y, n.box.w, n.box.h], np.int32),
-                        "box_native": np.array(
-                            [n.native_box.x, n.native_box.y, n.native_box.w, n.native_box.h], np.int32
-                        ),
-                        "centre": np.array(n.centre, np.float32),
-                        "diameter_mm": n.diameter,
-                    }
-                    for n in one.nodules
-                ],
-            }
-            yield key, features
+    def summary(self) -> PreparationSummary:
+        """The counts."""
+        return self.record.summary
 
 
 def prepare(config: DataConfig, *, workers: int | None = None, progress: ScanProgress | None = None) -> Prepared:
@@ -160,26 +96,25 @@ def prepare(config: DataConfig, *, workers: int | None = None, progress: ScanPro
         directory = _directory(config, root)
         record = _record(directory)
         fresh = record is None or _refused_changed(root, directory, record)
-        if fresh:
-            _prepare(config, root, directory, workers, progress)
-    fields = json.loads((directory / "verify.json").read_text())["summary"]
-    summary = PreparationSummary(**{**fields, "folds": tuple(fields["folds"])})
-    _check_split(config, summary)
-    return Prepared(directory, summary, fresh)
+        if record is None or fresh:
+            record = _prepare(config, root, directory, workers, progress)
+    _check_split(config, record.summary)
+    return Prepared(directory, record, fresh)
 
 
 def open_prepared(config: DataConfig) -> Luna16Slices:
-    """The dataset of a config, for reading.  Raises UserError when it has not been prepared."""
+    """The dataset of a config, for reading.  Raises UserError when it has not been prepared or is damaged."""
     root = config.root or _phantom(config)
     directory = _directory(config, root)
     if _record(directory) is None:
         raise UserError(f"{directory}: the slices of {root} are not prepared, or it has changed since; run bin/prepare")
-    return Luna16Slices(data_dir=config.prepared, key=directory.name, resolution=config.resolution)
+    with damage_named(config.prepared):
+        return Luna16Slices(data_dir=config.prepared, key=directory.name, resolution=config.resolution)
 
 
 def _prepare(
     config: DataConfig, root: Path, directory: Path, workers: int | None, progress: ScanProgress | None
-) -> None:
+) -> Record:
     """Read the tree, then write verify.json and the dataset; files of an interrupted run are removed first."""
     started = time.monotonic()
     shutil.rmtree(directory, ignore_errors=True)
@@ -192,16 +127,17 @@ def _prepare(
         if stored:
             folds.setdefault(verdict.fold, []).extend(stored)
     summary = _summary(config.resolution, tree, verdicts, folds, time.monotonic() - started)
-    content = {"summary": asdict(summary), **json.loads(report(tree, verdicts))}
-    write_json(directory / "verify.json", content, indent=1)
+    record = Record(summary, verdicts, tree.dropped, tree.unknown)
+    write_json(directory / RECORD, asdict(record), indent=1)
     if not summary.slices:
-        raise UserError(_no_slices(root, tree, verdicts, directory))
+        raise UserError(_no_slices(root, record, directory))
     builder = Luna16Slices(data_dir=config.prepared, key=directory.name, resolution=config.resolution, slices=folds)
     with redirect_stdout(io.StringIO()):  # TFDS announces a download that does not happen
         builder.download_and_prepare(
             download_dir=directory / "downloads", download_config=tfds.download.DownloadConfig(try_download_gcs=False)
         )
     shutil.rmtree(directory / "downloads", ignore_errors=True)
+    return record
 
 
 def _summary(
@@ -225,13 +161,14 @@ def _summary(
     )
 
 
-def _no_slices(root: Path, tree: Tree, verdicts: tuple[ScanVerdict, ...], directory: Path) -> str:
-    refused = [v for v in verdicts if v.status == "refused"]
-    why = f"{len(refused)} of {len(verdicts)} scans are refused and {sum(v.nodules for v in verdicts)} nodules usable"
+def _no_slices(root: Path, record: Record, directory: Path) -> str:
+    refused = [v for v in record.scans if v.status == "refused"]
+    usable = sum(v.nodules for v in record.scans)
+    why = f"{len(refused)} of {len(record.scans)} scans are refused and {usable} nodules usable"
     example = f"; the first refusal: {refused[0].reasons[0]}" if refused else ""
     return (
-        f"{root}: no usable slice: {why}, {tree.unknown} annotations are of scans that are not in the tree{example}; "
-        f"every verdict is in {directory / 'verify.json'}"
+        f"{root}: no usable slice: {why}, {record.annotations_of_unknown_scans} annotations are of scans that are not "
+        f"in the tree{example}; every verdict is in {directory / RECORD}"
     )
 
 
@@ -251,14 +188,8 @@ def _root(config: DataConfig) -> Path:
     if config.root is not None:
         return config.root
     root = _phantom(config)
-    if not root.is_dir():
-        from tsgan_jax.phantom import write_tree
-
-        assert config.phantom is not None
-        partial = root.with_name(root.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        write_tree(partial, config.phantom)
-        partial.rename(root)
+    assert config.phantom is not None
+    write_tree(root, config.phantom)
     return root
 
 
@@ -310,20 +241,19 @@ def _identity(path: Path) -> str:
         return str(error.strerror)
 
 
-def _record(directory: Path) -> dict[str, Any] | None:
+def _record(directory: Path) -> Record | None:
     """The content of verify.json; None if there is no complete dataset, which is then prepared again."""
-    version = directory / str(Luna16Slices.VERSION)
     try:
-        record: dict[str, Any] = json.loads((directory / "verify.json").read_text())
+        record = TypeAdapter(Record).validate_json((directory / RECORD).read_bytes())
     except (OSError, ValueError):
         return None
-    return record if {"scans", "summary"} <= record.keys() and (version / "dataset_info.json").is_file() else None
+    return record if (directory / str(Luna16Slices.VERSION) / "dataset_info.json").is_file() else None
 
 
-def _refused_changed(root: Path, directory: Path, record: dict[str, Any]) -> bool:
+def _refused_changed(root: Path, directory: Path, record: Record) -> bool:
     """Whether a file of a refused scan has changed since then in content, path or permissions."""
-    written = (directory / "verify.json").stat().st_mtime
-    refused = [root / scan["file"] for scan in record["scans"] if scan["status"] == "refused"]
+    written = (directory / RECORD).stat().st_mtime
+    refused = [root / scan.file for scan in record.scans if scan.status == "refused"]
     places = {(folder, path.stem) for path in refused for folder in (path.parent, root / LUNG_MASKS)}
     files = (file for folder, stem in places for file in folder.glob(f"{glob.escape(stem)}.*"))
     return any(file.lstat().st_ctime > written for file in files)

@@ -10,9 +10,11 @@ The steps run on pixels of about 1 mm (means of f x f blocks); edges are then re
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
+from skimage import graph, measure, morphology
 
 from tsgan_jax.labels import BODY, LEFT_LUNG, RIGHT_LUNG, TRACHEA
 
@@ -51,7 +53,7 @@ def segment(hu: np.ndarray, spacing: Spacing) -> np.ndarray:
     nodules inside the lungs are lung.  A slice without lungs holds body only.
     """
     fine, f, mm = _prepare(hu, spacing)
-    planes = [_examine(_smooth(_coarse(plane, f), mm), mm) for plane in fine]
+    planes = [_examine(_coarse(plane, f, mm), mm) for plane in fine]
     airway = _linked_airway(planes, spacing[0])
     lung = _lung_air(planes, airway, spacing[0])
     out = np.zeros(hu.shape, np.uint8)
@@ -69,11 +71,8 @@ def segment(hu: np.ndarray, spacing: Spacing) -> np.ndarray:
 def body_mask(hu: np.ndarray, spacing: Spacing) -> np.ndarray:
     """The patient without table and blankets, inner air filled.  hu: [z, h, w]; spacing: mm, z y x; bool [z, h, w]."""
     fine, f, mm = _prepare(hu, spacing)
-    out = np.zeros(hu.shape, bool)
-    for k, plane in enumerate(fine):
-        body = _body(_smooth(_coarse(plane, f), mm), mm)
-        out[k] = _refine(body.astype(np.uint8), plane, f, spacing) > 0
-    return out
+    bodies = (_body(_coarse(plane, f, mm), mm).astype(np.uint8) for plane in fine)
+    return np.stack([_refine(body, plane, f, spacing) > 0 for body, plane in zip(bodies, fine, strict=True)])
 
 
 def _prepare(hu: np.ndarray, spacing: Spacing) -> tuple[np.ndarray, int, float]:
@@ -84,25 +83,19 @@ def _prepare(hu: np.ndarray, spacing: Spacing) -> tuple[np.ndarray, int, float]:
     return np.clip(hu, -1024, 600).astype(np.int16), f, f * math.sqrt(spacing[1] * spacing[2])
 
 
-def _coarse(plane: np.ndarray, f: int) -> np.ndarray:
-    h, w = plane.shape
-    padded = np.pad(plane, ((0, -h % f), (0, -w % f)), mode="edge").astype(np.float32)
-    return padded.reshape(padded.shape[0] // f, f, padded.shape[1] // f, f).mean((1, 3))
-
-
-def _smooth(plane: np.ndarray, mm: float) -> np.ndarray:
-    return ndimage.gaussian_filter(plane, 0.8 / mm)
+def _coarse(plane: np.ndarray, f: int, mm: float) -> np.ndarray:
+    """Smoothed means of f x f blocks."""
+    padded = np.pad(plane, [(0, -size % f) for size in plane.shape], mode="edge").astype(np.float32)
+    return ndimage.gaussian_filter(measure.block_reduce(padded, f, np.mean), 0.8 / mm)
 
 
 def _examine(hu: np.ndarray, mm: float) -> _Plane:
     body = _body(hu, mm)
     air = body & (hu < TISSUE_HU)
-    columns = np.flatnonzero(body.any(0))
-    if not len(columns):
+    if not body.any():
         return _Plane(hu, body, air, air, hu.shape[1] / 2, 0.0, mm)
-    mass = body.sum(0)
-    centroid = float((mass * np.arange(len(mass))).sum() / mass.sum())
-    middle = 0.25 * (columns[0] + columns[-1]) + 0.5 * centroid
+    columns = np.flatnonzero(body.any(0))
+    middle = 0.25 * (columns[0] + columns[-1]) + 0.5 * float(np.nonzero(body)[1].mean())
     width = float(columns[-1] - columns[0] + 1)
     return _Plane(hu, body, air, _airway(hu, body, air, middle, width, mm), middle, width, mm)
 
@@ -112,8 +105,6 @@ def _body(hu: np.ndarray, mm: float) -> np.ndarray:
     tissue = hu > TISSUE_HU
     thin, thick = max(1, round(2 / mm)), max(2, round(6 / mm))
     core = _largest(_shrink(tissue, thin))
-    if not core.any():
-        return core
     filled = _fill(tissue & _grow(core, thin + 1), hu, mm)
     return _largest(_grow(_shrink(filled, thick), thick))
 
@@ -129,7 +120,7 @@ def _fill(skin: np.ndarray, hu: np.ndarray, mm: float) -> np.ndarray:
         for a, b in zip(on[:-1], on[1:], strict=True):
             if b - a > 1 and strip[a + 1 : b].mean() > OUTSIDE_HU:
                 ring[a + 1 : b] = True
-    return _fill_holes(closed)[1:-1, 1:-1]
+    return ndimage.binary_fill_holes(closed)[1:-1, 1:-1]
 
 
 def _airway(hu: np.ndarray, body: np.ndarray, air: np.ndarray, middle: float, width: float, mm: float) -> np.ndarray:
@@ -138,19 +129,20 @@ def _airway(hu: np.ndarray, body: np.ndarray, air: np.ndarray, middle: float, wi
     top, bottom = _airway_rows(body, air, mm)
     left, right = max(0, int(middle - 0.2 * width)), int(middle + 0.2 * width) + 1
     window = (slice(top, bottom), slice(left, right))
+    hu, body, kept = hu[window], body[window], found[window]
     for limit in AIRWAY_HU:
-        labels, _ = ndimage.label(body[window] & (hu[window] < limit))
-        for index, box in enumerate(ndimage.find_objects(labels), 1):
-            sides = [(s.stop - s.start) * mm for s in box]
-            cut = any(s.start == 0 or s.stop == n for s, n in zip(box, labels.shape, strict=True))
-            if cut or sides[0] * sides[1] < 40 or max(sides) > 60:
+        labels = measure.label(body & (hu < limit), connectivity=1)
+        for piece in measure.regionprops(labels):
+            y0, x0, y1, x1 = piece.bbox
+            cut = y0 == 0 or x0 == 0 or y1 == hu.shape[0] or x1 == hu.shape[1]
+            longest = max(y1 - y0, x1 - x0) * mm
+            if cut or piece.area_bbox * mm * mm < 40 or longest > 60 or piece.extent <= 0.38:
                 continue
-            near = tuple(slice(max(0, s.start - 5), s.stop + 5) for s in box)
-            piece = labels[near] == index
-            off_middle = abs(left + 0.5 * (box[1].start + box[1].stop) - middle) / width
-            outside = ndimage.distance_transform_edt(~piece) * mm
-            if _is_lumen(hu[window][near], piece, outside, off_middle, mm):
-                found[window][near] |= (outside < 2.0) & (hu[window][near] < TISSUE_HU)
+            near = (slice(max(0, y0 - 5), y1 + 5), slice(max(0, x0 - 5), x1 + 5))
+            inside = labels[near] == piece.label
+            outside = ndimage.distance_transform_edt(~inside) * mm
+            if _is_lumen(hu[near], inside, outside, abs(left + 0.5 * (x0 + x1) - middle) / width, mm):
+                kept[near] |= (outside < 2.0) & (hu[near] < TISSUE_HU)
     return found
 
 
@@ -159,15 +151,9 @@ def _is_lumen(hu: np.ndarray, piece: np.ndarray, outside: np.ndarray, off_middle
     is, how near the middle (off_middle: share of the body's width).  outside: mm from the piece."""
     area = piece.sum() * mm * mm
     walled = (hu[(outside > 1.5) & (outside < max(3.5, 1.5 * mm))] > -500).mean()
-    median = np.median(hu[piece])
-    clear = median < -930 and walled > 0.55 and off_middle < 0.17
+    clear = np.median(hu[piece]) < -930 and walled > 0.55 and off_middle < 0.17
     blurred = hu[piece].min() < -900 and walled > 0.8 and off_middle < (0.1 if area > 100 else 0.17)
-    return bool(40 < area < 900 and (clear or blurred) and _fills_box(piece))
-
-
-def _fills_box(piece: np.ndarray) -> bool:
-    y, x = np.nonzero(piece)
-    return bool(len(y) > 0.38 * (np.ptp(y) + 1) * (np.ptp(x) + 1))
+    return bool(40 < area < 900 and (clear or blurred))
 
 
 def _airway_rows(body: np.ndarray, air: np.ndarray, mm: float) -> tuple[int, int]:
@@ -175,10 +161,7 @@ def _airway_rows(body: np.ndarray, air: np.ndarray, mm: float) -> tuple[int, int
     rows = np.flatnonzero(body.any(1))
     height = rows[-1] - rows[0] + 1
     top, bottom = rows[0] + int(0.15 * height), rows[0] + int(0.75 * height)
-    labels, _ = ndimage.label(air)
-    large = np.bincount(labels.ravel()) * mm * mm > 900
-    large[0] = False
-    lung = np.flatnonzero(large[labels].any(1))
+    lung = np.flatnonzero(_larger(air, 900 / mm**2).any(1))
     if len(lung) and (lung[-1] - lung[0]) * mm > 120:
         top = max(top, lung[0] + int(0.08 * (lung[-1] - lung[0])))
     return top, bottom
@@ -204,28 +187,25 @@ def _linked_airway(planes: list[_Plane], dz: float) -> np.ndarray:
 
 
 def _between_lungs(plane: _Plane) -> np.ndarray:
-    labels, count = ndimage.label(plane.airway)
-    if not count:
-        return plane.airway
+    """The candidates of a slice with lung on both sides within 70 mm."""
+    kept = np.zeros_like(plane.airway)
     y, x = np.nonzero(_without_gas(plane, plane.airway))
-    keep = np.zeros(count + 1, bool)
-    for index, (cy, cx) in enumerate(ndimage.center_of_mass(plane.airway, labels, range(1, count + 1)), 1):
+    for piece in measure.regionprops(measure.label(plane.airway, connectivity=1)):
+        cy, cx = piece.centroid
         near = np.hypot(y - cy, x - cx) * plane.mm < 70.0
-        keep[index] = bool((near & (x < cx)).any() and (near & (x > cx)).any())
-    return keep[labels]
+        if (near & (x < cx)).any() and (near & (x > cx)).any():
+            kept[tuple(piece.coords.T)] = True
+    return kept
 
 
 def _lung_air(planes: list[_Plane], airway: np.ndarray, dz: float) -> np.ndarray:
     """Air of the lungs without their vessels: large 3-D components that are not free gas.  bool [z, h, w]."""
     mm, volume = planes[0].mm, len(planes) > 1
     air = np.stack([_without_gas(p, tube, volume) for p, tube in zip(planes, airway, strict=True)])
-    if not volume:
+    if not volume or not air.any():
         return air
-    labels, count = ndimage.label(air)
-    voxels = np.bincount(labels.ravel(), minlength=count + 1)
-    voxels[0] = 0
-    keep = voxels > max(500 / (mm * mm * dz), 0.02 * voxels.max())
-    return keep[labels]
+    largest = np.bincount(ndimage.label(air)[0].ravel())[1:].max()
+    return _larger(air, max(500 / (mm * mm * dz), 0.02 * largest))
 
 
 def _without_gas(plane: _Plane, airway: np.ndarray, trust_airway: bool = False) -> np.ndarray:
@@ -234,40 +214,36 @@ def _without_gas(plane: _Plane, airway: np.ndarray, trust_airway: bool = False) 
     In a volume, a slice with airway is above the domes of the diaphragm, so all of its air is lung.  In a single slice
     the airway is less certain and this is not used.
     """
-    labels, count = ndimage.label(plane.air & ~_grow(airway, 1))
-    sizes = np.bincount(labels.ravel(), minlength=count + 1) * plane.mm**2
-    sizes[0] = 0
-    keep = sizes > 80
+    air = _larger(plane.air & ~_grow(airway, 1), 80 / plane.mm**2)
     if trust_airway and airway.any():
-        return keep[labels]
-    boxes = ndimage.find_objects(labels)
-    spread = {int(i): _core_hu(plane, labels, int(i), boxes[i - 1]) for i in np.flatnonzero(keep)}
-    lung = [i for i in spread if spread[i][1] > -940] or list(spread)
-    usual = spread[max(lung, key=lambda i: sizes[i])][1] if lung else 0.0
-    for i, (low, median, high) in spread.items():
-        darker = usual - median
-        even = sizes[i] < 2000 and high - low < 90 and median < -905 and darker > 40
-        empty = sizes[i] < 6000 and median < -940 and (darker > 60 or high < -900)
+        return air
+    pieces = measure.regionprops(measure.label(air, connectivity=1))
+    percentiles = [_core_hu(plane, piece) for piece in pieces]
+    lungs = [i for i, (_, median, _) in enumerate(percentiles) if median > -940] or list(range(len(pieces)))
+    usual = percentiles[max(lungs, key=lambda i: pieces[i].area)][1] if lungs else 0.0
+    for piece, (low, median, high) in zip(pieces, percentiles, strict=True):
+        area, darker = piece.area * plane.mm**2, usual - median
+        even = area < 2000 and high - low < 90 and median < -905 and darker > 40
+        empty = area < 6000 and median < -940 and (darker > 60 or high < -900)
         # Abdominal gas is on the left, next to the liver: a large dark component on the right is a bulla.
-        bulla = sizes[i] > 2000 and boxes[i - 1][1].stop < plane.middle
-        keep[i] = bulla or not (even or empty)
-    return keep[labels]
+        bulla = area > 2000 and piece.bbox[3] < plane.middle
+        if (even or empty) and not bulla:
+            air[tuple(piece.coords.T)] = False
+    return air
 
 
-def _core_hu(plane: _Plane, labels: np.ndarray, index: int, box: tuple[slice, slice]) -> tuple[float, float, float]:
+def _core_hu(plane: _Plane, piece: Any) -> np.ndarray:
     """10th, 50th and 90th percentile of the HU of a component, 2.5 mm inside its edge where it is thick enough."""
-    piece = np.pad(labels[box] == index, 1)
-    core = _shrink(piece, max(1, round(2.5 / plane.mm)))
-    values = plane.hu[box][(core if core.any() else piece)[1:-1, 1:-1]]
-    low, median, high = np.percentile(values, (10, 50, 90))
-    return float(low), float(median), float(high)
+    inside = np.pad(piece.image, 1)
+    core = _shrink(inside, max(1, round(2.5 / plane.mm)))
+    return np.percentile(plane.hu[piece.slice][(core if core.any() else inside)[1:-1, 1:-1]], (10, 50, 90))
 
 
 def _seam(plane: _Plane, lung: np.ndarray, previous: np.ndarray | None) -> np.ndarray:
     """x of the line from front to back that crosses the least lung: right lung lies at smaller x.  int [h].
 
-    Dynamic programming over the rows with lung; a weak cost keeps the seam near the
-    middle of the body and near the seam of the slice below (`previous`).
+    The cheapest path over the rows with lung; a weak cost keeps it near the middle of the body and near the seam of
+    the slice below (`previous`).
     """
     h, w = lung.shape
     rows = np.flatnonzero(lung.any(1))
@@ -275,55 +251,34 @@ def _seam(plane: _Plane, lung: np.ndarray, previous: np.ndarray | None) -> np.nd
     left = max(0, int(plane.middle - 0.22 * plane.width))
     right = min(w, int(plane.middle + 0.22 * plane.width) + 1)
     window = (slice(first, last + 1), slice(left, right))
-    x = np.arange(left, right)
     aim = np.full(h, plane.middle) if previous is None else 0.5 * (plane.middle + previous)
     dark = np.clip((-300.0 - plane.hu[window]) / 600.0, 0.0, 1.0) ** 2
-    cost = np.where(lung[window], dark, 0.0) + 0.003 * plane.mm * np.abs(x - aim[window[0], None])
+    off = np.abs(np.arange(left, right) - aim[window[0], None])
+    cost = np.where(lung[window], dark, 0.0) + 0.003 * plane.mm * off
     path = np.empty(h, np.intp)
     path[window[0]] = left + _cheapest_path(cost)
     path[:first], path[last:] = path[first], path[last]
     return path
 
 
-def _cheapest_path(cost: np.ndarray, reach: int = 2, turn: float = 0.05) -> np.ndarray:
-    """Column per row of the cheapest path through `cost` [rows, columns]; it moves at most `reach` columns a row."""
-    rows, columns = cost.shape
-    steps = np.arange(2 * reach + 1)
-    came = np.empty((rows, columns), np.intp)
-    total = np.full(columns + 2 * reach, np.inf)
-    total[reach:-reach] = cost[0]
-    ways = np.lib.stride_tricks.sliding_window_view(total, 2 * reach + 1)
-    bend = turn * np.abs(steps - reach)
-    every = np.arange(columns)
-    for y in range(1, rows):
-        options = ways + bend
-        came[y] = options.argmin(1)
-        total[reach:-reach] = options[every, came[y]] + cost[y]
-    path = np.empty(rows, np.intp)
-    path[-1] = total[reach:-reach].argmin()
-    for y in range(rows - 1, 0, -1):
-        path[y - 1] = path[y] + came[y, path[y]] - reach
-    return path
+def _cheapest_path(cost: np.ndarray) -> np.ndarray:
+    """Column per row of the cheapest path through `cost` [rows, columns]; it moves at most one column a row."""
+    straight = 0.05  # a constant cost per step makes moves to the side, which are longer, dearer
+    paths = graph.MCP_Geometric(cost + straight, offsets=[(1, move) for move in (-1, 0, 1)])
+    total, _ = paths.find_costs([(0, column) for column in range(cost.shape[1])])
+    return np.array(paths.traceback((len(cost) - 1, total[-1].argmin())))[:, 1]
 
 
 def _paint_lungs(labels: np.ndarray, plane: _Plane, lung: np.ndarray, airway: np.ndarray, seam: np.ndarray) -> None:
     """Write both lungs into `labels`, holes filled.  Fragments that the seam cut from one lung go back to it."""
-    margin = math.ceil(CLOSING_MM / plane.mm) + 2
-    rows, columns = np.flatnonzero(lung.any(1)), np.flatnonzero(lung.any(0))
-    box = (
-        slice(max(0, rows[0] - margin), rows[-1] + margin + 1),
-        slice(max(0, columns[0] - margin), columns[-1] + margin + 1),
-    )
-    air, at = lung[box], labels[box]
-    on_right = np.arange(lung.shape[1])[None, box[1]] < seam[box[0], None]
-    right, left = _move_fragments(air & on_right, air & ~on_right)
+    on_right = np.arange(lung.shape[1]) < seam[:, None]
+    right, left = _move_fragments(lung & on_right, lung & ~on_right)
     left, right = _move_fragments(left, right)
-    allowed = plane.body[box] & ~airway[box]
+    allowed = plane.body & ~airway
     solid_right = _solid(right, plane.mm) & ~left & allowed
     solid_left = _solid(left, plane.mm) & ~right & allowed
-    both = solid_right & solid_left
-    at[solid_right & ~(both & ~on_right)] = RIGHT_LUNG
-    at[solid_left & ~(both & on_right)] = LEFT_LUNG
+    labels[solid_right & (on_right | ~solid_left)] = RIGHT_LUNG
+    labels[solid_left & ~(on_right & solid_right)] = LEFT_LUNG
 
 
 def _move_fragments(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -344,15 +299,10 @@ def _move_fragments(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray,
 
 def _solid(lung: np.ndarray, mm: float) -> np.ndarray:
     """Close by a disc, then fill holes up to HOLE_MM2: vessels and nodules, not the dome of the diaphragm."""
-    if not lung.any():
-        return lung
     margin = math.ceil(CLOSING_MM / mm) + 1
-    grown = ndimage.distance_transform_edt(~np.pad(lung, margin)) * mm <= CLOSING_MM
-    closed = (ndimage.distance_transform_edt(grown) * mm > CLOSING_MM)[margin:-margin, margin:-margin] | lung
-    holes, count = ndimage.label(_fill_holes(closed) & ~closed)
-    small = np.bincount(holes.ravel()) * mm * mm <= HOLE_MM2
-    small[0] = False
-    return closed | small[holes]
+    closed = morphology.isotropic_closing(np.pad(lung, margin), CLOSING_MM / mm)[margin:-margin, margin:-margin] | lung
+    holes = ndimage.binary_fill_holes(closed) & ~closed
+    return closed | (holes & ~_larger(holes, HOLE_MM2 / mm**2))
 
 
 def _refine(labels: np.ndarray, fine: np.ndarray, f: int, spacing: Spacing) -> np.ndarray:
@@ -374,18 +324,16 @@ def _refine(labels: np.ndarray, fine: np.ndarray, f: int, spacing: Spacing) -> n
     return big
 
 
+def _larger(mask: np.ndarray, size: float) -> np.ndarray:
+    """The components of `mask` with more than `size` pixels or voxels."""
+    labels, _ = ndimage.label(mask)
+    return mask & (np.bincount(labels.ravel()) > size)[labels]
+
+
 def _largest(mask: np.ndarray) -> np.ndarray:
+    """The largest component of `mask`."""
     labels, count = ndimage.label(mask)
-    if count < 2:
-        return mask
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    return labels == sizes.argmax()
-
-
-def _fill_holes(mask: np.ndarray) -> np.ndarray:
-    labels, _ = ndimage.label(~np.pad(mask, 1))
-    return (labels != labels[0, 0])[1:-1, 1:-1]
+    return labels == 1 + np.bincount(labels.ravel())[1:].argmax() if count else mask
 
 
 def _shrink(mask: np.ndarray, pixels: int) -> np.ndarray:

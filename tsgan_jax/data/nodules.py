@@ -10,10 +10,12 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from scipy import ndimage
 
-from tsgan_jax.components import components
+from tsgan_jax.components import NEIGHBOURS
 from tsgan_jax.errors import UserError
 
 NODULE_SHARE = 0.25
@@ -40,8 +42,7 @@ class NoduleSection:
     radius: float
 
 
-@dataclass(frozen=True)
-class Box:
+class Box(NamedTuple):
     """Pixels x .. x+w-1, y .. y+h-1."""
 
     x: int
@@ -161,12 +162,14 @@ def boxes(mask: np.ndarray, centres: Iterable[tuple[float, float]]) -> list[Box]
 
     Nodules that touch share a component and a box.  Raises ValueError when the mask is empty.
     """
-    found = list(components(mask))
-    if not found:
+    numbered, count = ndimage.label(mask, NEIGHBOURS)
+    if not count:
         raise ValueError("a mask without nodule pixels has no boxes")
+    windows = ndimage.find_objects(numbered)
     ys, xs = np.nonzero(mask)
     result = []
     for x, y in centres:
         nearest = ((xs - x) ** 2 + (ys - y) ** 2).argmin()
-        result.append(next(Box(*one.box) for one in found if one.holds(int(ys[nearest]), int(xs[nearest]))))
+        rows, columns = windows[numbered[ys[nearest], xs[nearest]] - 1]
+        result.append(Box(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start))
     return result

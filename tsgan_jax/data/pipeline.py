@@ -9,23 +9,13 @@ import numpy as np
 from tsgan_jax import labels
 from tsgan_jax.config import DataConfig
 from tsgan_jax.data.nodules import Box
-from tsgan_jax.data.slices import other_folds
+from tsgan_jax.data.slices import StoredNodule, other_folds
 from tsgan_jax.errors import UserError
 from tsgan_jax.images import Window, check_mask, to_unit
 from tsgan_jax.types import MaskBatch, PairBatch
 
 _MIRROR_STREAM = 0x6D6972
 _UNPAIRED = 0x756E70
-
-
-@dataclass(frozen=True)
-class PreparedNodule:
-    """A nodule of a stored slice: boxes in stored and in scanned pixels, centre x, y in stored pixels, mm."""
-
-    box: Box
-    box_native: Box
-    centre: tuple[float, float]
-    diameter_mm: float
 
 
 @dataclass(frozen=True)
@@ -44,7 +34,7 @@ class SliceSet:
     z_mm: np.ndarray
     pixel_mm: np.ndarray
     native_mm: np.ndarray
-    nodules: tuple[tuple[PreparedNodule, ...], ...]
+    nodules: tuple[tuple[StoredNodule, ...], ...]
 
     def __len__(self) -> int:
         return len(self.mask)
@@ -60,24 +50,12 @@ def load(config: DataConfig, folds: Sequence[int]) -> SliceSet:
 
     Raises UserError when they are not prepared or have no slice.
     """
-    from google.protobuf.json_format import ParseError
+    from tsgan_jax.data.dataset import read_fold
+    from tsgan_jax.data.luna16 import open_prepared
 
-    from tsgan_jax.data.luna16 import open_prepared, tf
-
-    # What TFDS and TensorFlow make of files that are not as they were written.
-    of_metadata = (ValueError, TypeError, KeyError, AttributeError, AssertionError, ParseError)
-    damage = (OSError, tf.errors.OpError, *of_metadata)
-    try:
-        builder = open_prepared(config)
-        chosen = [fold for fold in folds if f"fold_{fold}" in builder.info.splits]
-        rows = {fold: _examples(builder, f"fold_{fold}") for fold in chosen}
-    except damage as error:
-        reason = (str(error).splitlines() or ["no reason given"])[0]
-        raise UserError(
-            f"{config.prepared}: prepared slices cannot be read ({type(error).__name__}: {reason}); remove the damaged "
-            "folder there and run bin/prepare again"
-        ) from error
-    if not chosen:
+    builder = open_prepared(config)
+    rows = {fold: read_fold(builder, fold) for fold in folds if f"fold_{fold}" in builder.info.splits}
+    if not rows:
         raise UserError(f"folds {list(folds)} have no slice; filled are {', '.join(sorted(builder.info.splits))}")
     return _slice_set(rows, str(builder.data_dir))
 
@@ -173,9 +151,8 @@ def _stream(
 
     Image j of the stream is the slice at place j mod n of a permutation of epoch j // n; there is no other state.
     """
-    from tsgan_jax.data.tensorflow_quiet import import_tensorflow
+    from tsgan_jax.data.dataset import tf
 
-    tf, _ = import_tensorflow()
     count64 = tf.constant(count, tf.int64)
 
     def place(image: Any) -> tuple[Any, Any]:
@@ -196,18 +173,9 @@ def _stream(
     yield from data.with_options(options).as_numpy_iterator()
 
 
-def _examples(builder: Any, split: str) -> list[dict[str, Any]]:
-    """The rows of one split, in the order in which they were written."""
-    from tsgan_jax.data.luna16 import tfds
-
-    config = tfds.ReadConfig(interleave_cycle_length=1, add_tfds_id=False)
-    return list(tfds.as_numpy(builder.as_dataset(split=split, shuffle_files=False, read_config=config)))
-
-
-def _nodules(rows: dict[str, np.ndarray]) -> tuple[PreparedNodule, ...]:
+def _nodules(rows: dict[str, np.ndarray]) -> tuple[StoredNodule, ...]:
+    columns = (rows[name].tolist() for name in ("box", "box_native", "centre", "diameter_mm", "area"))
     return tuple(
-        PreparedNodule(Box(*map(int, box)), Box(*map(int, native)), (float(centre[0]), float(centre[1])), float(mm))
-        for box, native, centre, mm in zip(
-            rows["box"], rows["box_native"], rows["centre"], rows["diameter_mm"], strict=True
-        )
+        StoredNodule(Box(*box), Box(*native), (x, y), diameter, area)
+        for box, native, (x, y), diameter, area in zip(*columns, strict=True)
     )

@@ -1,7 +1,7 @@
 """Stored slices of one scan, and of all scans of a tree in parallel.  Runs in worker processes, without TensorFlow."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
@@ -38,22 +38,21 @@ def prepare_case(case: Case, root: Path, resolution: int) -> tuple[ScanVerdict, 
     """
     try:
         checked = check_case(case, root)
-        indices = chosen_indices(checked.volume, checked.nodules) if checked.volume else []
-        if checked.volume is None or not indices:
+        indices = chosen_indices(checked.volume, checked.nodules)
+        if not indices:
             return checked.verdict, []
         slices = labelled_slices(checked.volume, checked.nodules, anatomy(checked, indices))
         stored = [resample(one, resolution) for one in slices]
-    except (UserError, OSError, MemoryError) as error:  # what a scan can cause; it must not stop the others
-        reason = f"{case.path}: {type(error).__name__}: {error}"
-        refused = ScanVerdict(
-            case.seriesuid, str(case.path.relative_to(root)), case.subset, case.fold, "refused", (reason,)
-        )
-        return refused, []
-    found = doubts(stored)
-    reasons = (*checked.verdict.reasons, *found)
-    return replace(
-        checked.verdict, slices=len(stored), reasons=reasons, status="warning" if found else checked.verdict.status
-    ), stored
+    except UserError as error:
+        return replace(case.verdict(root), status="refused", reasons=(str(error),)), []
+    except (OSError, MemoryError) as error:
+        place, cause = getattr(error, "filename", None) or case.path, getattr(error, "strerror", None) or error
+        reason = f"{place}: cannot be read ({cause}); check permissions, the disk and the memory"
+        return replace(case.verdict(root), status="refused", reasons=(reason,)), []
+    verdict = replace(checked.verdict, slices=len(stored))
+    if found := doubts(stored):
+        verdict = replace(verdict, status="warning", reasons=(*verdict.reasons, *found))
+    return verdict, stored
 
 
 def doubts(slices: Sequence[StoredSlice]) -> list[str]:
@@ -67,7 +66,7 @@ def doubts(slices: Sequence[StoredSlice]) -> list[str]:
             row = min(int(nodule.box.y + nodule.box.h / 2), len(lungs) - 1)
             column = min(int(nodule.box.x + nodule.box.w / 2), len(lungs) - 1)
             nodules += 1
-            far += bool(distance[row, column] * one.pixel_mm - nodule.diameter / 2 > ASTRAY_MM)
+            far += bool(distance[row, column] * one.pixel_mm - nodule.diameter_mm / 2 > ASTRAY_MM)
     found = []
     if far:
         found.append(
@@ -85,10 +84,10 @@ def doubts(slices: Sequence[StoredSlice]) -> list[str]:
 def anatomy(checked: Checked, indices: Sequence[int]) -> np.ndarray:
     """uint8 [n, h, w], classes 0 to 4 of some slices, from the scan's lung mask if it has one, else segmented."""
     volume = checked.volume
-    assert volume is not None
     sides = [size * mm for size, mm in zip(volume.hu.shape[1:], volume.spacing[1:], strict=True)]
     if min(sides) < SMALLEST_MM:
-        raise UserError(f"slices of {sides[1]:g} x {sides[0]:g} mm; a chest needs {SMALLEST_MM:g} mm at least")
+        found = f"{sides[1]:g} x {sides[0]:g} mm"
+        raise UserError(f"{checked.verdict.file}: slices of {found}; a chest needs {SMALLEST_MM:g} mm at least")
     if checked.lungs is None:
         return segment(volume.hu, volume.spacing)[list(indices)]
     given = checked.lungs[list(indices)]
@@ -111,26 +110,14 @@ def prepare_cases(
             results.append(prepare_case(case, tree.root, resolution))
             report(len(results), len(tree.cases), results[-1][0])
         return results
-    with pool(workers) as processes:
-        futures = [processes.submit(prepare_case, case, tree.root, resolution) for case in tree.cases]
-        try:
-            _follow(futures, report)
-        except BrokenProcessPool:
-            raise UserError(
-                f"a worker of {workers} was killed while reading {tree.root}, probably for lack of memory; "
-                "run again with fewer workers"
-            ) from None
-        except BaseException:
-            processes.shutdown(cancel_futures=True)
-            raise
-        return [future.result() for future in futures]
-
-
-def _follow(futures: Sequence[Future], report: ScanProgress) -> None:
-    """Report each result when it is complete."""
-    pending, done = set(futures), 0
-    while pending:
-        finished, pending = wait(pending, return_when=FIRST_COMPLETED)
-        for future in finished:
-            done += 1
-            report(done, len(futures), future.result()[0])
+    try:
+        with pool(workers) as processes:
+            futures = [processes.submit(prepare_case, case, tree.root, resolution) for case in tree.cases]
+            for done, future in enumerate(as_completed(futures), start=1):
+                report(done, len(futures), future.result()[0])
+            return [future.result() for future in futures]
+    except BrokenProcessPool:
+        raise UserError(
+            f"a worker of {workers} was killed while reading {tree.root}, probably for lack of memory; "
+            "run again with fewer workers"
+        ) from None

@@ -7,13 +7,13 @@ crosses it is drawn (FACTS A26).  The five folds hold whole scans, so a split ne
 import hashlib
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tsgan_jax import labels
 from tsgan_jax.data.nodules import NODULE_SHARE, Box, Nodule, NoduleSection, boxes, coverage, draw, section_radius
-from tsgan_jax.data.volume import HU_MIN, Volume, world_to_voxel
+from tsgan_jax.data.volume import HU_MIN, Volume
 
 NUM_FOLDS = 5
 
@@ -70,14 +70,14 @@ class LabelledSlice:
 class StoredNodule:
     """A nodule of a stored slice.
 
-    box: in pixels of the stored mask; native_box: in pixels of the scan; both enclose the mask's component.
-    centre: x, y in stored pixels; diameter: mm, of the sphere; area: of the section, in stored pixels.
+    box: in pixels of the stored mask; box_native: in pixels of the scan; both enclose the mask's component.
+    centre: x, y in stored pixels; diameter_mm: of the sphere; area: of the section, in stored pixels.
     """
 
     box: Box
-    native_box: Box
+    box_native: Box
     centre: tuple[float, float]
-    diameter: float
+    diameter_mm: float
     area: float
 
 
@@ -90,8 +90,8 @@ class StoredSlice:
     """
 
     seriesuid: str
-    index: int
-    z: float
+    slice_index: int
+    z_mm: float
     ct: np.ndarray
     mask: np.ndarray
     pixel_mm: float
@@ -101,7 +101,7 @@ class StoredSlice:
 
 def central_index(volume: Volume, nodule: Nodule) -> int | None:
     """The slice nearest to the nodule's centre; None when the centre is above or below the volume."""
-    index = int(np.floor(world_to_voxel(volume.affine, np.array(nodule.centre))[2] + 0.5))
+    index = int(np.floor(volume.voxel(nodule.centre)[2] + 0.5))
     return index if 0 <= index < len(volume.hu) else None
 
 
@@ -118,7 +118,7 @@ def labelled_slices(volume: Volume, nodules: Sequence[Nodule], anatomy: np.ndarr
         z = volume.origin[2] + index * volume.spacing[0]
         sections = []
         for nodule in nodules:
-            x, y, _ = world_to_voxel(volume.affine, np.array(nodule.centre))
+            x, y, _ = volume.voxel(nodule.centre)
             section = NoduleSection(nodule, (float(x), float(y)), section_radius(nodule, z))
             grazes = coverage(classes.shape, section.centre, section.radius, pixel).max() < NODULE_SHARE
             if central_index(volume, nodule) == index or not grazes:
@@ -133,8 +133,16 @@ def resample(source: LabelledSlice, resolution: int) -> StoredSlice:
     Shrinking is an exact area average, enlarging is linear interpolation.  HU is resampled directly, the anatomy as
     class shares: the largest share wins, ties go by precedence.  Nodules are drawn again on the new grid.
     """
-    grid = _Grid.square(source.hu.shape, source.pixel, resolution)
-    rows, columns = grid.weights()
+    pixel_mm = max(n * mm for n, mm in zip(source.hu.shape, source.pixel, strict=True)) / resolution
+    # Padding is in whole pixels: half a pixel would blur a slice that is not resampled.
+    offsets = [
+        mm * int((pixel_mm * resolution / mm - n) / 2 + 1e-6)
+        for n, mm in zip(source.hu.shape, source.pixel, strict=True)
+    ]
+    rows, columns = (
+        (area_weights if pixel_mm >= mm * (1 - 1e-9) else linear_weights)(n, mm, offset, resolution, pixel_mm)
+        for n, mm, offset in zip(source.hu.shape, source.pixel, offsets, strict=True)
+    )
     inside = np.outer(rows.sum(1), columns.sum(1))
     ct = rows @ source.hu.astype(np.float32) @ columns.T + (1.0 - inside) * HU_MIN
     order = [code for code in labels.PRECEDENCE if code != labels.NODULE]
@@ -142,41 +150,35 @@ def resample(source: LabelledSlice, resolution: int) -> StoredSlice:
     shares[labels.BACKGROUND] += 1.0 - inside
     # Rounded: shares that differ only in the last bit are a tie.
     winner = np.round(np.stack([shares[c] for c in order]), 4).argmax(0)
-    anatomy = np.array(order, np.uint8)[winner]
 
-    sections = tuple(NoduleSection(s.nodule, grid.position(s.centre), s.radius) for s in source.sections)
-    mask, areas = _with_nodules(anatomy, sections, (grid.pixel_mm, grid.pixel_mm))
-    stored = _boxes(mask, sections)
-    native = _boxes(source.mask, source.sections)
+    def moved(section: NoduleSection) -> NoduleSection:
+        x, y = (
+            ((c + 0.5) * mm + offset) / pixel_mm - 0.5
+            for c, mm, offset in zip(section.centre, source.pixel[::-1], offsets[::-1], strict=True)
+        )
+        return replace(section, centre=(x, y))
+
+    sections = [moved(section) for section in source.sections]
+    mask, areas = _with_nodules(np.array(order, np.uint8)[winner], sections, (pixel_mm, pixel_mm))
+    boxes_of = zip(_boxes(mask, sections), _boxes(source.mask, source.sections), strict=True)
     nodules = tuple(
-        StoredNodule(box, native_box, section.centre, section.nodule.diameter, area)
-        for box, native_box, section, area in zip(stored, native, sections, areas, strict=True)
+        StoredNodule(box, native, section.centre, section.nodule.diameter, area)
+        for (box, native), section, area in zip(boxes_of, sections, areas, strict=True)
     )
     ct = np.rint(ct).astype(np.int16)
-    return StoredSlice(source.seriesuid, source.index, source.z, ct, mask, grid.pixel_mm, source.pixel, nodules)
+    return StoredSlice(source.seriesuid, source.index, source.z, ct, mask, pixel_mm, source.pixel, nodules)
 
 
 def pool_classes(mask: np.ndarray, resolution: int) -> np.ndarray:
-    """float32 [r, r, 6]: the share of each class in each pixel of a mask [h, h] pooled to r = `resolution`."""
-    factor = mask.shape[0] // resolution
-    return count_classes(mask[None], resolution)[0].astype(np.float32) / factor**2
+    """float32 [r, r, 6]: the share of each class in each pixel of a mask [h, h] pooled to r = `resolution`.
 
-
-def count_classes(masks: np.ndarray, resolution: int) -> np.ndarray:
-    """uint8 or uint16 [n, r, r, 6]: pixels of each class under each pixel of the lower resolution r.
-
-    Raises ValueError unless r divides the masks' side.
+    Raises ValueError unless r divides the mask's side.
     """
-    n, side, _ = masks.shape
-    if side % resolution:
-        raise ValueError(f"masks of {side} pixels cannot be pooled to {resolution}")
-    factor = side // resolution
-    counts = np.empty((n, resolution, resolution, labels.NUM_CLASSES), np.uint8 if factor < 16 else np.uint16)
-    for image, mask in enumerate(masks):
-        for code in range(labels.NUM_CLASSES):
-            rows = np.add.reduceat(mask == code, np.arange(0, side, factor), axis=0, dtype=counts.dtype)
-            counts[image, :, :, code] = np.add.reduceat(rows, np.arange(0, side, factor), axis=1)
-    return counts
+    factor, rest = divmod(len(mask), resolution)
+    if rest:
+        raise ValueError(f"a mask of {len(mask)} pixels cannot be pooled to {resolution}")
+    one_hot = np.eye(labels.NUM_CLASSES, dtype=np.float32)[mask]
+    return one_hot.reshape(resolution, factor, resolution, factor, -1).mean(axis=(1, 3))
 
 
 def area_weights(size: int, step: float, offset: float, resolution: int, pixel: float) -> np.ndarray:
@@ -202,42 +204,6 @@ def linear_weights(size: int, step: float, offset: float, resolution: int, pixel
     weights[rows, low] = 1 - fraction
     weights[rows, np.minimum(low + 1, size - 1)] += fraction
     return weights
-
-
-@dataclass(frozen=True)
-class _Grid:
-    """A square of `resolution` pixels over a slice; the slice's first row and column begin at `offset` (mm)."""
-
-    shape: tuple[int, int]
-    step: tuple[float, float]
-    offset: tuple[float, float]
-    resolution: int
-    pixel_mm: float
-
-    @staticmethod
-    def square(shape: tuple[int, int], step: tuple[float, float], resolution: int) -> "_Grid":
-        side = max(n * s for n, s in zip(shape, step, strict=True))
-        # Padding is in whole pixels: half a pixel would blur a slice that is not resampled.
-        offset = [s * int((side / s - n) / 2 + 1e-6) for n, s in zip(shape, step, strict=True)]
-        return _Grid(shape, step, (offset[0], offset[1]), resolution, side / resolution)
-
-    def weights(self) -> tuple[np.ndarray, np.ndarray]:
-        """Matrices [resolution, h] and [resolution, w]."""
-        rows, columns = (
-            (area_weights if self.pixel_mm >= step * (1 - 1e-9) else linear_weights)(
-                size, step, offset, self.resolution, self.pixel_mm
-            )
-            for size, step, offset in zip(self.shape, self.step, self.offset, strict=True)
-        )
-        return rows, columns
-
-    def position(self, centre: tuple[float, float]) -> tuple[float, float]:
-        """Position x, y of the slice in pixels of the square."""
-        x, y = (
-            ((c + 0.5) * step + offset) / self.pixel_mm - 0.5
-            for c, step, offset in zip(centre, self.step[::-1], self.offset[::-1], strict=True)
-        )
-        return x, y
 
 
 def _with_nodules(

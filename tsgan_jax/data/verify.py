@@ -1,12 +1,11 @@
 """Checks of a LUNA16 tree, with one verdict per scan.  A scan that cannot be used is reported and left out."""
 
-import json
 import os
 import re
 from collections import defaultdict
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Literal, NoReturn
 
 import numpy as np
 
@@ -14,13 +13,11 @@ from tsgan_jax import labels
 from tsgan_jax.data.metaimage import VolumeError
 from tsgan_jax.data.nodules import Nodule, find_annotations, read_annotations
 from tsgan_jax.data.slices import fold_of, scan_of
-from tsgan_jax.data.volume import Volume, read_labels, read_volume, world_to_voxel
+from tsgan_jax.data.volume import Volume, read_labels, read_volume
 from tsgan_jax.errors import UserError
 
 LUNG_MASKS = "seg-lungs-LUNA16"
 SEG_LEFT, SEG_RIGHT, SEG_TRACHEA = 3, 4, 5  # LUNA16's codes, sides verified in every scan (FACTS A24)
-
-Status = Literal["ok", "warning", "refused"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +31,10 @@ class Case:
     lung_mask: Path | None
     nodules: tuple[Nodule, ...]
     fault: str = ""
+
+    def verdict(self, root: Path) -> "ScanVerdict":
+        """The verdict before anything is read."""
+        return ScanVerdict(self.seriesuid, str(self.path.relative_to(root)), self.subset, self.fold, "ok")
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class ScanVerdict:
     file: str
     subset: int | None
     fold: int
-    status: Status
+    status: Literal["ok", "warning", "refused"]
     reasons: tuple[str, ...] = ()
     size: tuple[int, ...] = ()
     spacing_mm: tuple[float, ...] = ()
@@ -81,12 +82,12 @@ class ScanVerdict:
 
 @dataclass(frozen=True)
 class Checked:
-    """A checked scan.  volume: None when it was refused; lungs: uint8 [z, y, x], classes 0, 2, 3, 4."""
+    """A usable scan.  lungs: uint8 [z, y, x], classes 0, 2, 3, 4; nodules: those in the volume."""
 
     verdict: ScanVerdict
-    volume: Volume | None = None
-    lungs: np.ndarray | None = None
-    nodules: tuple[Nodule, ...] = field(default=())
+    volume: Volume
+    lungs: np.ndarray | None
+    nodules: tuple[Nodule, ...]
 
 
 def find_cases(root: Path) -> Tree:
@@ -100,9 +101,9 @@ def find_cases(root: Path) -> Tree:
     files, subsets = _scan_files(root)
     if not files:
         raise UserError(f"data.root: {root} holds no .mhd scans, neither in subset folders nor directly")
-    groups: dict[str, set[tuple[Path, int | None]]] = defaultdict(set)
+    groups = defaultdict(list)
     for path, subset in files:
-        groups[scan_of(path.stem)].add((path, subset))
+        groups[scan_of(path.stem)].append((path, subset))
     cases = []
     for path, subset in files:
         mask = root / LUNG_MASKS / path.name
@@ -114,7 +115,7 @@ def find_cases(root: Path) -> Tree:
                 fold=fold_of(path.stem, subset, subsets),
                 lung_mask=mask if os.path.lexists(mask) else None,
                 nodules=tuple(annotations.get(path.stem, ())),
-                fault=_duplicate(root, path, groups[scan_of(path.stem)]) or _strange_name(path),
+                fault=_fault(root, path, groups[scan_of(path.stem)]),
             )
         )
     known = {case.seriesuid for case in cases}
@@ -122,36 +123,25 @@ def find_cases(root: Path) -> Tree:
     return Tree(root, tuple(cases), tuple(dropped), unknown)
 
 
-def scan_tree(root: Path) -> tuple[ScanVerdict, ...]:
-    """Read and check every scan of the tree in order."""
-    tree = find_cases(root)
-    return tuple(check_case(case, root).verdict for case in tree.cases)
-
-
 def check_case(case: Case, root: Path) -> Checked:
-    """Read one scan with its lung mask and place its nodules; errors in the files are reported in the verdict."""
-    verdict = ScanVerdict(case.seriesuid, str(case.path.relative_to(root)), case.subset, case.fold, "ok")
+    """Read one scan with its lung mask and place its nodules.
+
+    Raises UserError for what makes the scan unusable, and OSError for a file that cannot be read.
+    """
     if case.fault:
-        return Checked(replace(verdict, status="refused", reasons=(case.fault,)))
+        raise UserError(case.fault)
     warnings: list[str] = []
-    try:
-        volume = read_volume(case.path, root)
-        lungs = None
-        if case.lung_mask is not None:
-            lungs, warning = remap_lungs(read_labels(case.lung_mask, root, volume), case.lung_mask)
-            warnings += [warning] if warning else []
-    except VolumeError as error:
-        return Checked(replace(verdict, status="refused", reasons=(str(error),)))
-    except OSError as error:
-        reason = f"{error.filename or case.path}: cannot be read ({error.strerror}); check permissions and the disk"
-        return Checked(replace(verdict, status="refused", reasons=(reason,)))
+    volume, lungs = read_volume(case.path, root), None
+    if case.lung_mask is not None:
+        lungs, warning = remap_lungs(read_labels(case.lung_mask, root, volume), case.lung_mask)
+        warnings += [warning] if warning else []
     if lungs is None and (root / LUNG_MASKS).is_dir():
         warnings.append(f"no mask in {LUNG_MASKS}, lungs are segmented from HU")
     if volume.overflow:
         warnings.append(f"{volume.overflow} voxels above 3071 HU clamped")
     kept, dropped = place_nodules(volume, case.nodules)
     verdict = replace(
-        verdict,
+        case.verdict(root),
         status="warning" if warnings or dropped else "ok",
         reasons=tuple(warnings),
         size=volume.hu.shape[::-1],
@@ -171,7 +161,7 @@ def place_nodules(volume: Volume, nodules: tuple[Nodule, ...]) -> tuple[tuple[No
     kept, dropped = [], []
     size = np.array(volume.hu.shape[::-1])
     for nodule in nodules:
-        voxel = world_to_voxel(volume.affine, np.array(nodule.centre))
+        voxel = volume.voxel(nodule.centre)
         inside = (voxel >= -0.5) & (voxel < size - 0.5)
         beyond = max(-voxel[2], voxel[2] - (size[2] - 1)) * volume.spacing[0]
         if inside[:2].all() and (inside[2] or beyond < nodule.diameter / 2):
@@ -199,24 +189,6 @@ def remap_lungs(mask: np.ndarray, path: Path) -> tuple[np.ndarray, str]:
     table = np.zeros(SEG_TRACHEA + 1, np.uint8)
     table[[SEG_LEFT, SEG_RIGHT, SEG_TRACHEA]] = left, right, labels.TRACHEA
     return table[mask.astype(np.uint8)], warning
-
-
-def verdict_from(fields: dict[str, Any]) -> ScanVerdict:
-    """The verdict of a scan from the fields that `report` wrote."""
-    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}
-    return ScanVerdict(**values)
-
-
-def report(tree: Tree, verdicts: tuple[ScanVerdict, ...]) -> str:
-    """The verdicts as JSON."""
-    return json.dumps(
-        {
-            "scans": [asdict(verdict) for verdict in verdicts],
-            "annotations_dropped": list(tree.dropped),
-            "annotations_of_unknown_scans": tree.unknown,
-        },
-        indent=1,
-    )
 
 
 def _scan_files(root: Path) -> tuple[list[tuple[Path, int | None]], set[int]]:
@@ -248,26 +220,23 @@ def _scan_files(root: Path) -> tuple[list[tuple[Path, int | None]], set[int]]:
     return sorted(found), {number for _, number in subsets}
 
 
-def _duplicate(root: Path, path: Path, group: set[tuple[Path, int | None]]) -> str:
-    """Why a scan that is in the tree more than once is not used; "" for the others.  Its copies could be in two
-    folds."""
-    elsewhere = [other for other, _ in sorted(group) if other != path and other.stem == path.stem]
-    if elsewhere:
-        return f"{path.name} is also in {elsewhere[0].parent.relative_to(root)}; keep one of the two"
+def _fault(root: Path, path: Path, group: list[tuple[Path, int | None]]) -> str:
+    """Why a scan is not used, whatever its content; "" for none.  group: the files of the same scan, with subsets.
+
+    A scan that is in the tree more than once could be in two folds.  The name must be able to name a set's file.
+    """
+    from tsgan_jax.files import safe_name  # imported here: the workers, which import this module, do not need it
+
+    for other, _ in group:
+        if other != path and other.stem == path.stem:
+            return f"{path.name} is also in {other.parent.relative_to(root)}; keep one of the two"
     subsets = sorted({subset for _, subset in group if subset is not None})
     if len(subsets) > 1:
         return f"slices of scan {scan_of(path.stem)} are in subset folders {subsets}; keep a scan in one of them"
-    return ""
-
-
-def _strange_name(path: Path) -> str:
-    """Why a scan's name cannot be used as a file name in a generated set; "" if it can."""
-    from tsgan_jax.files import safe_name  # imported here: the workers, which import this module, do not need it
-
     try:
-        safe_name(path.stem)
+        safe_name(path.stem, str(path))
     except UserError as error:
-        return f"{path}: {error}"
+        return str(error)
     return ""
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 from scipy import ndimage
 
-from tsgan_jax.phantom import texture, vessels
-from tsgan_jax.phantom.shapes import Field, cover, paint
+from tsgan_jax.phantom import vessels
+from tsgan_jax.phantom.shapes import Axes, Canvas, Field, cover, paint, parenchyma, slow_field
 
 LABEL_LEFT, LABEL_RIGHT, LABEL_TRACHEA = 3, 4, 5
 """Codes of LUNA16's seg-lungs-LUNA16 masks."""
@@ -29,38 +29,39 @@ def side_labels(inside: Field, x: Field) -> np.ndarray:
     return labels
 
 
-def paint_tissue(rng: np.random.Generator, hu: Field, lung: Field, y: Field, half_depth: float, px: float) -> None:
+def paint_tissue(rng: np.random.Generator, canvas: Canvas, lung: Field, half_depth: float) -> None:
     """Aerated lung: gravity gradient, texture; in some patients emphysema or dependent density."""
-    depth = y / np.float32(half_depth)
+    shape, px = canvas.hu.shape, canvas.px
+    depth = canvas.y / np.float32(half_depth)
     tissue = np.float32(rng.uniform(-890, -835)) + np.float32(rng.uniform(12, 40)) * depth
-    tissue += np.float32(rng.uniform(9, 17)) * texture.parenchyma(rng, hu.shape, px)
+    tissue += np.float32(rng.uniform(9, 17)) * parenchyma(rng, shape, px)
     if rng.random() < 0.3:
-        holes = texture.slow_field(rng, hu.shape[1:], hu.shape[1] * px, rng.uniform(7, 12))
+        holes = slow_field(rng, shape[1:], shape[1] * px, rng.uniform(7, 12))
         tissue -= np.float32(rng.uniform(40, 90)) * np.clip(holes - np.float32(0.9), 0, 1)
     if rng.random() < 0.45:
-        patchy = texture.slow_field(rng, hu.shape[1:], hu.shape[1] * px, 12) * np.float32(0.5) + 1
+        patchy = slow_field(rng, shape[1:], shape[1] * px, 12) * np.float32(0.5) + 1
         band = np.exp(-((lung / np.float32(rng.uniform(4, 9))) ** 2)) * np.clip((depth - np.float32(0.45)) * 3, 0, 1)
         tissue += np.float32(rng.uniform(80, 240)) * band * np.clip(patchy, 0, 2)
-    paint(hu, cover(lung, max(px, 1.2)), tissue)
+    canvas.fill(lung, tissue, 1.2)
 
 
-def paint_fissures(
-    rng: np.random.Generator, hu: Field, lung: Field, xyz: tuple[Field, Field, Field], half: tuple[float, float]
-) -> None:
+def paint_fissures(rng: np.random.Generator, canvas: Canvas, lung: Field, z: Field, half: tuple[float, float]) -> None:
     """The oblique fissure of each lung: a faint, thin, curved line that moves forward on the way down."""
-    x, y, z = xyz
     half_width, half_depth = half
     inside = cover(lung + 1, 2.0)
     for side in (-1, 1):
-        out = side * x - np.float32(0.55 * half_width)
+        out = side * canvas.x - np.float32(0.55 * half_width)
         middle = rng.uniform(-0.25, 0.45) * half_depth
         bend = rng.normal(0, 0.004)
-        line = y - np.float32(middle) - np.float32(rng.normal(-0.25, 0.22)) * out - np.float32(bend) * out * out + z
+        line = (
+            canvas.y - np.float32(middle) - np.float32(rng.normal(-0.25, 0.22)) * out - np.float32(bend) * out * out + z
+        )
         width = rng.uniform(0.7, 1.3)
-        hu += inside * (side * x > 12) * np.float32(rng.uniform(30, 110)) * np.exp(-((line / np.float32(width)) ** 2))
+        faint = np.float32(rng.uniform(30, 110)) * np.exp(-((line / np.float32(width)) ** 2))
+        canvas.hu[...] += inside * (side * canvas.x > 12) * faint
 
 
-def _targets(rng: np.random.Generator, where: np.ndarray, count: int, axes: tuple[np.ndarray, ...]) -> np.ndarray:
+def _targets(rng: np.random.Generator, where: np.ndarray, count: int, axes: Axes) -> np.ndarray:
     """Random places (x, y, z mm) in the region [h, w]: float32 [count, 3]."""
     rows, cols = np.nonzero(where)
     pick = rng.integers(0, len(rows), count)
@@ -73,15 +74,15 @@ def _targets(rng: np.random.Generator, where: np.ndarray, count: int, axes: tupl
 
 def paint_trees(
     rng: np.random.Generator,
-    hu: Field,
+    canvas: Canvas,
     lung: Field,
     labels: np.ndarray,
     hila: tuple[np.ndarray, np.ndarray],
-    axes: tuple[np.ndarray, np.ndarray, np.ndarray],
+    axes: Axes,
     blood: float,
 ) -> None:
     """Arteries with their bronchi, and veins, from each hilum (x, y, z mm; right, left) into its lung."""
-    px = float(axes[2][1] - axes[2][0])
+    hu, px = canvas.hu, canvas.px
     middle = len(labels) // 2
     vessel, wall, lumen = (np.zeros_like(hu) for _ in range(3))
     for label, hilum in zip((LABEL_RIGHT, LABEL_LEFT), hila, strict=True):

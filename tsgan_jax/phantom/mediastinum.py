@@ -1,59 +1,93 @@
-"""The organs between the lungs at five levels of the chest: heart, great vessels, airways, oesophagus, liver dome.
+"""The organs between the lungs at six levels of the chest: heart, great vessels, airways, oesophagus, liver dome.
 
 Positions are (x, t): x mm towards the patient's left, t from the front of the spine (0) to the sternum (1).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import ndimage
 
-from tsgan_jax.phantom.shapes import Capsule, Ellipse, Field, Shape, cover, paint, smooth_max, smooth_min
+from tsgan_jax.phantom.shapes import Canvas, Capsule, Ellipse, Field, Shape, cover, smooth_max, smooth_min
 from tsgan_jax.phantom.wall import Wall
+
+Row = tuple[str, float, tuple[float, ...], tuple[float, ...]]
+"""Tissue; fat around it (mm), of an `airway` the thickness of its wall; (x, t) of an ellipse or of both ends of a tube;
+semi-axes (mm) and angle of the ellipse, or radii of the tube's ends."""
+
+_ARCH: tuple[Row, ...] = (
+    ("blood", 4, (22, 0.04, 5, 0.44), (12, 13.5)),
+    ("blood", 4, (-21, 0.47), (9, 9)),
+    ("blood", 6, (-8, 0.66, 14, 0.72), (6, 5)),
+    ("muscle", 3, (-8, 0.36), (4, 4)),
+    ("airway", 2.0, (-6, 0.22), (9, 9.5)),
+)
+_CARINA: tuple[Row, ...] = (
+    ("blood", 4, (-11, 0.58), (17, 17)),
+    ("blood", 3, (-33, 0.48), (9, 9)),
+    ("blood", 4, (22, 0.50), (13, 15, 0.5)),
+    ("blood", 3, (24, 0.45, 36, 0.28), (10, 8)),
+    ("muscle", 3, (2, 0.36), (5, 4)),
+    ("blood", 2, (-37, 0.30), (6, 7)),
+)
+_HILUM: tuple[Row, ...] = (
+    ("blood", 4, (0, 0.26), (20, 13)),
+    ("blood", 4, (-12, 0.64), (17, 17)),
+    ("blood", 3, (-36, 0.50), (9.5, 9.5)),
+    ("blood", 4, (19, 0.68), (15, 17, 0.4)),
+    ("blood", 3, (12, 0.48, -40, 0.34), (9, 8)),
+    ("blood", 2, (-40, 0.34, -50, 0.26), (7, 5.5)),
+    ("blood", 2, (45, 0.27), (8.5, 7.5)),
+    ("blood", 2, (24, 0.40, 46, 0.42), (8, 5)),
+    ("airway", 1.6, (-29, 0.19), (6.2, 5.6)),
+    ("airway", 1.6, (17, 0.17, 35, 0.19), (5.6, 4.6)),
+)
+_TRACHEA: tuple[Row, ...] = (("airway", 1.8, (-1, 0.20), (13, 7.5)),)
+_BRONCHI: tuple[Row, ...] = (
+    ("airway", 1.8, (-8, 0.20, -24, 0.19), (6.8, 6.5)),
+    ("airway", 1.8, (9, 0.20, 22, 0.17), (6.3, 5.8)),
+)
+_AORTA: Row = ("blood", 2, (21, 0.0), (12.5, 12.5))
 
 
 @dataclass(frozen=True)
 class AxialLevel:
-    """A level of the chest: its share of patients, its place 0 (top) to 1, and the height of the hila above it (mm)."""
+    """A level of the chest: its share of patients, its place 0 (top) to 1, the height of the hila above it (mm), and
+    its organs without heart and diaphragm."""
 
     name: str
     share: float
     place: float
     hilum_z: float
+    organs: tuple[Row, ...]
 
 
 LEVELS = (
-    AxialLevel("arch", 0.12, 0.08, -58),
-    AxialLevel("carina", 0.17, 0.28, -24),
-    AxialLevel("hilum", 0.24, 0.45, 0),
-    AxialLevel("heart", 0.30, 0.70, 45),
-    AxialLevel("dome", 0.17, 0.92, 80),
+    AxialLevel("arch", 0.12, 0.08, -58, _ARCH),
+    AxialLevel("carina", 0.085, 0.28, -24, (_AORTA, *_CARINA, *_TRACHEA)),
+    AxialLevel("bronchi", 0.085, 0.28, -24, (_AORTA, *_CARINA, *_BRONCHI)),
+    AxialLevel("hilum", 0.24, 0.45, 0, (_AORTA, *_HILUM)),
+    AxialLevel("heart", 0.30, 0.70, 45, (_AORTA,)),
+    AxialLevel("dome", 0.17, 0.92, 80, (_AORTA,)),
 )
-
 
 ISLET_MM2 = 500.0
 """Smaller regions of lung in a slice are removed."""
 
 
-@dataclass(frozen=True)
-class Organ:
-    """A shape, its tissue (`blood`, `muscle`, `fat`, `liver` or an HU value) and the fat around it (mm)."""
-
-    shape: Shape
-    tissue: str | float
-    margin: float = 4.0
-
-
 @dataclass
 class Contents:
-    """Organs in painting order, airways with wall thickness, what bounds the lungs, and hila (x, y) right and left."""
+    """What is painted, shapes with numbers in mm.
 
-    organs: list[Organ] = field(default_factory=list)
+    organs: tissue, shape and the fat around it, in painting order; airways: shape and thickness of its wall; bounds:
+    what else bounds the lungs, and the fat around it; domes: of the diaphragm; hila: (x, y) right and left.
+    """
+
+    hila: tuple[tuple[float, float], tuple[float, float]]
+    organs: list[tuple[str, Shape, float]] = field(default_factory=list)
     airways: list[tuple[Shape, float]] = field(default_factory=list)
     bounds: list[tuple[Shape, float]] = field(default_factory=list)
     domes: list[Shape] = field(default_factory=list)
-    hila: tuple[tuple[float, float], tuple[float, float]] = ((0, 0), (0, 0))
 
 
 @dataclass(frozen=True)
@@ -71,196 +105,106 @@ class Frame:
     def near(self, value: float, spread: float = 2.2) -> float:
         return float(self.rng.normal(value, spread))
 
-    def disc(self, x: float, t: float, rx: float, ry: float | None = None, angle: float = 0.0) -> Ellipse:
-        """An ellipse near (x, t), its size within a sixth of the one given."""
+    def shape(self, place: tuple[float, ...], radii: tuple[float, ...]) -> Shape:
+        """The shape of a row, near its place; an ellipse's size is within a sixth of the one given."""
+        x, y = self.near(place[0]), self.near(self.y(place[1]))
+        if len(place) == 4:
+            return Capsule(x, y, self.near(place[2]), self.near(self.y(place[3])), *radii)
         size = self.rng.uniform(0.86, 1.16)
-        return Ellipse(self.near(x), self.near(self.y(t)), rx * size, (ry or rx) * size, angle)
-
-    def tube(self, a: tuple[float, float], b: tuple[float, float], r0: float, r1: float) -> Capsule:
-        """A tube between two places near (x, t)."""
-        return Capsule(self.near(a[0]), self.near(self.y(a[1])), self.near(b[0]), self.near(self.y(b[1])), r0, r1)
+        return Ellipse(x, y, radii[0] * size, radii[1] * size, *radii[2:])
 
 
 def draw_contents(rng: np.random.Generator, level: AxialLevel, wall: Wall) -> Contents:
     """One patient's mediastinum at a level."""
-    half_depth = wall.half_depth
-    frame = Frame(rng, front=-half_depth + 2, back=wall.spine.y - 17, half_width=wall.half_width)
-    contents = Contents()
-    contents.hila = (
-        (frame.near(-44, 3), frame.near(frame.y(0.28), 4)),
-        (frame.near(46, 3), frame.near(frame.y(0.24), 4)),
-    )
-    _along_the_spine(frame, contents, level)
-    BUILDERS[level.name](frame, contents)
+    front, back = -wall.half_depth + 2, wall.spine.y - 17
+    frame = Frame(rng, front, back, wall.half_width)
+    right, left = ((frame.near(x, 3), frame.near(frame.y(t), 4)) for x, t in ((-44, 0.28), (46, 0.24)))
+    contents = Contents((right, left))
+    contents.organs.append(("muscle", Ellipse(0, back + 50, 31, 18), 0))
+    gullet = frame.shape((5, 0.10), (8.5, 5.5, rng.normal(0, 0.4)))
+    azygos = frame.shape((-5, 0.03), (4, 4))
+    contents.organs += [("muscle", gullet, 2.5), ("blood", azygos, 2.5)]
+    for tissue, margin, place, radii in level.organs:
+        shape = frame.shape(place, radii)
+        if tissue == "airway":
+            contents.airways.append((shape, margin))
+        else:
+            contents.organs.append((tissue, shape, margin))
+    if level.name in ("heart", "dome"):
+        _add_heart(frame, contents, 0.95 if level.name == "heart" else 0.88)
+    if level.name == "dome":
+        _add_domes(frame, contents)
     thin = rng.uniform(2, 6)
-    top = frame.y(0.72)
+    septum = Capsule(frame.near(2), frame.y(0.72), frame.near(0), front - 12, thin, thin + rng.uniform(1, 8))
     contents.bounds += [
-        (Capsule(frame.near(2, 2), top, frame.near(0, 2), -half_depth - 10, thin, thin + rng.uniform(1, 8)), 0),
-        (Capsule(0, frame.back + 5, 2, frame.y(0.45), 9, 9), 0),
+        (septum, 0),
+        (Capsule(0, back + 5, 2, frame.y(0.45), 9, 9), 0),
+        (Ellipse(0, back + 17, 22, 19), 0),
+        (Ellipse(0, back + 49, rng.uniform(27, 34), 22), 0),
         *((part, 2.0) for part in wall.spine.arch),
-        *((_behind(part, half_depth), 0) for part in wall.spine.arch if isinstance(part, Capsule) and part.x0),
     ]
     return contents
 
 
-def _behind(process: Capsule, half_depth: float) -> Capsule:
-    """Tissue from the tip of a process to the chest wall, so that no small region of lung is left behind it."""
-    return Capsule(process.x1, process.y1, 0.85 * process.x1, half_depth + 8, process.r1, process.r1 + 3)
-
-
-def _along_the_spine(frame: Frame, contents: Contents, level: AxialLevel) -> None:
-    """Descending aorta (below the arch), oesophagus, azygos vein, and the tissue round the vertebra."""
-    back = frame.back + 17
-    contents.organs.append(Organ(Ellipse(0, back + 33, 31, 18), "muscle", 0))
-    r = frame.rng.uniform(10.5, 14.5)
-    if level.name != "arch":
-        contents.organs.append(Organ(frame.disc(21, 0.0, r), "blood", 2.0))
-    gullet = frame.disc(5, 0.10, 8.5, 5.5, frame.rng.normal(0, 0.4))
-    contents.organs += [Organ(gullet, "muscle", 2.5), Organ(frame.disc(-5, 0.03, 4), "blood", 2.5)]
-    if frame.rng.random() < 0.4:
-        contents.organs.append(Organ(Ellipse(gullet.x, gullet.y, 2.2, 1.7), -600.0, 0.0))
-    contents.bounds += [(Ellipse(0, back, 22, 19), 0), (Ellipse(0, back + 32, frame.rng.uniform(27, 34), 22), 0)]
-
-
-def _arch(frame: Frame, contents: Contents) -> None:
-    contents.organs += [
-        Organ(frame.tube((22, 0.04), (5, 0.44), 12, 13.5), "blood"),
-        Organ(frame.disc(-21, 0.47, 9), "blood"),
-        Organ(frame.tube((-8, 0.66), (14, 0.72), 6, 5), "blood", 6),
-        Organ(frame.disc(-8, 0.36, 4), "muscle", 3),
-    ]
-    contents.airways.append((frame.disc(-6, 0.22, 9, 9.5), 2.0))
-
-
-def _carina(frame: Frame, contents: Contents) -> None:
-    contents.organs += [
-        Organ(frame.disc(-11, 0.58, 17), "blood"),
-        Organ(frame.disc(-33, 0.48, 9), "blood", 3),
-        Organ(frame.disc(22, 0.50, 13, 15, 0.5), "blood"),
-        Organ(frame.tube((24, 0.45), (36, 0.28), 10, 8), "blood", 3),
-        Organ(frame.disc(2, 0.36, 5, 4), "muscle", 3),
-        Organ(frame.disc(-37, 0.30, 6, 7), "blood", 2),
-    ]
-    if frame.rng.random() < 0.5:
-        contents.airways.append((frame.disc(-1, 0.20, 13, 7.5), 1.8))
-    else:
-        contents.airways += [
-            (frame.tube((-8, 0.20), (-24, 0.19), 6.8, 6.5), 1.8),
-            (frame.tube((9, 0.20), (22, 0.17), 6.3, 5.8), 1.8),
-        ]
-
-
-def _hilum(frame: Frame, contents: Contents) -> None:
-    contents.organs += [
-        Organ(frame.disc(0, 0.26, 20, 13), "blood"),
-        Organ(frame.disc(-12, 0.64, 17), "blood"),
-        Organ(frame.disc(-36, 0.50, 9.5), "blood", 3),
-        Organ(frame.disc(19, 0.68, 15, 17, 0.4), "blood"),
-        Organ(frame.tube((12, 0.48), (-40, 0.34), 9, 8), "blood", 3),
-        Organ(frame.tube((-40, 0.34), (-50, 0.26), 7, 5.5), "blood", 2),
-        Organ(frame.disc(45, 0.27, 8.5, 7.5), "blood", 2),
-        Organ(frame.tube((24, 0.40), (46, 0.42), 8, 5), "blood", 2),
-    ]
-    contents.airways += [
-        (frame.disc(-29, 0.19, 6.2, 5.6), 1.6),
-        (frame.tube((17, 0.17), (frame.near(35, 3), 0.19), 5.6, 4.6), 1.6),
-    ]
-
-
-def _chambers(frame: Frame, contents: Contents, size: float) -> None:
-    """The four chambers in one pericardium, apex to the left and front."""
+def _add_heart(frame: Frame, contents: Contents, smallest: float) -> None:
+    """The four chambers in one pericardium, apex to the left and front: walls of muscle, then the blood in them."""
     rng = frame.rng
-    size = size * np.clip((frame.back - frame.front) / 140, 0.65, 1.0)
+    size = rng.uniform(smallest, 1.25 * smallest) * np.clip((frame.back - frame.front) / 140, 0.65, 1.0)
     tilt = rng.normal(0.5, 0.12)
-    lean = rng.uniform(0.8, 1.2) * frame.half_width / 135
     axis = np.array([np.cos(tilt), -np.sin(tilt)])
     base = np.array([frame.near(-4, 3), frame.y(rng.uniform(0.33, 0.41))])
-    left, right = base + axis * 44 * size * lean, base + axis * 22 * size + np.array([-21, -27]) * size
-    atrium, back = base + np.array([-27, -6]) * size, base + np.array([4, 24]) * size
-    angle = -tilt
-    contents.organs += [
-        Organ(Ellipse(left[0], left[1], 50 * size, 34 * size, angle), "muscle"),
-        Organ(Ellipse(right[0], right[1], 47 * size, 27 * size, angle * 0.8), "muscle"),
-        Organ(Ellipse(atrium[0], atrium[1], 28 * size, 36 * size, 0.2), "muscle"),
-        Organ(Ellipse(back[0], back[1], 34 * size, 19 * size, 0.1), "muscle"),
-        Organ(Ellipse(left[0] - 2, left[1] + 3, 34 * size, 16 * size, angle), "blood", 0),
-        Organ(Ellipse(right[0], right[1] - 3, 39 * size, 18 * size, angle * 0.8), "blood", 0),
-        Organ(Ellipse(atrium[0] - 1, atrium[1], 22 * size, 29 * size, 0.2), "blood", 0),
-        Organ(Ellipse(back[0], back[1], 29 * size, 14 * size, 0.1), "blood", 0),
+    left = base + axis * 44 * size * rng.uniform(0.8, 1.2) * frame.half_width / 135
+    chambers = [  # place, semi-axes, thickness of the wall, angle
+        (left, (50, 34), (16, 18), -tilt),
+        (base + axis * 22 * size + np.array([-21, -27]) * size, (47, 27), (8, 9), -0.8 * tilt),
+        (base + np.array([-27, -6]) * size, (28, 36), (6, 7), 0.2),
+        (base + np.array([4, 24]) * size, (34, 19), (5, 5), 0.1),
     ]
+    for tissue, margin, share in (("muscle", 4.0, 0), ("blood", 0.0, 1)):
+        for (x, y), (rx, ry), (thick_x, thick_y), angle in chambers:
+            shape = Ellipse(x, y, (rx - share * thick_x) * size, (ry - share * thick_y) * size, angle)
+            contents.organs.append((tissue, shape, margin))
     pad = rng.uniform(20, 46) * size
     contents.bounds.append((Ellipse(frame.near(10, 5), frame.y(0.88), pad, 22 * size), 0))
     if rng.random() < 0.5:
-        contents.bounds.append((Ellipse(left[0] + axis[0] * 34 * size, left[1] - 14, 20 * size, 24 * size, angle), 0))
+        contents.bounds.append((Ellipse(left[0] + axis[0] * 34 * size, left[1] - 14, 20 * size, 24 * size, -tilt), 0))
 
 
-def _heart(frame: Frame, contents: Contents) -> None:
-    _chambers(frame, contents, frame.rng.uniform(0.95, 1.2))
-
-
-def _dome(frame: Frame, contents: Contents) -> None:
-    """The lower heart, and the diaphragm rising into the right lung, at times into the left one too."""
+def _add_domes(frame: Frame, contents: Contents) -> None:
+    """The diaphragm rising into the right lung, at times into the left one too."""
     rng = frame.rng
-    _chambers(frame, contents, rng.uniform(0.88, 1.1))
     r = rng.uniform(16, 0.42 * frame.half_width)
-    x = -frame.half_width * rng.uniform(0.44, 0.56)
-    y = frame.near(frame.y(0.42), 7)
+    x, y = -frame.half_width * rng.uniform(0.44, 0.56), frame.near(frame.y(0.42), 7)
     contents.domes += [
         Ellipse(x, y, r * rng.uniform(0.85, 1.1), r, rng.normal(0, 0.4)),
         Ellipse(x + r * rng.uniform(0.2, 0.7), y + r * rng.normal(0, 0.35), r * 0.75, r * rng.uniform(0.5, 0.8)),
     ]
     if rng.random() < 0.35:
-        r = rng.uniform(10, 28)
-        contents.domes.append(
-            Ellipse(frame.half_width * rng.uniform(0.56, 0.66), frame.near(frame.y(0.2), 6), r, r * 1.2, rng.normal())
-        )
+        r, x = rng.uniform(10, 28), frame.half_width * rng.uniform(0.56, 0.66)
+        contents.domes.append(Ellipse(x, frame.near(frame.y(0.2), 6), r, r * 1.2, rng.normal()))
 
 
-BUILDERS: dict[str, Callable[[Frame, Contents], None]] = {
-    "arch": _arch,
-    "carina": _carina,
-    "hilum": _hilum,
-    "heart": _heart,
-    "dome": _dome,
-}
-
-
-def paint_organs(
-    hu: Field, contents: Contents, tissues: dict[str, float], pleura: Field, xy: tuple[Field, Field], px: float
-) -> Field:
+def paint_organs(canvas: Canvas, contents: Contents, tissues: dict[str, float], pleura: Field) -> Field:
     """Paint the organs over the mediastinal fat; returns the signed distance (mm) to the boundary between the lungs."""
     cage = cover(pleura + 2, 2.0)
-    total = np.full_like(xy[0], 1e3)
-    for shape, margin in contents.bounds:
-        total = smooth_min(total, shape.distance(*xy) - np.float32(margin), 9)
-    for shape, wall in contents.airways:
-        total = smooth_min(total, shape.distance(*xy) - np.float32(wall + 1), 9)
-    for organ in contents.organs:
-        distance = organ.shape.distance(*xy)
-        value = tissues[organ.tissue] if isinstance(organ.tissue, str) else organ.tissue
-        paint(hu, cage * cover(distance, max(px, 1.2)), value)
-        if organ.margin > 0:
-            total = smooth_min(total, distance - np.float32(organ.margin), 9)
+    total = np.full_like(canvas.x, 1e3)
+    for shape, margin in (*contents.bounds, *((shape, wall + 1) for shape, wall in contents.airways)):
+        total = smooth_min(total, canvas.distance([shape]) - np.float32(margin), 9)
+    for tissue, shape, margin in contents.organs:
+        distance = canvas.distance([shape])
+        canvas.fill(distance, tissues[tissue], 1.2, within=cage)
+        if margin > 0:
+            total = smooth_min(total, distance - np.float32(margin), 9)
+    for dome in contents.domes:
+        total = smooth_min(total, canvas.distance([dome]), 6)
     return total
 
 
-def with_domes(contents: Contents, bound: Field, xy: tuple[Field, Field]) -> Field:
-    """The boundary with the diaphragm's domes added."""
-    for dome in contents.domes:
-        bound = smooth_min(bound, dome.distance(*xy), 6)
-    return bound
-
-
-def paint_domes(
-    rng: np.random.Generator, hu: Field, contents: Contents, value: float, pleura: Field, xy: tuple[Field, Field]
-) -> None:
+def paint_domes(rng: np.random.Generator, canvas: Canvas, contents: Contents, value: float, pleura: Field) -> None:
     """The diaphragm over the lung, its edge blurred because a slice cuts it at a slant."""
-    if not contents.domes:
-        return
-    total = contents.domes[0].distance(*xy)
-    for dome in contents.domes[1:]:
-        total = smooth_min(total, dome.distance(*xy), 6)
-    paint(hu, cover(total, rng.uniform(3, 12)) * cover(pleura + 2, 3.0), value)
+    if contents.domes:
+        distance = canvas.distance(contents.domes, 6)
+        canvas.fill(distance, value, rng.uniform(3, 12), within=cover(pleura + 2, 3.0))
 
 
 def lung_distance(pleura: Field, bound: Field, px: float) -> Field:
@@ -273,17 +217,15 @@ def lung_distance(pleura: Field, bound: Field, px: float) -> Field:
         parts, _ = ndimage.label(plane < 0)
         small = np.bincount(parts.ravel()) * px * px < ISLET_MM2
         small[0] = False
-        if small.any():
-            rim = ndimage.binary_dilation(small[parts], iterations=2) & (small[parts] | (parts == 0))
-            plane[rim] = np.maximum(plane[rim], max(px, 2.0))
+        rim = ndimage.binary_dilation(small[parts], iterations=2) & (small[parts] | (parts == 0))
+        plane[rim] = np.maximum(plane[rim], max(px, 2.0))
     return inside
 
 
-def airway_distance(contents: Contents, xy: tuple[Field, Field]) -> tuple[Field, Field]:
+def airway_distance(canvas: Canvas, contents: Contents) -> tuple[Field, Field]:
     """Signed distances (mm) to the lumina and to the outside of the walls of trachea and main bronchi."""
-    lumen, outside = np.full_like(xy[0], 1e3), np.full_like(xy[0], 1e3)
+    lumen, outside = np.full_like(canvas.x, 1e3), np.full_like(canvas.x, 1e3)
     for shape, wall in contents.airways:
-        distance = shape.distance(*xy)
-        lumen = np.minimum(lumen, distance)
-        outside = np.minimum(outside, distance - np.float32(wall))
+        distance = canvas.distance([shape])
+        lumen, outside = np.minimum(lumen, distance), np.minimum(outside, distance - np.float32(wall))
     return lumen, outside

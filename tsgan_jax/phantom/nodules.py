@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from tsgan_jax.phantom.shapes import Field, paint
+from tsgan_jax.phantom.shapes import Axes, Field, paint
 
 MEDIAN_MM = 6.8
 SPREAD = 0.55
@@ -43,11 +43,7 @@ def draw_kind(rng: np.random.Generator, diameter: float) -> str:
 
 
 def place(
-    rng: np.random.Generator,
-    lungs: np.ndarray,
-    diameter: float,
-    axes: tuple[np.ndarray, np.ndarray, np.ndarray],
-    taken: list[PhantomNodule],
+    rng: np.random.Generator, lungs: np.ndarray, diameter: float, axes: Axes, taken: list[PhantomNodule]
 ) -> tuple[float, float] | None:
     """x, y (mm) for a nodule in the lungs [h, w] (bool), a quarter of them at the pleura; None where none fits."""
     _, ys, xs = axes
@@ -72,13 +68,7 @@ def place(
     return float(xs[cols[pick]] + jitter[0]), float(ys[rows[pick]] + jitter[1])
 
 
-def paint_nodule(
-    rng: np.random.Generator,
-    hu: Field,
-    nodule: PhantomNodule,
-    axes: tuple[np.ndarray, np.ndarray, np.ndarray],
-    pleura: Field,
-) -> None:
+def paint_nodule(rng: np.random.Generator, hu: Field, nodule: PhantomNodule, axes: Axes, pleura: Field) -> None:
     """Blend a lobulated, possibly spiculated or part-solid body over the lung; the chest wall stays as it is."""
     zs, ys, xs = axes
     px = float(xs[1] - xs[0])

@@ -1,13 +1,13 @@
 """One patient: a plan drawn from a seed, painted slice by slice in Hounsfield units."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tsgan_jax.config import PhantomConfig
-from tsgan_jax.phantom import lung, mediastinum, nodules, scanner, texture, wall
+from tsgan_jax.phantom import lung, mediastinum, nodules, scanner, wall
 from tsgan_jax.phantom.nodules import PhantomNodule
-from tsgan_jax.phantom.shapes import cover, paint
+from tsgan_jax.phantom.shapes import Axes, Canvas, slow_field
 
 THICKEST_MM = 2.5
 SPACINGS_Z = (2.5, 2.0, 1.5, 1.25, 1.0, 0.8, 0.625, 0.5)
@@ -48,7 +48,7 @@ def patient(seed: int, config: PhantomConfig) -> Patient:
     axes = (zs, view.ys, view.xs)
     hu, lungs, found = _paint(rng, plan, contents, level, view, axes, diameters)
     origin = (float(view.xs[0]), float(rng.uniform(-60, 60) + view.ys[0]), float(rng.uniform(-320, -60)))
-    shift = (0.0, origin[1] - float(view.ys[0]), origin[2] - float(zs[0]))
+    shift = np.subtract(origin, [axis[0] for axis in (view.xs, view.ys, zs)])
     return Patient(
         hu=hu,
         lungs=lungs,
@@ -69,21 +69,21 @@ def _slice_spacing(diameter: float, slices: int) -> float:
     return next((s for s in SPACINGS_Z if s <= widest), round(widest, 4))
 
 
-def _moved(nodule: PhantomNodule, shift: tuple[float, float, float]) -> PhantomNodule:
-    x, y, z = (c + s for c, s in zip(nodule.centre, shift, strict=True))
-    return PhantomNodule((x, y, z), nodule.diameter_mm, nodule.kind)
+def _moved(nodule: PhantomNodule, shift: np.ndarray) -> PhantomNodule:
+    x, y, z = (nodule.centre + shift).tolist()
+    return replace(nodule, centre=(x, y, z))
 
 
-def _warped(rng: np.random.Generator, axes: tuple, px: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _warped(rng: np.random.Generator, axes: Axes, px: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Anatomical x, y, z [z, y, x] of each voxel: the grid, smoothly deformed, with small changes per slice."""
     zs, ys, xs = axes
     shape, extent = (len(ys), len(xs)), len(xs) * px
     z = np.broadcast_to(zs[:, None, None], (len(zs), *shape))
     bent = []
     for base in (np.broadcast_to(xs[None, :], shape), np.broadcast_to(ys[:, None], shape)):
-        still = base + np.float32(2.6) * texture.slow_field(rng, shape, extent, 75)
-        still += np.float32(0.9) * texture.slow_field(rng, shape, extent, 28)
-        bent.append(still + z * np.float32(0.09) * texture.slow_field(rng, shape, extent, 45))
+        still = base + np.float32(2.6) * slow_field(rng, shape, extent, 75)
+        still += np.float32(0.9) * slow_field(rng, shape, extent, 28)
+        bent.append(still + z * np.float32(0.09) * slow_field(rng, shape, extent, 45))
     return bent[0].astype(np.float32), bent[1].astype(np.float32), z
 
 
@@ -93,65 +93,50 @@ def _paint(
     contents: mediastinum.Contents,
     level: mediastinum.AxialLevel,
     view: scanner.ScannerView,
-    axes: tuple[np.ndarray, np.ndarray, np.ndarray],
+    axes: Axes,
     diameters: list[float],
 ) -> tuple[np.ndarray, np.ndarray, list[PhantomNodule]]:
     """HU int16, lung labels uint8 and the nodules, centres in the axes' own mm."""
     px = view.pixel_mm
     x, y, z = _warped(rng, axes, px)
+    canvas = Canvas(np.full(x.shape, -1000, np.float32), x, y, px)
     index = wall.lookup(x, y)
     pleura = wall.pleura_distance(plan, index, x, y)
-    fine = np.broadcast_to(texture.slow_field(rng, x.shape[1:], x.shape[1] * px, 6), x.shape)
-    tissues = _tissues(rng)
+    fine = np.broadcast_to(slow_field(rng, x.shape[1:], x.shape[1] * px, 6), x.shape)
+    # About half of the patients have contrast medium in their blood.
+    blood = rng.uniform(36, 48) if rng.random() < 0.55 else rng.uniform(110, 280)
+    tissues = {"blood": blood, "muscle": rng.uniform(42, 55) + 0.12 * (blood - 40), "liver": 55 + 0.2 * blood}
 
-    hu = np.full(x.shape, -1000, np.float32)
-    scanner.paint_table(hu, view, axes)
-    scanner.paint_cover(rng, hu, pleura - plan.thickness.astype(np.float32)[index], index, px)
-    wall.paint_layers(rng, hu, plan, index, pleura, fine, px)
-    core = _core(plan, axes)
-    middle = x[core], y[core]
+    scanner.paint_table(canvas.hu, view)
+    wall.paint_layers(rng, canvas, plan, index, pleura, fine)
+    # Mediastinum and spine are computed in a part of the slices, which saves two thirds.
+    rows = slice(*np.searchsorted(axes[1], [-plan.half_depth - 14, plan.spine.y + 82]))
+    core = slice(None), rows, slice(*np.searchsorted(axes[2], [-125, 130]))
+    middle = canvas.part(core)
     bound = np.full_like(x, 1e3)
-    bound[core] = mediastinum.paint_organs(hu[core], contents, tissues, pleura[core], middle, px)
-    inside = mediastinum.lung_distance(pleura, mediastinum.with_domes(contents, bound, (x, y)), px)
-    lumen, outside = mediastinum.airway_distance(contents, middle)
+    bound[core] = mediastinum.paint_organs(middle, contents, tissues, pleura[core])
+    inside = mediastinum.lung_distance(pleura, bound, px)
+    lumen, outside = mediastinum.airway_distance(middle, contents)
     lungs = lung.side_labels(inside, x)
     lungs[core][lumen < 0] = lung.LABEL_TRACHEA
 
-    lung.paint_tissue(rng, hu, inside, y, plan.half_depth, px)
-    mediastinum.paint_domes(rng, hu, contents, tissues["liver"], pleura, (x, y))
-    lung.paint_fissures(rng, hu, inside, (x, y, z), (plan.half_width, plan.half_depth))
+    lung.paint_tissue(rng, canvas, inside, plan.half_depth)
+    mediastinum.paint_domes(rng, canvas, contents, tissues["liver"], pleura)
+    lung.paint_fissures(rng, canvas, inside, z, (plan.half_width, plan.half_depth))
     above = level.hilum_z + rng.normal(0, 7)
     right, left = (np.array([*place, above], np.float32) for place in contents.hila)
-    lung.paint_trees(rng, hu, inside, lungs, (right, left), axes, tissues["blood"])
-    paint(hu[core], cover(outside, px), 20)
-    paint(hu[core], cover(lumen, px), -985)
-    wall.paint_skeleton(rng, hu, plan, index, pleura, (x, y), px, core)
+    lung.paint_trees(rng, canvas, inside, lungs, (right, left), axes, blood)
+    middle.fill(outside, 20)
+    middle.fill(lumen, -985)
+    wall.paint_skeleton(rng, canvas, plan, index, pleura, core)
     found = _place_nodules(rng, lungs, diameters, axes)
     for nodule in found:
-        nodules.paint_nodule(rng, hu, nodule, axes, pleura)
-    body = pleura - plan.thickness.astype(np.float32)[index]
-    return scanner.reconstruct(rng, hu, body, view, axes), lungs, found
-
-
-def _tissues(rng: np.random.Generator) -> dict[str, float]:
-    """HU of soft tissues; about half of the patients have contrast medium in their blood."""
-    blood = rng.uniform(36, 48) if rng.random() < 0.55 else rng.uniform(110, 280)
-    return {
-        "blood": blood,
-        "muscle": rng.uniform(42, 55) + 0.12 * (blood - 40),
-        "fat": -95.0,
-        "liver": 55 + 0.2 * blood,
-    }
-
-
-def _core(plan: wall.Wall, axes: tuple[np.ndarray, np.ndarray, np.ndarray]) -> tuple[slice, slice, slice]:
-    """The part of the slices with mediastinum and spine; restricting their computation to it saves two thirds."""
-    rows = slice(*np.searchsorted(axes[1], [-plan.half_depth - 14, plan.spine.y + 82]))
-    return slice(None), rows, slice(*np.searchsorted(axes[2], [-125, 130]))
+        nodules.paint_nodule(rng, canvas.hu, nodule, axes, pleura)
+    return scanner.reconstruct(rng, canvas.hu, pleura - plan.thickness[index], view), lungs, found
 
 
 def _place_nodules(
-    rng: np.random.Generator, lungs: np.ndarray, diameters: list[float], axes: tuple
+    rng: np.random.Generator, lungs: np.ndarray, diameters: list[float], axes: Axes
 ) -> list[PhantomNodule]:
     """The first nodule in the middle slice, the others anywhere in the slab."""
     zs = axes[0]

@@ -8,12 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tsgan_jax.phantom.shapes import Field
+from tsgan_jax.phantom.shapes import Axes, Field
 
 ROOT_PATH_WEIGHT = 0.6
 MURRAY = 2.4
 PIECES = 3
 """Straight pieces of the bent line that joins one target to the tree."""
+
+
+Segments = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Start [m, 3], end [m, 3] (x, y, z mm) and radius [m] of vessel pieces."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class VesselTree:
     parent: np.ndarray
     radius: np.ndarray
 
-    def segments(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def segments(self) -> Segments:
         """Start [m, 3], end [m, 3] and radius [m] of each vessel piece."""
         return self.nodes[self.parent[1:]], self.nodes[1:], self.radius[1:]
 
@@ -64,28 +68,17 @@ def _radii(parent: np.ndarray, twig_mm: float) -> np.ndarray:
     return (twig_mm * np.maximum(fed, 1) ** (1 / MURRAY)).astype(np.float32)
 
 
-def bronchi(
-    rng: np.random.Generator, tree: VesselTree, smallest_mm: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def bronchi(rng: np.random.Generator, tree: VesselTree, smallest_mm: float) -> Segments:
     """Airways next to the arteries wider than `smallest_mm`: start, end, outer radius."""
     start, end, radius = tree.segments()
     shift = rng.normal(0, 1, 3).astype(np.float32)
     offset = (1.9 * shift / np.linalg.norm(shift)).astype(np.float32)
     wide = radius > smallest_mm
     sideways = tree.radius[:, None] * offset
-    return (
-        (start + sideways[tree.parent[1:]])[wide],
-        (end + sideways[1:])[wide],
-        radius[wide],
-    )
+    return ((start + sideways[tree.parent[1:]])[wide], (end + sideways[1:])[wide], radius[wide])
 
 
-def draw(
-    share: Field,
-    segments: tuple[np.ndarray, np.ndarray, np.ndarray],
-    axes: tuple[np.ndarray, np.ndarray, np.ndarray],
-    pixel_mm: float,
-) -> None:
+def draw(share: Field, segments: Segments, axes: Axes, pixel_mm: float) -> None:
     """Raise `share` [z, y, x] in place to each pixel's coverage (0..1) by the nearest tube.
 
     axes: z, y and x coordinates (mm) of the slices, rows and columns.

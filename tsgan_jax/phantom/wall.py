@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tsgan_jax.phantom import texture
-from tsgan_jax.phantom.shapes import Capsule, Ellipse, Field, Shape, bump, cover, paint, smooth_min
+from tsgan_jax.phantom.shapes import Canvas, Capsule, Ellipse, Field, Shape, bump, slow_field
 
 TABLE = 2048
 ANGLE = (np.arange(TABLE) + 0.5) * (360 / TABLE) - 180
@@ -52,10 +51,8 @@ class Wall:
     muscle: np.ndarray
     fat: np.ndarray
     breast: np.ndarray
-    ribs: Bones
-    sternum: Bones
-    scapulae: Bones | None
-    spine: "Spine"
+    bones: tuple[Bones, ...]
+    spine: Spine
 
     @property
     def thickness(self) -> np.ndarray:
@@ -97,24 +94,22 @@ def draw_wall_plan(rng: np.random.Generator, level: float) -> Wall:
     fat = fat + _lying_back(rng, radius, steepness, RIB_LAYER + muscle + fat)
     arc = np.cumsum(radius * steepness) * np.deg2rad(360 / TABLE)
     arc -= arc[TABLE // 2]
-    return Wall(
-        half_width, half_depth, radius, steepness, muscle, fat, breast,
-        ribs=_ribs(rng, arc), sternum=_sternum(rng, arc, level),
-        scapulae=_scapulae(rng, arc, muscle) if level < rng.uniform(0.45, 0.75) else None,
-        spine=_spine(rng, half_depth - rng.uniform(46, 55)),
-    )  # fmt: skip
+    bones = [_ribs(rng, arc, level)]
+    if level < rng.uniform(0.45, 0.75):
+        bones.append(_scapulae(rng, arc, muscle))
+    spine = _spine(rng, half_depth - rng.uniform(46, 55))
+    cage, slope, flesh, padding, chest = np.array([radius, steepness, muscle, fat, breast], np.float32)
+    return Wall(half_width, half_depth, cage, slope, flesh, padding, chest, tuple(bones), spine)
 
 
-def _lying_back(
-    rng: np.random.Generator, radius: np.ndarray, steepness: np.ndarray, thickness: np.ndarray
-) -> np.ndarray:
+def _lying_back(rng: np.random.Generator, radius: np.ndarray, steep: np.ndarray, thickness: np.ndarray) -> np.ndarray:
     """Soft tissue (mm) that the body's weight removes from or adds to the back, which lies nearly flat."""
     down = -np.cos(np.deg2rad(ANGLE))
-    y = (radius + thickness * steepness) * down
+    y = (radius + thickness * steep) * down
     level, soft = y.max() - rng.uniform(7, 14), rng.uniform(3, 7)
     flat = np.where(down > 0.2, y - soft * np.logaddexp(0, (y - level) / soft), y)
     flat = flat + np.where(down > 0.2, 0.5 * np.clip(level - flat, 0, 12) * bump(ANGLE, 180, 6), 0)
-    change = (flat - y) / np.maximum(down, 0.2) / steepness
+    change = (flat - y) / np.maximum(down, 0.2) / steep
     return np.where(down > 0.2, np.maximum(change, RIB_LAYER + 5 - thickness), 0)
 
 
@@ -137,12 +132,14 @@ def _along_wall(arc: np.ndarray, capsules: list[tuple[float, float, float, float
     near = gaps.argmin(0)
     columns = np.arange(TABLE)
     depths = depth + tilt * np.clip(arc - centre, -half, half)
-    return Bones(gaps[near, columns], depths[near, columns], radius[near, 0])
+    tables = (gaps[near, columns], depths[near, columns], radius[near, 0])
+    return Bones(*(table.astype(np.float32) for table in tables))
 
 
-def _ribs(rng: np.random.Generator, arc: np.ndarray) -> Bones:
-    """Ribs cut obliquely: short ovals at the side, longer towards the spine."""
-    capsules = []
+def _ribs(rng: np.random.Generator, arc: np.ndarray, level: float) -> Bones:
+    """The sternum, and ribs cut obliquely: short ovals at the side, longer towards the spine."""
+    half = rng.uniform(11, 17) * (1 if level < 0.75 else 0.6)
+    capsules = [(rng.normal(0, 1.5), half, 8.0, 0.0, rng.uniform(4.6, 6.0))]
     for side in (-1, 1):
         first = arc[TABLE // 2 + int(side * TABLE * rng.uniform(0.085, 0.11))]
         last = arc[TABLE // 2 + int(side * TABLE * rng.uniform(0.445, 0.46))]
@@ -152,11 +149,6 @@ def _ribs(rng: np.random.Generator, arc: np.ndarray) -> Bones:
             half = rng.uniform(4, 12) + 10 * share**2 * rng.uniform(0.2, 1.3)
             capsules.append((centre, half, rng.uniform(5.2, 6.4), rng.normal(0, 0.16), rng.uniform(3.4, 4.8)))
     return _along_wall(arc, capsules)
-
-
-def _sternum(rng: np.random.Generator, arc: np.ndarray, level: float) -> Bones:
-    half = rng.uniform(11, 17) * (1 if level < 0.75 else 0.6)
-    return _along_wall(arc, [(rng.normal(0, 1.5), half, 8.0, 0.0, rng.uniform(4.6, 6.0))])
 
 
 def _scapulae(rng: np.random.Generator, arc: np.ndarray, muscle: np.ndarray) -> Bones:
@@ -178,71 +170,54 @@ def lookup(x: Field, y: Field) -> np.ndarray:
 
 def pleura_distance(wall: Wall, index: np.ndarray, x: Field, y: Field) -> Field:
     """d of the module's docstring: signed distance (mm) to the cage outline, negative inside."""
-    inverse = (1 / wall.steepness).astype(np.float32)
-    return (np.hypot(x, y) - wall.radius.astype(np.float32)[index]) * inverse[index]
+    return (np.hypot(x, y) - wall.radius[index]) / wall.steepness[index]
 
 
 def paint_layers(
-    rng: np.random.Generator, hu: Field, wall: Wall, index: np.ndarray, d: Field, fine: Field, pixel_mm: float
+    rng: np.random.Generator, canvas: Canvas, wall: Wall, index: np.ndarray, d: Field, fine: Field
 ) -> None:
     """Skin, subcutaneous fat with strands, breast glands, muscle with fat planes, and the mediastinal fat inside."""
-    outer = d - wall.thickness.astype(np.float32)[index]
-    paint(hu, cover(outer, pixel_mm), 15 + 25 * rng.random())
     fat_hu = rng.uniform(-112, -96)
-    strands = np.maximum(fine - np.float32(1.4), 0) * np.float32(45)
-    paint(hu, cover(outer + np.float32(SKIN), pixel_mm), np.float32(fat_hu) + strands)
+    outer = d - wall.thickness[index]
+    canvas.fill(outer, 15 + 25 * rng.random())
+    canvas.fill(outer + np.float32(SKIN), np.float32(fat_hu) + np.maximum(fine - np.float32(1.4), 0) * np.float32(45))
     if wall.breast.any():
-        breast = wall.breast.astype(np.float32)[index]
+        breast = wall.breast[index]
         gland = np.clip((breast - 9) / 12, 0, 1) * np.clip(fine + np.float32(rng.uniform(-0.6, 0.5)), 0, 1)
         middle = np.abs(outer + np.float32(0.55) * breast + 4)
-        paint(hu, gland * cover(middle - np.float32(0.3) * breast, 6.0), 25)
-    wavy = np.float32(1.2) * fine
-    muscle_edge = np.maximum(d - (RIB_LAYER + wall.muscle).astype(np.float32)[index], outer + np.float32(SKIN + 1))
-    muscle_hu = rng.uniform(45, 60)
-    paint(hu, cover(muscle_edge + wavy * np.float32(0.5), pixel_mm), muscle_hu)
+        canvas.fill(middle - np.float32(0.3) * breast, 25, 6.0, gland)
+    edge = np.maximum(d - (RIB_LAYER + wall.muscle)[index], outer + np.float32(SKIN + 1))
+    canvas.fill(edge + np.float32(0.6) * fine, rng.uniform(45, 60))
     marbling = np.clip(fine - np.float32(rng.uniform(1.0, 1.8)), 0, 1) * (d > RIB_LAYER)
-    paint(hu, marbling * cover(muscle_edge, pixel_mm), fat_hu)
-    for depth in (RIB_LAYER + 1.0, RIB_LAYER + rng.uniform(8, 14)):
-        thick = (wall.muscle > depth - RIB_LAYER + 3).astype(np.float32)[index]
-        plane = np.maximum(np.abs(d - np.float32(depth) - wavy) - np.float32(0.7), muscle_edge)
-        paint(hu, np.float32(0.75) * thick * cover(plane, pixel_mm), fat_hu)
-    paint(hu, cover(d + np.float32(1.5), 2 * pixel_mm), fat_hu + 8)
-
-
-def bone_distance(bones: Bones, index: np.ndarray, d: Field) -> Field:
-    """Signed distance (mm) to the bones of the wall."""
-    gap = bones.gap.astype(np.float32)[index]
-    across = d - bones.depth.astype(np.float32)[index]
-    return np.sqrt(gap * gap + across * across) - bones.radius.astype(np.float32)[index]
-
-
-def paint_bone(hu: Field, distance: Field, cortex: tuple[float, float], marrow: Field | float, px: float) -> None:
-    """Marrow in a shell of cortex, (HU, thickness mm)."""
-    paint(hu, cover(distance, px), cortex[0])
-    paint(hu, cover(distance + np.float32(cortex[1]), px), marrow)
+    canvas.fill(edge, fat_hu, within=marbling)
+    depth = RIB_LAYER + rng.uniform(8, 14)
+    thick = (wall.muscle > depth - RIB_LAYER + 3).astype(np.float32)[index]
+    plane = np.maximum(np.abs(d - np.float32(depth) - np.float32(1.2) * fine) - np.float32(0.7), edge)
+    canvas.fill(plane, fat_hu, within=np.float32(0.75) * thick)
+    canvas.fill(d + np.float32(1.5), fat_hu + 8, 2 * canvas.px)
 
 
 def paint_skeleton(
-    rng: np.random.Generator, hu: Field, wall: Wall, index: np.ndarray, d: Field, xy: tuple[Field, Field], px: float,
-    core: tuple[slice, slice, slice],
-) -> None:  # fmt: skip
+    rng: np.random.Generator, canvas: Canvas, wall: Wall, index: np.ndarray, d: Field, core: tuple[slice, slice, slice]
+) -> None:
     """Ribs, sternum, scapulae, vertebra with canal and processes, in the patient's bone density."""
     density = rng.uniform(0.75, 1.15)
-    grain = np.stack([texture.slow_field(rng, hu.shape[1:], hu.shape[1] * px, 3.5)] * len(hu))
+    shape = canvas.hu.shape
+    grain = np.broadcast_to(slow_field(rng, shape[1:], shape[1] * canvas.px, 3.5), shape)
     marrow = np.float32(density) * (150 + 45 * grain)
-    paint_bone(hu, bone_distance(wall.ribs, index, d), (800 * density, 1.4), marrow + 60, px)
-    paint_bone(hu, bone_distance(wall.sternum, index, d), (620 * density, 1.6), marrow - 40, px)
-    if wall.scapulae is not None:
-        paint_bone(hu, bone_distance(wall.scapulae, index, d), (760 * density, 1.5), marrow + 80, px)
-    arch, canal = wall.spine.arch, wall.spine.canal
-    xy, hu, marrow = (xy[0][core], xy[1][core]), hu[core], marrow[core]
-    processes = arch[0].distance(*xy)
-    for part in arch[1:]:
-        processes = smooth_min(processes, part.distance(*xy), 4)
-    paint_bone(hu, processes, (700 * density, 2.0), marrow + 130, px)
-    paint_bone(hu, wall.spine.body.distance(*xy), (560 * density, 1.7), marrow + 25, px)
-    paint(hu, cover(canal.distance(*xy), px), 30)
-    paint(hu, cover(Ellipse(canal.x, canal.y - 0.5, canal.rx - 3.5, canal.ry - 3).distance(*xy), px), 48)
+
+    def bone(part: Canvas, distance: Field, cortex: float, inner: Field) -> None:
+        part.fill(distance, cortex * density)
+        part.fill(distance + np.float32(1.6), inner)
+
+    for bones in wall.bones:
+        gap, depth, radius = (table[index] for table in (bones.gap, bones.depth, bones.radius))
+        bone(canvas, np.hypot(gap, d - depth) - radius, 780, marrow + 60)
+    middle, marrow, canal = canvas.part(core), marrow[core], wall.spine.canal
+    bone(middle, middle.distance(wall.spine.arch), 700, marrow + 130)
+    bone(middle, middle.distance([wall.spine.body]), 560, marrow + 25)
+    middle.fill(middle.distance([canal]), 30)
+    middle.fill(middle.distance([canal]) + 3.5, 48)
 
 
 def _spine(rng: np.random.Generator, y: float) -> Spine:

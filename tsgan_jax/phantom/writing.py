@@ -4,7 +4,6 @@ import csv
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from tsgan_jax.errors import UserError
 from tsgan_jax.phantom.patient import Patient, patient
 from tsgan_jax.workers import cores, pool
 
-VERSION = 1
+VERSION = 2
 """Increase it whenever the same config gives other images, so that old trees are not reused."""
 
 SUBSETS = 10
@@ -53,7 +52,14 @@ def write_tree(root: Path, config: PhantomConfig, workers: int | None = None) ->
         shutil.rmtree(part)
     for name in (*(f"subset{k}" for k in range(SUBSETS)), "seg-lungs-LUNA16"):
         (part / name).mkdir(parents=True)
-    rows = sorted(row for rows in _written(part, config, workers) for row in rows)
+    jobs = [(part, config, index) for index in range(config.patients)]
+    workers = min(workers or cores(), -(-len(jobs) // 4))
+    if workers <= 1 or len(jobs) < WORTH_A_POOL:
+        written = list(map(_write_one, jobs))
+    else:
+        with pool(workers) as processes:
+            written = list(processes.map(_write_one, jobs, chunksize=2))
+    rows = sorted(row for found in written for row in found)
     with open(part / "annotations.csv", "w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
     (part / MARK).write_text(json.dumps(mark, indent=2) + "\n")
@@ -62,23 +68,12 @@ def write_tree(root: Path, config: PhantomConfig, workers: int | None = None) ->
     part.rename(root)
 
 
-def _mark_of(root: Path) -> dict | None:
+def _mark_of(root: Path) -> object:
     """The config of a written tree; None when the folder is not a phantom."""
     try:
         return json.loads((root / MARK).read_text())
     except (OSError, ValueError):
         return None
-
-
-def _written(root: Path, config: PhantomConfig, workers: int | None) -> Iterator[list[tuple]]:
-    """The annotation rows of each patient, after its files are written."""
-    jobs = [(root, config, index) for index in range(config.patients)]
-    workers = min(workers or cores(), -(-len(jobs) // 4))
-    if workers <= 1 or len(jobs) < WORTH_A_POOL:
-        yield from map(_write_one, jobs)
-        return
-    with pool(workers) as processes:
-        yield from processes.map(_write_one, jobs, chunksize=2)
 
 
 def _write_one(job: tuple[Path, PhantomConfig, int]) -> list[tuple]:
@@ -94,14 +89,9 @@ def write_scan(path: Path, array: np.ndarray, made: Patient, compressed: bool | 
     """One array [z, y, x] of a patient as MetaImage, in the patient's stored orientation."""
     import SimpleITK
 
-    origin, direction = np.array(made.origin), np.eye(3)
-    if made.flipped:
-        spacing = np.array(made.spacing[::-1])
-        origin = origin + [*(spacing[:2] * (np.array(array.shape[:0:-1]) - 1)), 0]
-        direction = np.diag([-1.0, -1.0, 1.0])
-        array = array[:, ::-1, ::-1]
-    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(array))
+    image = SimpleITK.GetImageFromArray(array)
     image.SetSpacing(made.spacing[::-1])
-    image.SetOrigin(origin.tolist())
-    image.SetDirection(direction.ravel().tolist())
+    image.SetOrigin(made.origin)
+    if made.flipped:
+        image = SimpleITK.DICOMOrient(image, "RAS")
     SimpleITK.WriteImage(image, str(path), useCompression=made.compressed if compressed is None else compressed)
