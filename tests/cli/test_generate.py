@@ -14,7 +14,7 @@ from trained_run import make_run
 
 from tsgan_jax.cli import generate
 from tsgan_jax.cli.generate import main
-from tsgan_jax.generation import coco
+from tsgan_jax.generation import candidates, coco
 from tsgan_jax.generation import generate as generation
 from tsgan_jax.masks.plausibility import Verdict
 
@@ -34,7 +34,7 @@ def lenient(monkeypatch):
         odd = bool(int(mask.astype(np.int64).sum()) % 2)
         return Verdict(not odd, ("odd",) if odd else ())
 
-    monkeypatch.setattr(generation, "check", gate)
+    monkeypatch.setattr(candidates, "check", gate)
 
 
 def files(out):
@@ -70,8 +70,7 @@ def test_batch_size_and_a_second_run_change_nothing(run, tmp_path):
 def test_the_runs_own_settings_are_the_defaults(run, tmp_path):
     assert main(["--run", str(run), "--out", str(tmp_path / "a")]) == 0
     assert (
-        main(["--run", str(run), "--out", str(tmp_path / "b"), "--count", "5", "--seed", "7", "--truncation", "1"])
-        == 0
+        main(["--run", str(run), "--out", str(tmp_path / "b"), "--count", "5", "--seed", "7", "--truncation", "1"]) == 0
     )
     assert files(tmp_path / "a") == files(tmp_path / "b")
 
@@ -83,7 +82,7 @@ def test_another_seed_for_the_same_set_is_refused_with_the_difference(run, tmp_p
 
 
 def test_an_empty_set_is_a_failure(run, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(generation, "check", lambda mask, pixel_mm: Verdict(False, ("no body",)))
+    monkeypatch.setattr(candidates, "check", lambda mask, pixel_mm: Verdict(False, ("no body",)))
     assert main(["--run", str(run), "--count", "2", "--out", str(tmp_path / "s")]) == 2
     printed = capsys.readouterr()
     assert "6 refused: no body" in printed.out and "needs more training" in printed.err
@@ -145,10 +144,10 @@ def test_help_needs_nothing_heavy():
 SLOW_SET = """
 import sys, time
 import numpy as np
-from tsgan_jax.generation import generate as generation
 from tsgan_jax import images
+from tsgan_jax.generation import candidates
 from tsgan_jax.masks.plausibility import Verdict
-generation.check = lambda mask, pixel_mm: Verdict(True, ())
+candidates.check = lambda mask, pixel_mm: Verdict(True, ())
 write = images.write_hu
 def slow(path, hu):
     time.sleep(0.3)

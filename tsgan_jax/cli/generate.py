@@ -131,7 +131,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=_seed, metavar="S", help="default: the run's generation.seed")
     parser.add_argument("--truncation", type=_share, metavar="T", help="0 to 1; smaller: more typical masks")
-    parser.add_argument("--batch-size", type=_positive, metavar="B", help="changes the speed, not the images")
+    parser.add_argument(
+        "--batch",
+        "--batch-size",
+        dest="batch_size",
+        type=_positive,
+        metavar="N",
+        help="images at a time; default: as many as fit in memory",
+    )
     return parser
 
 

@@ -35,6 +35,7 @@ from tsgan_jax.labels import NAMES
 IMAGES, HU, MASKS = "images", "hu", "masks"
 MANIFEST, ANNOTATIONS, JOURNAL = "manifest.json", "annotations.json", "journal.jsonl"
 NAMED = 5  # changed files that a refusal names
+READ = 64  # masks in memory while boxes are made
 
 Record = dict[str, Any]
 
@@ -116,9 +117,8 @@ class SetDirectory:
     def finish(self) -> dict[str, Any]:
         """Write the manifest and then the COCO file, with boxes from the masks on disk; returns the manifest."""
         records = [self.records[index] for index in sorted(self.records)]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            info = {"description": "labelled lung-nodule CT slices", "made_from": self.source}
-            tree = coco.dataset(pool.map(self._picture, _accepted(records)), self.smallest, info)
+        info = {"description": "labelled lung-nodule CT slices", "made_from": self.source}
+        tree = coco.dataset(self._pictures(_accepted(records)), self.smallest, info)
         content = (json.dumps(tree, allow_nan=False) + "\n").encode()
         manifest = self._manifest(complete=True) | {
             "objects": len(tree["annotations"]),
@@ -130,6 +130,12 @@ class SetDirectory:
         write_bytes(self.out / ANNOTATIONS, content)
         (self.out / JOURNAL).unlink(missing_ok=True)
         return manifest
+
+    def _pictures(self, records: list[Record]) -> Iterator[coco.CocoImage]:
+        """The masks on disk; `map` alone would read all of them before the first is used."""
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for start in range(0, len(records), READ):
+                yield from pool.map(self._picture, records[start : start + READ])
 
     def _picture(self, record: Record) -> coco.CocoImage:
         mask = images.read_mask(self.out / MASKS / record["file_name"])
