@@ -149,9 +149,9 @@ from tsgan_jax.generation import candidates
 from tsgan_jax.masks.plausibility import Verdict
 candidates.check = lambda mask, pixel_mm: Verdict(True, ())
 write = images.write_hu
-def slow(path, hu):
+def slow(path, hu, **how):
     time.sleep(0.3)
-    write(path, hu)
+    return write(path, hu, **how)
 if sys.argv.pop(1) == "slow":
     images.write_hu = slow
 from tsgan_jax.cli.generate import main

@@ -148,12 +148,12 @@ def test_a_failure_while_files_are_written_is_resumed(make, tmp_path, monkeypatc
     make(tmp_path / "whole")
     write, calls, lock = images.write_hu, [], threading.Lock()
 
-    def full_after_two(path, hu):
+    def full_after_two(path, hu, **how):
         with lock:
             calls.append(path)
             if len(calls) > 2:
                 raise OSError(28, "No space left on device")
-        write(path, hu)
+        return write(path, hu, **how)
 
     with monkeypatch.context() as patch, pytest.raises(UserError, match=r"No space left.*same command again"):
         patch.setattr(images, "write_hu", full_after_two)

@@ -102,11 +102,13 @@ class SetDirectory:
     def add(self, index: int, name: str, labelled: SetImage, **facts: Any) -> None:
         """Write one slice and its record.  Safe to call from several threads."""
         file_name = f"{safe_name(name)}.png"
-        paths = {folder: self.out / folder / file_name for folder in (IMAGES, HU, MASKS)}
-        images.write_png(paths[IMAGES], labelled.shown)
-        images.write_hu(paths[HU], labelled.hu)
-        images.write_mask(paths[MASKS], labelled.mask)
-        sums = {folder: file_sha256(path) for folder, path in paths.items()}
+        # Not synced one by one, which would take longer than the rest: a rerun compares hashes.
+        contents = {
+            IMAGES: images.write_png(self.out / IMAGES / file_name, labelled.shown, sync=False),
+            HU: images.write_hu(self.out / HU / file_name, labelled.hu, sync=False),
+            MASKS: images.write_mask(self.out / MASKS / file_name, labelled.mask, sync=False),
+        }
+        sums = {folder: hashlib.sha256(content).hexdigest() for folder, content in contents.items()}
         record = {"index": index, "accepted": True, "file_name": file_name, "pixel_mm": float(labelled.pixel_mm)}
         self._note({**record, **facts, "sha256": sums})
 
@@ -116,6 +118,7 @@ class SetDirectory:
 
     def finish(self) -> dict[str, Any]:
         """Write the manifest and then the COCO file, with boxes from the masks on disk; returns the manifest."""
+        os.sync()  # the images: a set that says it is complete is on the disk
         records = [self.records[index] for index in sorted(self.records)]
         info = {"description": "labelled lung-nodule CT slices", "made_from": self.source}
         tree = coco.dataset(self._pictures(_accepted(records)), self.smallest, info)
