@@ -40,7 +40,7 @@ from tsgan_jax.types import Array, Key
 if TYPE_CHECKING:
     from tsgan_jax.data.pipeline import SliceSet
 
-PNG_THREADS = min(8, (os.cpu_count() or 1) + 2)
+PNG_THREADS = min(8, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)

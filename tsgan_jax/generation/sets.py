@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +74,7 @@ class SetDirectory:
         self.damaged = 0
         """Number of finished images whose files are missing or changed; they are made again."""
         self._resume = resume
+        self._journal: TextIO | None = None
         self._journal_lock = Lock()
         self._held = ExitStack()
 
@@ -132,6 +133,7 @@ class SetDirectory:
         write_json(self.out / MANIFEST, manifest, indent=1)
         write_bytes(self.out / ANNOTATIONS, content)
         (self.out / JOURNAL).unlink(missing_ok=True)
+        self._journal = None
         return manifest
 
     def _pictures(self, records: list[Record]) -> Iterator[coco.CocoImage]:
@@ -149,10 +151,12 @@ class SetDirectory:
         return {"complete": complete, "pixels": pixels, "made_from": self.source, "versions": self.versions}
 
     def _note(self, record: Record) -> None:
+        line = json.dumps(record, allow_nan=False) + "\n"
         with self._journal_lock:
             self.records[record["index"]] = record
-            with (self.out / JOURNAL).open("a", encoding="utf-8") as journal:
-                journal.write(json.dumps(record, allow_nan=False) + "\n")
+            if self._journal is None:
+                self._journal = self._held.enter_context((self.out / JOURNAL).open("a", encoding="utf-8", buffering=1))
+            self._journal.write(line)
 
     def _refuse_foreign(self) -> None:
         """Raise UserError if the directory has files but no manifest."""
