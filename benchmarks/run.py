@@ -5,6 +5,9 @@ Inception, for the FID).  In each round both processes take one step while the o
 first step, which compiles, is reported separately and not compared.  The ratio is the median over the rounds of
 (PyTorch's seconds / tsgan_jax's seconds), so a varying load affects both; above 1 tsgan_jax is faster.
 
+set:RESOLUTION:COUNT is not compared with PyTorch: it makes a set, files included, and prints images a second, their
+share of the networks' alone, and peak memory (benchmarks/sets.py).
+
 PyTorch needs a separate environment: the interpreter named by TSGAN_BENCH_PYTHON, or .venv-bench.
 """
 
@@ -14,13 +17,14 @@ import platform
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 HERE = Path(__file__).parent
 DEFAULT_CASES = ("stylegan:32:4", "dl_pix2pix:256:1", "generate:256:4", "features:128:8")
-NAMES = ("stylegan", "dl_pix2pix", "generate", "features")
+NAMES = ("stylegan", "dl_pix2pix", "generate", "features", "set")
 
 
 class Worker:
@@ -140,15 +144,25 @@ def main() -> None:
         help="print what every step costs and what two GPUs need for it; runs nothing",
     )
     arguments = parser.parse_args()
+    compared = [case for case in arguments.cases if not case.startswith("set:")]
+    for case in arguments.cases:
+        if case not in compared:
+            subprocess.run([sys.executable, "-m", "benchmarks.sets", *case.split(":")[1:]], check=True)
+    if compared:
+        compare_all(compared, arguments.rounds)
+
+
+def compare_all(cases: Sequence[str], rounds: int) -> None:
+    """Print the table of the cases that are compared with PyTorch."""
     torch_python = os.environ["TSGAN_BENCH_PYTHON"]
     torch_version = subprocess.run(
         [torch_python, "-c", "import torch; print(torch.__version__)"], capture_output=True, text=True, check=True
     ).stdout.strip()
-    print(f"{processor()}; jax {version('jax')}, torch {torch_version}; {arguments.rounds} rounds, float32\n")
+    print(f"{processor()}; jax {version('jax')}, torch {torch_version}; {rounds} rounds, float32\n")
     print("| case | torch s | tsgan_jax s | ratio (range) | first step s | torch MiB | tsgan_jax MiB | load |")
     print("|---|---|---|---|---|---|---|---|")
-    for case in arguments.cases:
-        show(compare(case, torch_python, arguments.rounds))
+    for case in cases:
+        show(compare(case, torch_python, rounds))
 
 
 if __name__ == "__main__":

@@ -32,25 +32,27 @@ def safe_name(name: object, source: str = "file name") -> str:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
     """A temporary path next to `path`, which replaces `path` when the block ends without an exception.
 
-    The suffix is kept, because some writers choose the format by it.
+    The suffix is kept, because some writers choose the format by it.  sync: have the content on the disk before, so
+    that a power failure cannot leave an empty file; not needed where a reader compares the content's hash.
     """
     temporary = path.with_name(f"{UNFINISHED}{os.getpid()}-{get_ident()}-{path.name}")
     try:
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        if sync:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write or replace one file."""
-    with replacing(path) as temporary:
+def write_bytes(path: Path, content: bytes, sync: bool = True) -> None:
+    """Write or replace one file; sync: as `replacing`."""
+    with replacing(path, sync) as temporary:
         temporary.write_bytes(content)
 
 

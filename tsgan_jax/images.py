@@ -46,11 +46,11 @@ MAX_SIDE = 8192
 _COMPRESSION = 3  # zlib level: a third of the time of Pillow's default on noise-like CT, 2 % larger
 
 
-def write_png(path: Path, image: NDArray[np.uint8]) -> None:
-    """8-bit PNG of grey [h, w] or RGB [h, w, 3]."""
+def write_png(path: Path, image: NDArray[np.uint8], sync: bool = True) -> bytes:
+    """8-bit PNG of grey [h, w] or RGB [h, w, 3]; returns the file's content.  sync: as `files.replacing`."""
     if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
         raise ValueError(f"expected uint8 [h, w] or [h, w, 3], got {image.dtype} {image.shape}")
-    write_bytes(path, _encode(Image.fromarray(image)))
+    return _write(path, Image.fromarray(image), sync)
 
 
 def read_png(path: Path) -> NDArray[np.uint8]:
@@ -58,12 +58,12 @@ def read_png(path: Path) -> NDArray[np.uint8]:
     return _read(path, {"L", "RGB"}).astype(np.uint8)
 
 
-def write_hu(path: Path, hu: NDArray[np.integer]) -> None:
-    """16-bit PNG of HU [h, w], stored as HU + 1024, clipped to 0..4095."""
+def write_hu(path: Path, hu: NDArray[np.integer], sync: bool = True) -> bytes:
+    """16-bit PNG of HU [h, w], stored as HU + 1024, clipped to 0..4095; returns and `sync` as `write_png`."""
     if not np.issubdtype(hu.dtype, np.integer) or hu.ndim != 2:
         raise ValueError(f"expected whole HU [h, w], got {hu.dtype} {hu.shape}")
     stored = np.clip(hu.astype(np.int32), HU_MIN, HU_MAX) + HU_OFFSET
-    write_bytes(path, _encode(Image.fromarray(stored.astype(np.uint16))))
+    return _write(path, Image.fromarray(stored.astype(np.uint16)), sync)
 
 
 def read_hu(path: Path) -> NDArray[np.int16]:
@@ -74,13 +74,13 @@ def read_hu(path: Path) -> NDArray[np.int16]:
     return (stored - HU_OFFSET).astype(np.int16)
 
 
-def write_mask(path: Path, mask: NDArray[np.uint8]) -> None:
-    """Indexed PNG of class codes [h, w]; any viewer shows it in the label colours."""
+def write_mask(path: Path, mask: NDArray[np.uint8], sync: bool = True) -> bytes:
+    """Indexed PNG of class codes [h, w], in the label colours in any viewer; returns and `sync` as `write_png`."""
     if mask.dtype != np.uint8 or mask.ndim != 2 or mask.max() >= NUM_CLASSES:
         raise ValueError(f"expected uint8 class codes [h, w] below {NUM_CLASSES}, got {mask.dtype} {mask.shape}")
     image = Image.fromarray(mask)
     image.putpalette(PALETTE.tobytes())
-    write_bytes(path, _encode(image))
+    return _write(path, image, sync)
 
 
 def read_mask(path: Path) -> NDArray[np.uint8]:
@@ -101,10 +101,12 @@ def check_mask(mask: ArrayLike, source: str) -> NDArray[np.integer]:
     return codes
 
 
-def _encode(image: Image.Image) -> bytes:
-    content = io.BytesIO()
-    image.save(content, "PNG", compress_level=_COMPRESSION)
-    return content.getvalue()
+def _write(path: Path, image: Image.Image, sync: bool) -> bytes:
+    encoded = io.BytesIO()
+    image.save(encoded, "PNG", compress_level=_COMPRESSION)
+    content = encoded.getvalue()
+    write_bytes(path, content, sync)
+    return content
 
 
 def _read(path: Path, modes: set[str]) -> np.ndarray:

@@ -14,7 +14,7 @@ from trained_run import make_run
 
 from tsgan_jax.cli import generate
 from tsgan_jax.cli.generate import main
-from tsgan_jax.generation import coco
+from tsgan_jax.generation import candidates, coco
 from tsgan_jax.generation import generate as generation
 from tsgan_jax.masks.plausibility import Verdict
 
@@ -34,7 +34,7 @@ def lenient(monkeypatch):
         odd = bool(int(mask.astype(np.int64).sum()) % 2)
         return Verdict(not odd, ("odd",) if odd else ())
 
-    monkeypatch.setattr(generation, "check", gate)
+    monkeypatch.setattr(candidates, "check", gate)
 
 
 def files(out):
@@ -82,7 +82,7 @@ def test_another_seed_for_the_same_set_is_refused_with_the_difference(run, tmp_p
 
 
 def test_an_empty_set_is_a_failure(run, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(generation, "check", lambda mask, pixel_mm: Verdict(False, ("no body",)))
+    monkeypatch.setattr(candidates, "check", lambda mask, pixel_mm: Verdict(False, ("no body",)))
     assert main(["--run", str(run), "--count", "2", "--out", str(tmp_path / "s")]) == 2
     printed = capsys.readouterr()
     assert "6 refused: no body" in printed.out and "needs more training" in printed.err
@@ -144,14 +144,14 @@ def test_help_needs_nothing_heavy():
 SLOW_SET = """
 import sys, time
 import numpy as np
-from tsgan_jax.generation import generate as generation
 from tsgan_jax import images
+from tsgan_jax.generation import candidates
 from tsgan_jax.masks.plausibility import Verdict
-generation.check = lambda mask, pixel_mm: Verdict(True, ())
+candidates.check = lambda mask, pixel_mm: Verdict(True, ())
 write = images.write_hu
-def slow(path, hu):
+def slow(path, hu, **how):
     time.sleep(0.3)
-    write(path, hu)
+    return write(path, hu, **how)
 if sys.argv.pop(1) == "slow":
     images.write_hu = slow
 from tsgan_jax.cli.generate import main

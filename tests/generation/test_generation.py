@@ -12,12 +12,15 @@ from tests.evaluation.chests import PIXEL_MM, chests
 from tsgan_jax import images, labels
 from tsgan_jax.config import Config, MasksConfig
 from tsgan_jax.errors import UserError
+from tsgan_jax.generation import candidates as candidates_of
 from tsgan_jax.generation import coco
 from tsgan_jax.generation import generate as generation
-from tsgan_jax.generation.generate import _candidates, fingerprint, generate, renderer, translate
+from tsgan_jax.generation.candidates import Candidate, candidates
+from tsgan_jax.generation.generate import generate, translate
+from tsgan_jax.generation.provenance import fingerprint
+from tsgan_jax.generation.rendering import renderer
 from tsgan_jax.generation.runs import TrainedRun
-from tsgan_jax.generation.sources import deformed_masks, mask_drawer, real_masks
-from tsgan_jax.generation.writing import Candidate
+from tsgan_jax.generation.sources import MaskSource, deformed_masks, mask_drawer, real_masks
 from tsgan_jax.images import to_hu, to_uint8
 from tsgan_jax.masks import plausibility
 from tsgan_jax.masks.deform import Deformer
@@ -68,7 +71,7 @@ def picky(mask, pixel_mm):
 
 @pytest.fixture(autouse=True)
 def gate(monkeypatch):
-    monkeypatch.setattr(generation, "check", picky)
+    monkeypatch.setattr(candidates_of, "check", picky)
 
 
 @pytest.fixture
@@ -145,12 +148,12 @@ def test_a_failure_while_files_are_written_is_resumed(make, tmp_path, monkeypatc
     make(tmp_path / "whole")
     write, calls, lock = images.write_hu, [], threading.Lock()
 
-    def full_after_two(path, hu):
+    def full_after_two(path, hu, **how):
         with lock:
             calls.append(path)
             if len(calls) > 2:
                 raise OSError(28, "No space left on device")
-        write(path, hu)
+        return write(path, hu, **how)
 
     with monkeypatch.context() as patch, pytest.raises(UserError, match=r"No space left.*same command again"):
         patch.setattr(images, "write_hu", full_after_two)
@@ -200,7 +203,7 @@ def test_seeds_give_different_sets(make, tmp_path):
 
 
 def test_when_every_mask_is_refused_the_set_is_empty_and_says_why(make, tmp_path, monkeypatch):
-    monkeypatch.setattr(generation, "check", lambda mask, pixel_mm: Verdict(False, ("no lung",)))
+    monkeypatch.setattr(candidates_of, "check", lambda mask, pixel_mm: Verdict(False, ("no lung",)))
     summary = make(tmp_path, count=3)
     assert (summary.accepted, summary.drawn, summary.reasons) == (0, 9, {"no lung": 9})
     manifest = json.loads((tmp_path / "manifest.json").read_text())
@@ -248,11 +251,12 @@ def test_candidates_take_their_first_accepted_attempt_in_full_draws(size):
         index, attempt = mask[0]
         return Verdict(bool(good[index, attempt]), () if good[index, attempt] else (f"r{attempt}",))
 
-    generation.check, before = table, generation.check
+    candidates_of.check, before = table, candidates_of.check
     try:
-        found = list(_candidates(draw, list(range(40)), lambda index: 1.0, 4, size, Now()))
+        source = MaskSource(draw, 1, 1, lambda index: 1.0, lambda index: {}, {})
+        found = list(candidates(source, list(range(40)), 4, size, Now()))
     finally:
-        generation.check = before
+        candidates_of.check = before
     assert sorted(c.index for c in found) == list(range(40))
     for c in found:
         first = int(np.argmax(good[c.index])) if good[c.index].any() else None
@@ -319,7 +323,7 @@ def test_boxes_and_the_gate_agree_on_what_is_a_speck(pixel_mm):
 @pytest.fixture
 def real(monkeypatch):
     """Drawn chests under the true gate; the last one has no nodule."""
-    monkeypatch.setattr(generation, "check", plausibility.check)
+    monkeypatch.setattr(candidates_of, "check", plausibility.check)
     slices = chests(range(5))
     slices.mask[4][slices.mask[4] == labels.NODULE] = labels.LEFT_LUNG
     return slices

@@ -205,7 +205,7 @@ def test_a_full_disk_leaves_whole_images_only(tmp_path, monkeypatch):
     make(tmp_path / "whole", range(4))
     parts = tmp_path / "parts"
 
-    def full(path, hu):
+    def full(path, hu, **how):
         raise OSError(28, "No space left on device")
 
     with directory(parts) as opened:

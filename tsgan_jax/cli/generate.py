@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 _EPILOG = """\
 The set has images/ (8-bit PNG in the window), hu/ (16-bit PNG, HU + 1024), masks/ (indexed PNG), annotations.json
 (COCO, a box for each nodule) and manifest.json.  Image i depends only on the checkpoints, the seed and i: a larger
-count extends a set, and batch size and number of devices do not change it.  After an interruption the same command
-finishes the set.  Exit codes: 0 done, 2 refused or failed with a message, 130 or 143 interrupted.
+count extends a set, and batch size and number of devices do not change it (on an accelerator CT may differ by one grey
+level).  After an interruption the same command finishes the set.  Exit codes: 0 done, 2 refused or failed with a
+message, 130 or 143 interrupted.
 
 examples: bin/generate --run runs/luna16 --count 2500 --out nodules
           bin/generate --run runs/luna16 --real-fold 0 --out real_test
@@ -131,7 +132,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=_seed, metavar="S", help="default: the run's generation.seed")
     parser.add_argument("--truncation", type=_arguments.share, metavar="T", help="0 to 1; smaller: more typical masks")
-    parser.add_argument("--batch-size", type=_arguments.whole(1), metavar="B", help="changes the speed, not the images")
+    parser.add_argument(
+        "--batch",
+        "--batch-size",
+        dest="batch_size",
+        type=_arguments.whole(1),
+        metavar="N",
+        help="images at a time; default: as many as fit in memory",
+    )
     return parser
 
 

@@ -24,7 +24,7 @@ class GenerationConfig(Section):
     count: Annotated[int, Field(ge=0)] = 2500
     truncation: Annotated[float, Field(ge=0, le=1)] = 1.0  # 1: none, for variety; A20
     seed: Seed = 0
-    batch_size: PositiveInt = 16
+    batch_size: PositiveInt | None = None  # None: as many as fit in the device's memory
     attempts: PositiveInt = 50  # masks drawn for one image before it is rejected
 
 

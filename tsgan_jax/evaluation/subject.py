@@ -20,10 +20,11 @@ from tsgan_jax.evaluation.regions import Pairs, Region, View, of_set, of_slices
 from tsgan_jax.evaluation.sources import GeneratedSet
 from tsgan_jax.files import replacing, write_json
 from tsgan_jax.generation import runs
-from tsgan_jax.generation.generate import generate_run, renderer
+from tsgan_jax.generation.candidates import Candidate
+from tsgan_jax.generation.generate import generate_run
 from tsgan_jax.generation.provenance import fingerprint
+from tsgan_jax.generation.rendering import renderer
 from tsgan_jax.generation.sets import ANNOTATIONS, MANIFEST
-from tsgan_jax.generation.writing import Candidate
 from tsgan_jax.images import Window, to_hu
 from tsgan_jax.masks.sample import MaskGenerator
 from tsgan_jax.train.learner import stream

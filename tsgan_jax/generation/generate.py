@@ -1,38 +1,38 @@
 """Generation of a set: masks from stage 1 or real slices, the gate on the masks, CT from stage 2, files on disk.
 
 Image i of a set depends only on the two networks, the seed and i.  Attempt a at its mask draws image i with the key
-`fold_in(mask key, a)`, its CT uses `fold_in(CT key, i)`, and the compiled batch computes each CT alone.  Batch size,
-device count and interruptions change no pixel.
+`fold_in(mask key, a)`, its CT uses `fold_in(CT key, i)`.  Names, order and masks of a set do not depend on the batch,
+the devices or interruptions; for CT see rendering.py.
+
+Three things happen at a time: a thread draws masks and judges them (candidates.py), the device computes CT
+(rendering.py), and a pool of threads writes files (writing.py).  Each waits for the next one after a batch or two, so
+memory does not grow with the set.
 """
 
 import os
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import lax
-from jax.sharding import PartitionSpec
 from numpy.typing import NDArray
 
 from tsgan_jax.errors import UserError
 from tsgan_jax.generation import coco, runs
+from tsgan_jax.generation.candidates import Candidate, ahead, batches, candidates
 from tsgan_jax.generation.provenance import fingerprint, versions
+from tsgan_jax.generation.rendering import Render, batch_size_for, rendered, renderer
 from tsgan_jax.generation.sets import Record, SetDirectory, SetImage
-from tsgan_jax.generation.sources import Draw, MaskSource, deformed_masks, real_masks, stylegan_masks
-from tsgan_jax.generation.writing import Candidate, Writer
+from tsgan_jax.generation.sources import MaskSource, deformed_masks, real_masks, stylegan_masks
+from tsgan_jax.generation.writing import Writer
 from tsgan_jax.images import Window, check_mask, to_hu, to_uint8
 from tsgan_jax.masks import plausibility
-from tsgan_jax.masks.plausibility import check
 from tsgan_jax.masks.sample import MaskGenerator
-from tsgan_jax.train.devices import data_mesh, replicated
 from tsgan_jax.train.learner import stream, without_optimizers
 from tsgan_jax.translation.api import Translator
 from tsgan_jax.types import Array, Key
@@ -40,7 +40,7 @@ from tsgan_jax.types import Array, Key
 if TYPE_CHECKING:
     from tsgan_jax.data.pipeline import SliceSet
 
-PNG_THREADS = min(8, (os.cpu_count() or 1) + 2)
+PNG_THREADS = min(8, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -79,15 +79,24 @@ def translate(
     masks: Array | NDArray[np.uint8],
     key: Key,
     window: Window = (-1000.0, 400.0),
+    batch_size: int | None = None,
 ) -> NDArray[np.float32]:
     """CT of masks: uint8 [n, h, w] to float32 HU [n, h, w].
 
     key: image i's noise comes from `fold_in(key, i)`.  window: the HU range that the network was trained in.
+    batch_size: images at a time; None: as many as fit in the device's memory.  Compiled once for a translator, a
+    batch and the masks' size.
     Raises UserError for a mask with anything but the six class codes.
     """
     masks = check_mask(masks, "masks to translate").astype(np.uint8)
-    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(len(masks)))
-    return to_hu(np.asarray(translator.translate(state, jnp.asarray(masks), keys)), window)
+    count, side = masks.shape[:2]
+    hu = np.empty(masks.shape, np.float32)
+    if count:
+        size = batch_size_for(translator, state, side, count, batch_size)
+        each = ([Candidate(i, masks[i]) for i in range(at, min(at + size, count))] for at in range(0, count, size))
+        for batch, ct in rendered(renderer(translator, state, key, size), each):
+            hu[batch[0].index : batch[-1].index + 1] = to_hu(ct, window)
+    return hu
 
 
 def generate(
@@ -102,16 +111,18 @@ def generate(
     out: Path,
     truncation: float = 1.0,
     attempts: int = 50,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     source: dict[str, Any] | None = None,
     resume: bool = True,
     progress: Callable[[SetProgress], None] | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> SetSummary:
     """Make a synthetic set, or finish one that was interrupted.
 
     generator: of stage 1, or another source of masks (sources.py), which does not use `truncation`.
     window: HU shown as [-1, 1] in training.  pixel_mm: side of a pixel of the masks.  attempts: masks drawn for
-    an image before it is recorded as rejected.  source: provenance; with the settings and the networks' hashes
+    an image before it is recorded as rejected.  batch_size: images at a time; None: as many as fit in the device's
+    memory, which `say` tells.  source: provenance; with the settings and the networks' hashes
     it identifies the set's origin; a directory with another origin is refused.
     Raises UserError for such a directory, for a full disk (the set can be finished later) and for a network
     whose CT is not finite.
@@ -135,22 +146,31 @@ def generate(
         "weights": weights,
         **(source or {}),
     }
-    batch_size = max(1, min(batch_size, count))
-    render = renderer(translator, translator_state, stream(root, "ct"), batch_size)
-    draw_size = max(batch_size, masks.at_once)
     with _storage_faults(out), SetDirectory(out, made_from, versions(), coco.SYNTHETIC, resume) as directory:
         _refuse_larger(directory, count)
         before = len(directory.records)
         todo = [index for index in range(count) if index not in directory.records]
-        with ThreadPoolExecutor(PNG_THREADS) as pool, Writer(directory, pool, window, masks, seed) as writer:
-            candidates = _candidates(masks.draw, todo, masks.pixel_mm, attempts, draw_size, pool)
-            for batch in _batches(candidates, batch_size, directory, seed):
-                writer.put(batch, render(batch))
-                if progress:
-                    progress(_progress(directory, count, before))
-        if progress:
-            progress(_progress(directory, count, before))
+
+        def tell() -> None:
+            if progress:
+                progress(_progress(directory, count, before))
+
+        if todo:
+            size = batch_size_for(translator, translator_state, masks.side, len(todo), batch_size, say)
+            render = renderer(translator, translator_state, stream(root, "ct"), size)
+            with ThreadPoolExecutor(PNG_THREADS) as pool, Writer(directory, pool, window, masks, seed) as writer:
+                found = candidates(masks, todo, attempts, size, pool)
+                _write_all(writer, render, batches(found, size, writer.reject), tell)
+        tell()
         return _summary(directory, count, len(todo))
+
+
+def _write_all(writer: Writer, render: Render, found: Iterator[list[Candidate]], tell: Callable[[], None]) -> None:
+    """Write all batches, drawn ahead by a thread; `tell` is called after each."""
+    with closing(ahead(found)) as drawn:
+        for batch, ct in rendered(render, drawn):
+            writer.put(batch, ct)
+            tell()
 
 
 def generate_run(
@@ -187,6 +207,7 @@ def generate_run(
         batch_size=batch_size or defaults.batch_size,
         source=trained.source,
         progress=progress,
+        say=say,
     )
 
 
@@ -229,86 +250,6 @@ def export_fold(slices: "SliceSet", window: Window, out: Path, source: dict[str,
         with ThreadPoolExecutor(PNG_THREADS) as pool:
             list(pool.map(write, todo))
         return _summary(directory, count, len(todo))
-
-
-def renderer(translator: Translator[Any], state: Any, key: Key, size: int) -> Callable[[list[Candidate]], Array]:
-    """CT [size, h, w] in [-1, 1] of up to `size` masks, compiled once; rows past the masks given are padding.
-
-    The devices share a batch; on each of them `lax.map` computes one image at a time, so that the batch does not
-    change the order of its sums.
-    """
-    mesh = data_mesh(size)
-    state = jax.device_put(state, replicated(mesh))
-
-    def some(state: Any, masks: Array, indices: Array) -> Array:
-        def one(image: tuple[Array, Array]) -> Array:
-            mask, index = image
-            return translator.translate(state, mask[None], jax.random.fold_in(key, index)[None])[0]
-
-        images: Array = lax.map(one, (masks, indices))
-        return images
-
-    whole, split = PartitionSpec(), PartitionSpec("data")  # type: ignore[no-untyped-call]
-    shared = jax.jit(jax.shard_map(some, mesh=mesh, in_specs=(whole, split, split), out_specs=split, check_vma=False))
-
-    def render(batch: list[Candidate]) -> Array:
-        filled = batch + batch[-1:] * (size - len(batch))
-        masks = np.stack([candidate.mask for candidate in filled if candidate.mask is not None])
-        images: Array = shared(state, masks, np.array([candidate.index for candidate in filled], np.uint32))
-        return images
-
-    return render
-
-
-def _candidates(
-    draw: Draw,
-    todo: list[int],
-    pixel_mm: Callable[[int], float],
-    attempts: int,
-    size: int,
-    pool: ThreadPoolExecutor,
-) -> Iterator[Candidate]:
-    """Every image of `todo`, with its first accepted mask, or without one after `attempts` refusals.
-
-    Images are queued by attempt, so that each draw is a full batch.  The latest attempt with `size` queued images is
-    drawn first, which also limits the queue.
-    """
-    waiting = [deque[Candidate]() for _ in range(attempts)]
-    waiting[0].extend(Candidate(index) for index in todo)
-    while any(waiting):
-        full = [attempt for attempt, queue in enumerate(waiting) if len(queue) >= size]
-        attempt = full[-1] if full else next(attempt for attempt, queue in enumerate(waiting) if queue)
-        queue = waiting[attempt]
-        batch = [queue.popleft() for _ in range(min(size, len(queue)))]
-        masks = draw(attempt, [candidate.index for candidate in batch])
-        verdicts = pool.map(check, masks, [pixel_mm(candidate.index) for candidate in batch])
-        for candidate, mask, verdict in zip(batch, masks, verdicts, strict=True):
-            if verdict.accepted:
-                candidate.mask = mask
-                yield candidate
-                continue
-            candidate.refused.append(list(verdict.reasons))
-            if attempt + 1 < attempts:
-                waiting[attempt + 1].append(candidate)
-            else:
-                yield candidate
-
-
-def _batches(
-    candidates: Iterable[Candidate], size: int, directory: SetDirectory, seed: int
-) -> Iterator[list[Candidate]]:
-    """Accepted candidates in batches of `size`, the last may be smaller; rejected candidates are recorded."""
-
-    def accepted() -> Iterator[Candidate]:
-        for candidate in candidates:
-            if candidate.mask is None:
-                directory.reject(candidate.index, seed=seed, refused=candidate.refused)
-            else:
-                yield candidate
-
-    left = accepted()
-    while batch := list(islice(left, size)):
-        yield batch
 
 
 @contextmanager

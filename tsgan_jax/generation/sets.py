@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ from tsgan_jax.labels import NAMES
 IMAGES, HU, MASKS = "images", "hu", "masks"
 MANIFEST, ANNOTATIONS, JOURNAL = "manifest.json", "annotations.json", "journal.jsonl"
 NAMED = 5  # changed files that a refusal names
+READ = 64  # masks in memory while boxes are made
 
 Record = dict[str, Any]
 
@@ -73,6 +74,7 @@ class SetDirectory:
         self.damaged = 0
         """Number of finished images whose files are missing or changed; they are made again."""
         self._resume = resume
+        self._journal: TextIO | None = None
         self._journal_lock = Lock()
         self._held = ExitStack()
 
@@ -101,11 +103,13 @@ class SetDirectory:
     def add(self, index: int, name: str, labelled: SetImage, **facts: Any) -> None:
         """Write one slice and its record.  Safe to call from several threads."""
         file_name = f"{safe_name(name)}.png"
-        paths = {folder: self.out / folder / file_name for folder in (IMAGES, HU, MASKS)}
-        images.write_png(paths[IMAGES], labelled.shown)
-        images.write_hu(paths[HU], labelled.hu)
-        images.write_mask(paths[MASKS], labelled.mask)
-        sums = {folder: file_sha256(path) for folder, path in paths.items()}
+        # Not synced one by one, which would take longer than the rest: a rerun compares hashes.
+        contents = {
+            IMAGES: images.write_png(self.out / IMAGES / file_name, labelled.shown, sync=False),
+            HU: images.write_hu(self.out / HU / file_name, labelled.hu, sync=False),
+            MASKS: images.write_mask(self.out / MASKS / file_name, labelled.mask, sync=False),
+        }
+        sums = {folder: hashlib.sha256(content).hexdigest() for folder, content in contents.items()}
         record = {"index": index, "accepted": True, "file_name": file_name, "pixel_mm": float(labelled.pixel_mm)}
         self._note({**record, **facts, "sha256": sums})
 
@@ -115,10 +119,10 @@ class SetDirectory:
 
     def finish(self) -> dict[str, Any]:
         """Write the manifest and then the COCO file, with boxes from the masks on disk; returns the manifest."""
+        os.sync()  # the images: a set that says it is complete is on the disk
         records = [self.records[index] for index in sorted(self.records)]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            info = {"description": "labelled lung-nodule CT slices", "made_from": self.source}
-            tree = coco.dataset(pool.map(self._picture, _accepted(records)), self.smallest, info)
+        info = {"description": "labelled lung-nodule CT slices", "made_from": self.source}
+        tree = coco.dataset(self._pictures(_accepted(records)), self.smallest, info)
         content = (json.dumps(tree, allow_nan=False) + "\n").encode()
         manifest = self._manifest(complete=True) | {
             "objects": len(tree["annotations"]),
@@ -129,7 +133,14 @@ class SetDirectory:
         write_json(self.out / MANIFEST, manifest, indent=1)
         write_bytes(self.out / ANNOTATIONS, content)
         (self.out / JOURNAL).unlink(missing_ok=True)
+        self._journal = None
         return manifest
+
+    def _pictures(self, records: list[Record]) -> Iterator[coco.CocoImage]:
+        """The masks on disk; `map` alone would read all of them before the first is used."""
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for start in range(0, len(records), READ):
+                yield from pool.map(self._picture, records[start : start + READ])
 
     def _picture(self, record: Record) -> coco.CocoImage:
         mask = images.read_mask(self.out / MASKS / record["file_name"])
@@ -140,10 +151,12 @@ class SetDirectory:
         return {"complete": complete, "pixels": pixels, "made_from": self.source, "versions": self.versions}
 
     def _note(self, record: Record) -> None:
+        line = json.dumps(record, allow_nan=False) + "\n"
         with self._journal_lock:
             self.records[record["index"]] = record
-            with (self.out / JOURNAL).open("a", encoding="utf-8") as journal:
-                journal.write(json.dumps(record, allow_nan=False) + "\n")
+            if self._journal is None:
+                self._journal = self._held.enter_context((self.out / JOURNAL).open("a", encoding="utf-8", buffering=1))
+            self._journal.write(line)
 
     def _refuse_foreign(self) -> None:
         """Raise UserError if the directory has files but no manifest."""

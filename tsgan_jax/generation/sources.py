@@ -33,12 +33,14 @@ Draw = Callable[[int, list[int]], NDArray[np.uint8]]
 class MaskSource:
     """Masks by index.
 
-    draw: attempt, indices to masks; at_once: best number of masks per call; pixel_mm: index to the side of a pixel;
-    facts: index to the fields about the mask in the image's record; made_from: provenance of the masks.
+    draw: attempt, indices to masks; at_once: a draw's size is best a multiple of it; side: height and width of a mask;
+    pixel_mm: index to the side of a pixel; facts: index to the fields about the mask in the image's record; made_from:
+    provenance of the masks.
     """
 
     draw: Draw
     at_once: int
+    side: int
     pixel_mm: Callable[[int], float]
     facts: Callable[[int], dict[str, Any]]
     made_from: dict[str, Any]
@@ -58,6 +60,7 @@ def stylegan_masks(generator: MaskGenerator, key: Key, truncation: float, pixel_
     return MaskSource(
         draw=mask_drawer(generator, key, truncation),
         at_once=chunk_size(generator.synthesis.resolution),
+        side=generator.size,
         pixel_mm=lambda index: pixel_mm,
         facts=lambda index: {},
         made_from={"truncation": truncation},
@@ -95,6 +98,7 @@ def real_masks(slices: "SliceSet", seed: int) -> MaskSource:
     return MaskSource(
         draw=draw,
         at_once=1,
+        side=slices.mask.shape[1],
         pixel_mm=lambda index: float(slices.pixel_mm[place(index)[0]]),
         facts=facts,
         made_from={
@@ -137,6 +141,7 @@ def deformed_masks(slices: "SliceSet", seed: int) -> MaskSource:
     return MaskSource(
         draw=draw,
         at_once=THREADS,
+        side=slices.mask.shape[1],
         pixel_mm=lambda index: float(slices.pixel_mm[slice_of(index)]),
         facts=facts,
         made_from={

@@ -1,7 +1,6 @@
-"""Writing of images by threads while the device computes the next batch."""
+"""Writing of images by threads while the device computes further batches."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
@@ -9,23 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsgan_jax.errors import UserError
+from tsgan_jax.generation.candidates import Candidate
 from tsgan_jax.generation.sets import SetDirectory, SetImage
 from tsgan_jax.generation.sources import MaskSource
 from tsgan_jax.images import Window, to_hu, to_uint8
-from tsgan_jax.types import Array
-
-
-@dataclass
-class Candidate:
-    """An image in progress: its mask, if one is accepted, and the reasons for refusing earlier attempts."""
-
-    index: int
-    mask: NDArray[np.uint8] | None = None
-    refused: list[list[str]] = field(default_factory=list)
 
 
 class Writer:
-    """Write one batch while the device computes the next; at most two batches are in memory.
+    """Writes batches, one at a time, by the threads of a pool.
 
     Exit without an exception waits for all files.
     """
@@ -35,7 +25,6 @@ class Writer:
     ) -> None:
         self._directory, self._pool = directory, pool
         self._window, self._masks, self._seed = window, masks, seed
-        self._computing: tuple[list[Candidate], Array] | None = None
         self._files: list[Future[None]] = []
 
     def __enter__(self) -> Self:
@@ -44,25 +33,19 @@ class Writer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None:
-            for file in self._files:
-                file.cancel()
-            return
-        self._hand_over(None)
-        self._await_files()
+        if error is None:
+            self._await_files()
+        for file in self._files:
+            file.cancel()
 
-    def put(self, batch: list[Candidate], ct: Array) -> None:
-        """Accept a batch whose CT is being computed; the previous batch goes to the threads."""
-        self._hand_over((batch, ct))
-
-    def _hand_over(self, following: tuple[list[Candidate], Array] | None) -> None:
+    def put(self, batch: list[Candidate], ct: NDArray[np.float32]) -> None:
+        """Hand a batch and its CT [n, h, w] in [-1, 1] to the threads, once they have written the one before it."""
         self._await_files()
-        computed, self._computing = self._computing, following
-        if computed is None:
-            return
-        batch, ct = computed
-        values = np.asarray(ct)
-        self._files = [self._pool.submit(self._write, c, unit) for c, unit in zip(batch, values, strict=False)]
+        self._files = [self._pool.submit(self._write, c, unit) for c, unit in zip(batch, ct, strict=True)]
+
+    def reject(self, candidate: Candidate) -> None:
+        """Record an image without an accepted mask."""
+        self._directory.reject(candidate.index, seed=self._seed, refused=candidate.refused)
 
     def _await_files(self) -> None:
         for file in self._files:

@@ -9,6 +9,8 @@ would be positive, and lower resolutions would lack it.  An absent organ is -1 e
 Ours, not the paper's (A23).
 """
 
+import functools
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -118,8 +120,15 @@ def enlarged(one: np.ndarray, size: int) -> np.ndarray:
     r = one.shape[0]
     if r == size:
         return one
+    weight = _bilinear(r, size).astype(one.dtype)
+    return np.einsum("ai,bj,ijc->abc", weight, weight, one, optimize=("einsum_path", (0, 2), (0, 1)))
+
+
+@functools.lru_cache(maxsize=8)
+def _bilinear(r: int, size: int) -> np.ndarray:
+    """Weights [size, r] of r pixels' centres in those of `size`."""
     at = np.clip((np.arange(size) + 0.5) * r / size - 0.5, 0, r - 1)
     low = np.minimum(at.astype(int), r - 2)
-    weight = np.zeros((size, r), one.dtype)
+    weight = np.zeros((size, r))
     weight[np.arange(size), low], weight[np.arange(size), low + 1] = low + 1 - at, at - low
-    return np.einsum("ai,bj,ijc->abc", weight, weight, one, optimize=True)
+    return weight

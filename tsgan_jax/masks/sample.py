@@ -1,7 +1,8 @@
 """Masks from a trained generator: image i depends on the key and on i, on nothing else."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -17,10 +18,14 @@ from tsgan_jax.masks.mapping import mapping_of, num_layers, truncate
 from tsgan_jax.masks.representation import Representation, representation_of
 from tsgan_jax.masks.state import MaskGanState
 from tsgan_jax.masks.synthesis import Synthesis, layer_noise, synthesis_of
+from tsgan_jax.train.devices import on_cpu
 from tsgan_jax.train.learner import Params, stream
 from tsgan_jax.types import Array, Key
 
 Indices = Array | np.ndarray | Sequence[int]
+
+AT_A_TIME = 4
+"""Chunks on the device at a time: some are computed while the one before them is decoded."""
 
 CALIBRATION_MASKS = 256
 """Drawn to calibrate a generator: the share of masks with a nodule is then right within .02."""
@@ -67,19 +72,50 @@ def generator_of(
 
 
 def chunk_size(resolution: int) -> int:
-    """Masks computed at once: a constant of the resolution, so that no caller's batch size changes a mask."""
-    return max(1, min(16, 1024 // resolution))
+    """Masks of one program: a constant of the device's kind and the resolution, so that no caller's batch changes one.
+
+    More fill no accelerator better; on a CPU several programs run side by side.
+    """
+    most = 16 if on_cpu() else 128
+    return max(1, min(most, 64 * most // resolution))
 
 
 def sample_maps(generator: MaskGenerator, key: Key, indices: Indices, truncation: float = 1.0) -> np.ndarray:
     """Encoded masks float32 [n, r, r, c] of images `indices` [n], integers, at the network's resolution.
 
     Each image's latent and noise come from `fold_in(key, index)`.  truncation: psi of the first 8 layers;
-    1 for none, smaller for more typical masks.
+    1 for none, smaller for more typical masks.  Compiled once for a network, whatever n is.
     """
+    return np.concatenate(list(_chunks(generator, key, indices, truncation)))
+
+
+def sample_masks(generator: MaskGenerator, key: Key, indices: Indices, truncation: float = 1.0) -> np.ndarray:
+    """Masks uint8 [n, size, size] with the codes of `labels`: `sample_maps`, decoded while the device computes more.
+
+    The first call for a generator and a truncation also draws `CALIBRATION_MASKS` masks, if it is to be calibrated.
+    """
+    chunks = _chunks(generator, key, indices, truncation)
+    if generator.objects is None:
+        return np.concatenate([generator.representation.decode(maps, generator.size) for maps in chunks])
+    rule = calibration_of(generator, truncation)
+    return np.concatenate([calibration.decode(maps, generator.size, rule) for maps in chunks])
+
+
+@functools.lru_cache(maxsize=8)
+def calibration_of(generator: MaskGenerator, truncation: float) -> dict[int, Calibration]:
+    """The calibration of masks drawn at a truncation: a function of the generator's parameters alone."""
+    key = stream(jax.random.key(0), "calibration")
+    maps = sample_maps(generator, key, np.arange(CALIBRATION_MASKS), truncation)
+    return calibration.calibrate(maps, generator.size, generator.objects or {})
+
+
+def _chunks(generator: MaskGenerator, key: Key, indices: Indices, truncation: float) -> Iterator[np.ndarray]:
+    """Maps of the images in parts of up to `chunk_size`; AT_A_TIME parts are on the device."""
     wanted = np.asarray(indices, np.uint32)
+    if not len(wanted):
+        raise ValueError("no indices given")
     size = chunk_size(generator.synthesis.resolution)
-    parts = []
+    computing: deque[tuple[int, Array]] = deque()
     for start in range(0, len(wanted), size):
         part = wanted[start : start + size]
         filled = np.pad(part, (0, size - len(part)), mode="edge")  # so that every chunk has the compiled size
@@ -93,29 +129,15 @@ def sample_maps(generator: MaskGenerator, key: Key, indices: Indices, truncation
             filled,
             jnp.float32(truncation),
         )
-        parts.append(np.asarray(maps)[: len(part)])
-    if not parts:
-        raise ValueError("no indices given")
-    return np.concatenate(parts)
+        computing.append((len(part), maps))
+        if len(computing) == AT_A_TIME:
+            yield _fetched(*computing.popleft())
+    while computing:
+        yield _fetched(*computing.popleft())
 
 
-def sample_masks(generator: MaskGenerator, key: Key, indices: Indices, truncation: float = 1.0) -> np.ndarray:
-    """Masks uint8 [n, size, size] with the codes of `labels`: `sample_maps`, decoded.
-
-    The first call for a generator and a truncation also draws `CALIBRATION_MASKS` masks, if it is to be calibrated.
-    """
-    maps = sample_maps(generator, key, indices, truncation)
-    if generator.objects is None:
-        return generator.representation.decode(maps, generator.size)
-    return calibration.decode(maps, generator.size, calibration_of(generator, truncation))
-
-
-@functools.lru_cache(maxsize=8)
-def calibration_of(generator: MaskGenerator, truncation: float) -> dict[int, Calibration]:
-    """The calibration of masks drawn at a truncation: a function of the generator's parameters alone."""
-    key = stream(jax.random.key(0), "calibration")
-    maps = sample_maps(generator, key, np.arange(CALIBRATION_MASKS), truncation)
-    return calibration.calibrate(maps, generator.size, generator.objects or {})
+def _fetched(count: int, maps: Array) -> np.ndarray:
+    return np.asarray(maps)[:count]
 
 
 @functools.partial(jax.jit, static_argnames=("mapping", "synthesis"))

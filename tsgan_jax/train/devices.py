@@ -14,6 +14,7 @@ from typing import Any
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.stages import Compiled
 
 
 def data_mesh(batch_size: int) -> Mesh:
@@ -59,6 +60,30 @@ def _cpu() -> str:
     lines = info.read_text().splitlines() if info.is_file() else []
     features = next((line for line in lines if line.startswith(("flags", "Features"))), "")
     return hashlib.sha256(features.encode()).hexdigest()[:8]
+
+
+CPU_BUDGET = 2**30
+"""Bytes for the programs of a batch on a CPU, whose memory is everybody's."""
+
+
+def on_cpu() -> bool:
+    """Whether programs run on the CPU."""
+    return jax.default_backend() == "cpu"
+
+
+def free_bytes() -> int:
+    """Bytes free on the fullest device, less a tenth for what an analysis does not count; CPU_BUDGET on a CPU."""
+    known = [stats for device in jax.local_devices() if (stats := device.memory_stats()) and "bytes_limit" in stats]
+    return min((9 * (each["bytes_limit"] - each["bytes_in_use"]) // 10 for each in known), default=CPU_BUDGET)
+
+
+def needed_bytes(program: Compiled, runs: int = 1) -> int:
+    """Bytes that a compiled program needs on each device: arguments, results, and what lies between.
+
+    runs: of it at a time; they share their arguments.
+    """
+    uses: Any = program.memory_analysis()
+    return int(uses.argument_size_in_bytes + runs * (uses.output_size_in_bytes + uses.temp_size_in_bytes))
 
 
 def return_freed_memory() -> None:
