@@ -7,8 +7,10 @@ initialise an accelerator.
     phase = tsgan_jax.plan(config.masks)[-1]
     learner = tsgan_jax.stylegan(config.masks, phase)              # Learner(init, step)
     translator = tsgan_jax.translator(config.translation)          # Translator(init, step, translate)
-    masks = tsgan_jax.sample_masks(generator, key, indices)    # uint8 [n, h, w]
-    ct = tsgan_jax.translate(translator, state, masks, key)        # float32 HU [n, h, w]
+    networks = tsgan_jax.load_run("runs/luna16")                   # both networks, trained
+    masks = networks.masks(key, indices)                           # uint8 [n, h, w], before any gate
+    ct = networks.ct(masks, key)                                   # float32 HU [n, h, w]
+    pairs = networks.pairs(seed=0, indices=range(8))               # the first images of bin/generate's set
 """
 
 from importlib import import_module
@@ -29,18 +31,22 @@ _PUBLIC = {
     "translator": "tsgan_jax.translation.registry",
     "translate": "tsgan_jax.generation.generate",
     "generate": "tsgan_jax.generation.generate",
+    "Networks": "tsgan_jax.generation.networks",
+    "load_run": "tsgan_jax.generation.networks",
 }
 
 __all__ = [
     "Config",
     "Learner",
     "MaskGenerator",
+    "Networks",
     "Translator",
     "UserError",
     "__version__",
     "data",
     "generate",
     "load_config",
+    "load_run",
     "nn",
     "plan",
     "sample_masks",
@@ -55,6 +61,7 @@ if TYPE_CHECKING:
     from tsgan_jax.config.reading import load_config
     from tsgan_jax.errors import UserError
     from tsgan_jax.generation.generate import generate, translate
+    from tsgan_jax.generation.networks import Networks, load_run
     from tsgan_jax.masks.growth import plan
     from tsgan_jax.masks.learner import stylegan
     from tsgan_jax.masks.sample import MaskGenerator, sample_masks

@@ -33,10 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    run: Path = arguments.run
-    _arguments.check_run(run)
-    bare = "/" not in arguments.out and arguments.out not in (".", "..")
-    out = run / "sets" / arguments.out if bare else Path(arguments.out)
+    run, out = _places(arguments)
     if arguments.real_fold is not None:
         for name in ("seed", "truncation", "batch_size"):
             if getattr(arguments, name) is not None:
@@ -73,6 +70,20 @@ def _run(arguments: argparse.Namespace) -> int:
         mend = f"stage 1 of {run} needs more training" if drawn else "raise generation.attempts"
         raise UserError(f"{out}: every mask was refused, so the set is empty; {mend}")
     return 0
+
+
+def _places(arguments: argparse.Namespace) -> tuple[Path, Path]:
+    """The folder of the networks, and the set's: in sets/ of a run, if its name has no folder."""
+    from tsgan_jax.generation import packed
+
+    run: Path = packed.shipped(arguments.network) if arguments.network else arguments.run
+    _arguments.check_run(run)
+    bare = "/" not in arguments.out and arguments.out not in (".", "..")
+    if packed.is_packed(run):
+        if arguments.real_fold is not None:
+            raise UserError(f"{run}: packed networks come without real slices; --real-fold needs a run directory")
+        return run, Path(arguments.out)
+    return run, run / "sets" / arguments.out if bare else Path(arguments.out)
 
 
 def _export(run: Path, fold: int, out: Path) -> int:
@@ -121,14 +132,16 @@ def _reporter(screen: "PlainConsole | LiveConsole") -> Callable[["SetProgress"],
 
 def _parser() -> argparse.ArgumentParser:
     parser = _arguments.parser("generate", __doc__, _EPILOG)
-    parser.add_argument("--run", required=True, type=Path, metavar="DIR", help="run directory of bin/train")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--run", type=Path, metavar="DIR", help="run directory of bin/train, or a folder of bin/pack")
+    source.add_argument("--network", metavar="NAME", help="networks that come with the package, such as phantom-64")
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "--count", type=_arguments.whole(), metavar="N", help="images; default: the run's generation.count"
     )
     what.add_argument("--real-fold", type=int, choices=range(5), metavar="K", help="export real fold K instead")
     parser.add_argument(
-        "--out", required=True, metavar="SET", help="directory; a name without a folder means DIR/sets/NAME"
+        "--out", required=True, metavar="SET", help="directory; a name without a folder means DIR/sets/NAME of a run"
     )
     parser.add_argument("--seed", type=_seed, metavar="S", help="default: the run's generation.seed")
     parser.add_argument("--truncation", type=_arguments.share, metavar="T", help="0 to 1; smaller: more typical masks")

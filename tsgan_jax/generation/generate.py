@@ -99,6 +99,16 @@ def translate(
     return hu
 
 
+def masks_key(seed: int) -> Key:
+    """The key of a set's masks."""
+    return stream(jax.random.key(seed), "masks")
+
+
+def ct_key(seed: int) -> Key:
+    """The key of the noise in a set's CT."""
+    return stream(jax.random.key(seed), "ct")
+
+
 def generate(
     generator: MaskGenerator | MaskSource,
     translator: Translator[Any],
@@ -127,12 +137,11 @@ def generate(
     Raises UserError for such a directory, for a full disk (the set can be finished later) and for a network
     whose CT is not finite.
     """
-    root = jax.random.key(seed)
     weights = {}
     if isinstance(generator, MaskSource):
         masks = generator
     else:
-        masks = stylegan_masks(generator, stream(root, "masks"), truncation, pixel_mm)
+        masks = stylegan_masks(generator, masks_key(seed), truncation, pixel_mm)
         weights["masks"] = fingerprint((generator.params, generator.w_avg, generator.alpha))
     weights["translation"] = fingerprint(without_optimizers(translator_state))
     made_from = {
@@ -157,7 +166,7 @@ def generate(
 
         if todo:
             size = batch_size_for(translator, translator_state, masks.side, len(todo), batch_size, say)
-            render = renderer(translator, translator_state, stream(root, "ct"), size)
+            render = renderer(translator, translator_state, ct_key(seed), size)
             with ThreadPoolExecutor(PNG_THREADS) as pool, Writer(directory, pool, window, masks, seed) as writer:
                 found = candidates(masks, todo, attempts, size, pool)
                 _write_all(writer, render, batches(found, size, writer.reject), tell)
@@ -194,7 +203,7 @@ def generate_run(
     defaults = trained.config.generation
     seed = defaults.seed if seed is None else seed
     return generate(
-        _masks_of(trained, seed, truncation),
+        masks_of(trained, seed, truncation) if trained.generator is None else trained.generator,
         trained.translator,
         trained.translator_state,
         window=trained.config.data.hu_window,
@@ -211,10 +220,14 @@ def generate_run(
     )
 
 
-def _masks_of(trained: runs.TrainedRun, seed: int, truncation: float | None) -> MaskGenerator | MaskSource:
-    """The source of masks in `generation.masks`: stage 1, or training slices."""
+def masks_of(trained: runs.TrainedRun, seed: int, truncation: float | None) -> MaskSource:
+    """The source of a set's masks that `generation.masks` names: stage 1, or training slices.
+
+    truncation: None for the run's.  Raises UserError for one where stage 1 draws no masks.
+    """
     if trained.generator is not None:
-        return trained.generator
+        chosen = trained.config.generation.truncation if truncation is None else truncation
+        return stylegan_masks(trained.generator, masks_key(seed), chosen, trained.pixel_mm)
     kind = trained.config.generation.masks
     if truncation is not None:
         raise UserError(f"truncation applies only to masks of stage 1; this run's generation.masks is {kind}")

@@ -1,0 +1,91 @@
+"""A trained run's networks for use from Python: masks, CT, and the pairs that `bin/generate` writes."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsgan_jax.errors import UserError
+from tsgan_jax.generation import packed, runs
+from tsgan_jax.generation.candidates import Candidate, candidates
+from tsgan_jax.generation.generate import PNG_THREADS, ct_key, masks_of, translate
+from tsgan_jax.generation.rendering import batch_size_for, rendered, renderer
+from tsgan_jax.generation.runs import TrainedRun
+from tsgan_jax.images import to_hu
+from tsgan_jax.masks.sample import Indices, sample_masks
+from tsgan_jax.types import Array, Key
+
+
+class Pairs(NamedTuple):
+    """Labelled images of a set: their indices [n], masks uint8 [n, h, w], CT float32 HU [n, h, w]."""
+
+    indices: NDArray[np.int64]
+    masks: NDArray[np.uint8]
+    ct: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """Both networks of a run.
+
+    trained: with their settings; `trained.pixel_mm` is the side of a pixel.
+    """
+
+    trained: TrainedRun
+
+    def masks(self, key: Key, indices: Indices, truncation: float | None = None) -> NDArray[np.uint8]:
+        """Masks uint8 [n, h, w] of images `indices` [n] as stage 1 draws them, before any gate.
+
+        Mask i depends on the key and i alone.  truncation: None for the run's.  UserError for a run without a stage 1.
+        """
+        generator = self.trained.generator
+        if generator is None:
+            kind = self.trained.config.generation.masks
+            raise UserError(f"generation.masks is {kind}: the run has no stage 1 to draw masks from")
+        chosen = self.trained.config.generation.truncation if truncation is None else truncation
+        return sample_masks(generator, key, indices, chosen)
+
+    def ct(self, masks: Array | NDArray[np.uint8], key: Key, batch_size: int | None = None) -> NDArray[np.float32]:
+        """CT of masks: uint8 [n, h, w] to float32 HU [n, h, w]; the noise of image i comes from `fold_in(key, i)`."""
+        window = self.trained.config.data.hu_window
+        return translate(self.trained.translator, self.trained.translator_state, masks, key, window, batch_size)
+
+    def pairs(self, seed: int, indices: Sequence[int], truncation: float | None = None) -> Pairs:
+        """The images `indices` of the set that `bin/generate --seed SEED` makes: the same masks, the same CT.
+
+        An image of which every mask was refused is missing, as it is there.
+        """
+        trained = self.trained
+        source = masks_of(trained, seed, truncation)
+        with ThreadPoolExecutor(PNG_THREADS) as pool:
+            attempts = trained.config.generation.attempts
+            found = {one.index: one for one in candidates(source, list(indices), attempts, source.at_once, pool)}
+        kept = [found[index] for index in indices if found[index].mask is not None]
+        masks = np.array([one.mask for one in kept], np.uint8).reshape(-1, source.side, source.side)
+        return Pairs(np.array([one.index for one in kept], int), masks, self._ct(kept, ct_key(seed), source.side))
+
+    def _ct(self, drawn: list[Candidate], key: Key, side: int) -> NDArray[np.float32]:
+        """HU [n, side, side] of masks, each with the noise of its own index."""
+        hu = np.empty((len(drawn), side, side), np.float32)
+        if drawn:
+            translator, state = self.trained.translator, self.trained.translator_state
+            size = batch_size_for(translator, state, side, len(drawn))
+            batches = (drawn[at : at + size] for at in range(0, len(drawn), size))
+            done = 0
+            for batch, ct in rendered(renderer(translator, state, key, size), batches):
+                hu[done : done + len(batch)] = to_hu(ct, self.trained.config.data.hu_window)
+                done += len(batch)
+        return hu
+
+
+def load_run(run: str | Path, say: Callable[[str], None] = print) -> Networks:
+    """The networks of a run directory, of a packed folder, or of a network that comes with the package, by its name.
+
+    Raises UserError for a place that has none.
+    """
+    path = Path(run)
+    return Networks(runs.restore(path if path.is_dir() else packed.shipped(str(run)), say))
