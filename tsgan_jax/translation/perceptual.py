@@ -1,6 +1,6 @@
 """VGG-19 for training: weights from the config's file, features as a function."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -43,8 +43,6 @@ def extractor(config: Config, features: vgg.Vgg19 | None, params: Any) -> Extrac
     return lambda x: vgg.features(params, x, layers, kind, dtype)
 
 
-def about(features: vgg.Vgg19 | None) -> Mapping[str, str]:
+def about(features: vgg.Vgg19 | None) -> dict[str, str]:
     """Name and hash of the file, for a translator's `about`."""
-    if features is None:
-        return {}
-    return {"vgg19": f"{features.file} ({features.kind})", "vgg19_sha256": features.sha256}
+    return {"vgg19": f"{features.file} ({features.kind})", "vgg19_sha256": features.sha256} if features else {}
