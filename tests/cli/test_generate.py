@@ -70,7 +70,8 @@ def test_batch_size_and_a_second_run_change_nothing(run, tmp_path):
 def test_the_runs_own_settings_are_the_defaults(run, tmp_path):
     assert main(["--run", str(run), "--out", str(tmp_path / "a")]) == 0
     assert (
-        main(["--run", str(run), "--out", str(tmp_path / "b"), "--count", "5", "--seed", "7", "--truncation", "1"]) == 0
+        main(["--run", str(run), "--out", str(tmp_path / "b"), "--count", "5", "--seed", "7", "--truncation", "1"])
+        == 0
     )
     assert files(tmp_path / "a") == files(tmp_path / "b")
 

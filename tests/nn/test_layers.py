@@ -1,4 +1,4 @@
-"""The initialisation of stage 2."""
+"""Layers of stage 2: their norms, and their initialisation."""
 
 import flax.linen as nn
 import jax
@@ -6,15 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tsgan_jax.nn.layers import Conv, initialise
-from tsgan_jax.nn.norm import GroupNorm, InstanceNorm
+from tsgan_jax.nn.layers import Conv, GroupNorm, InstanceNorm, initialise, instance_norm
 
 
 class Mixed(nn.Module):
     """Layers of several kinds."""
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         x = InstanceNorm(name="instance_norm")(Conv(256, name="conv")(x))
         return nn.Dense(64, name="dense")(GroupNorm(name="group_norm")(x))
 
@@ -28,3 +27,21 @@ def test_initialise_draws_kernels_and_instance_norms_and_nothing_else():
     assert scale.mean() == pytest.approx(1.0, abs=0.01) and scale.std() == pytest.approx(0.02, rel=0.2)
     np.testing.assert_array_equal(params["group_norm"]["scale"], 1.0)
     assert not any(params[name]["bias"].any() for name in ("instance_norm", "group_norm"))
+
+
+def test_instance_norm_is_batch_normalisation_of_a_batch_of_one() -> None:
+    """A17; so an image does not depend on its neighbours."""
+    x = np.random.default_rng(1).normal(2, 3, (3, 6, 6, 2))
+    y = instance_norm(jnp.asarray(x, jnp.float32), jnp.array([1.0, -0.5]), jnp.array([0.0, 4.0]))
+    expected = (x - x.mean((1, 2), keepdims=True)) / np.sqrt(x.var((1, 2), keepdims=True) + 1e-5)
+    np.testing.assert_allclose(y, expected * [1.0, -0.5] + [0.0, 4.0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(instance_norm(jnp.asarray(x, jnp.float32)), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("mean", [20.0, 100.0])
+def test_bfloat16_statistics_are_taken_in_float32(mean: float) -> None:
+    """In bfloat16 the mean of many equal numbers would drift."""
+    x = jax.random.normal(jax.random.key(0), (1, 64, 64, 2)) + mean
+    y = instance_norm(x.astype(jnp.bfloat16))
+    assert y.dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.asarray(y, np.float32).mean((1, 2)), 0, atol=0.01)

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tsgan_jax.nn.norm import InstanceNorm
-from tsgan_jax.nn.patch_critic import PatchCritic
+from tsgan_jax.nn.layers import InstanceNorm, PatchCritic
 
 
 @pytest.mark.parametrize(("side", "logits"), [(512, 62), (256, 30), (64, 6)])

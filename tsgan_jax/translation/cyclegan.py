@@ -15,8 +15,7 @@ import optax
 from tsgan_jax import losses
 from tsgan_jax.config import CycleGANConfig
 from tsgan_jax.labels import BACKGROUND, BODY, LEFT_LUNG, NODULE, NUM_CLASSES, RIGHT_LUNG, TRACHEA
-from tsgan_jax.nn.layers import Conv, initialise
-from tsgan_jax.nn.patch_critic import PatchCritic
+from tsgan_jax.nn.layers import Conv, PatchCritic, initialise
 from tsgan_jax.nn.resnet import Decoder, Encoder, reflect
 from tsgan_jax.train.learner import Params, step_streams, stream
 from tsgan_jax.translation.api import Translator

@@ -12,10 +12,8 @@ from tsgan_jax import losses
 from tsgan_jax.config import DLPix2PixConfig
 from tsgan_jax.errors import UserError
 from tsgan_jax.labels import NUM_CLASSES
-from tsgan_jax.nn.layers import Conv, UpConv, initialise
+from tsgan_jax.nn.layers import Conv, InstanceNorm, PatchCritic, UpConv, initialise
 from tsgan_jax.nn.local_importance import MIN_SIZE, LocalImportanceAttention
-from tsgan_jax.nn.norm import InstanceNorm
-from tsgan_jax.nn.patch_critic import PatchCritic
 from tsgan_jax.nn.window_attention import DynamicWindowAttention
 from tsgan_jax.train.learner import Params, step_streams, stream
 from tsgan_jax.translation import perceptual

@@ -6,9 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from tsgan_jax.nn.layers import Conv
-from tsgan_jax.nn.norm import InstanceNorm
-from tsgan_jax.nn.patch_critic import PatchCritic
+from tsgan_jax.nn.layers import Conv, PatchCritic, instance_norm
 from tsgan_jax.nn.resample import downsample, upsample
 from tsgan_jax.types import Array, Key
 
@@ -36,7 +34,7 @@ class Spade(nn.Module):
         hidden = jax.nn.relu(conv(self.width, "hidden")(mask))
         gamma = conv(x.shape[-1], "gamma")(hidden)
         beta = conv(x.shape[-1], "beta", self.beta_bias)(hidden)
-        return InstanceNorm(affine=False)(x) * (1 + gamma) + beta
+        return instance_norm(x) * (1 + gamma) + beta
 
 
 BLOCKS = {"head": 16.0, "middle0": 16.0, "middle1": 16.0, "up0": 8.0, "up1": 4.0, "up2": 2.0, "up3": 1.0, "up4": 0.5}
@@ -183,7 +181,7 @@ class StyleEncoder(nn.Module):
         for i in range((x.shape[1] // 4).bit_length() - 1):
             features = self.width * min(2**i, 8)
             x = Conv(features, kernel=3, use_bias=False, dtype=self.dtype, name=f"down{i}")(x)
-            x = jax.nn.leaky_relu(InstanceNorm(affine=False)(x), 0.2)
+            x = jax.nn.leaky_relu(instance_norm(x), 0.2)
         x = x.reshape(x.shape[0], -1).astype(jnp.float32)
         return Style(nn.Dense(self.z_dim, name="mean")(x), nn.Dense(self.z_dim, name="log_variance")(x))
 
