@@ -131,35 +131,30 @@ def max_pool(x: Array, stride: int, padding: int) -> Array:
     return x
 
 
-Layer = tuple[str, int, int, int]
-"""A convolution: its name, its features, and the rows and columns of its kernel."""
-Branch = tuple[Any, ...]
-"""Layers, one after the other; a pair of them has the same input, and its outputs are concatenated."""
-
-
 class Block(nn.Module):
     """Branches of convolutions and one of pooling, concatenated; they keep the size or halve it.
 
+    branches: each a name and its convolutions (features, rows, columns of the kernel), numbered if there are several; a
+    pair of convolutions has one input and concatenated outputs.
     pool_features: of the 1x1 convolution with the pooling.  None: the block halves the size, with stride 2 in the last
     convolution of each branch and in the pooling, which is the maximum and has no convolution.
     """
 
-    branches: tuple[Branch, ...]
+    branches: tuple[tuple[Any, ...], ...]
     pool_features: int | None = None
     pools_by_maximum: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        first = [self._conv(branch[0]) for branch in self.branches if branch[0][2:] == (1, 1)]
+        chains = [self._convolutions(*branch) for branch in self.branches]
+        first = [chain[0][0] for chain in chains if chain[0][0].kernel == (1, 1)]
         pool = Conv(self.pool_features, name="branch_pool") if self.pool_features else None
         entered = entries(x, *first, *([pool] if pool and not self.pools_by_maximum else []))
         outputs = []
-        for branch in self.branches:
-            y, steps = (nn.relu(entered.pop(0)), branch[1:]) if branch[0][2:] == (1, 1) else (x, branch)
+        for chain in chains:
+            y, steps = (nn.relu(entered.pop(0)), chain[1:]) if chain[0][0].kernel == (1, 1) else (x, chain)
             for step in steps:
-                halves = self.pool_features is None and step is branch[-1]
-                pair = step if isinstance(step[0], tuple) else (step,)
-                y = jnp.concatenate([self._conv(layer, halves)(y) for layer in pair], axis=-1)
+                y = jnp.concatenate([conv(y) for conv in step], axis=-1)
             outputs.append(y)
         if pool is None:
             outputs.append(max_pool(x, 2, 0))
@@ -167,72 +162,59 @@ class Block(nn.Module):
             outputs.append(pool(max_pool(x, 1, 1)) if self.pools_by_maximum else nn.relu(average_pool(entered.pop())))
         return jnp.concatenate(outputs, axis=-1)
 
-    def _conv(self, layer: Layer, halves: bool = False) -> Conv:
-        name, features, rows, columns = layer
-        padding = (0, 0) if halves else (rows // 2, columns // 2)
-        return Conv(features, (rows, columns), 2 if halves else 1, padding, name=name)
+    def _convolutions(self, name: str, *steps: Any) -> list[list[Conv]]:
+        chain = []
+        for i, step in enumerate(steps, 1):
+            numbered = f"{name}_{i}" if len(steps) > 1 else name
+            parts = {numbered + "a": step[0], numbered + "b": step[1]} if len(step) == 2 else {numbered: step}
+            halves = self.pool_features is None and i == len(steps)
+            chain.append(
+                [
+                    Conv(features, (h, w), 1 + halves, (0, 0) if halves else (h // 2, w // 2), name=part)
+                    for part, (features, h, w) in parts.items()
+                ]
+            )
+        return chain
 
 
-def _block_a(pool_features: int) -> tuple[Any, ...]:
-    """At 35 px: 1x1, 5x5, two 3x3, and pooling."""
-    return (
-        (("branch1x1", 64, 1, 1),),
-        (("branch5x5_1", 48, 1, 1), ("branch5x5_2", 64, 5, 5)),
-        (("branch3x3dbl_1", 64, 1, 1), ("branch3x3dbl_2", 96, 3, 3), ("branch3x3dbl_3", 96, 3, 3)),
-    ), pool_features
-
-
-def _block_c(inner: int) -> tuple[Any, ...]:
-    """At 17 px: 1x1, one and two 7x7 in rows and columns, and pooling."""
-    return (
-        (("branch1x1", 192, 1, 1),),
-        (("branch7x7_1", inner, 1, 1), ("branch7x7_2", inner, 1, 7), ("branch7x7_3", 192, 7, 1)),
-        (
-            ("branch7x7dbl_1", inner, 1, 1),
-            ("branch7x7dbl_2", inner, 7, 1),
-            ("branch7x7dbl_3", inner, 1, 7),
-            ("branch7x7dbl_4", inner, 7, 1),
-            ("branch7x7dbl_5", 192, 1, 7),
-        ),
-    ), 192
-
-
-BLOCK_B = (
-    (("branch3x3", 384, 3, 3),),
-    (("branch3x3dbl_1", 64, 1, 1), ("branch3x3dbl_2", 96, 3, 3), ("branch3x3dbl_3", 96, 3, 3)),
-)
+THREE_TWICE = ("branch3x3dbl", (64, 1, 1), (96, 3, 3), (96, 3, 3))
+FORK = (384, 1, 3), (384, 3, 1)
+BLOCK_A = ("branch1x1", (64, 1, 1)), ("branch5x5", (48, 1, 1), (64, 5, 5)), THREE_TWICE
+BLOCK_B = ("branch3x3", (384, 3, 3)), THREE_TWICE
 BLOCK_D = (
-    (("branch3x3_1", 192, 1, 1), ("branch3x3_2", 320, 3, 3)),
-    (
-        ("branch7x7x3_1", 192, 1, 1),
-        ("branch7x7x3_2", 192, 1, 7),
-        ("branch7x7x3_3", 192, 7, 1),
-        ("branch7x7x3_4", 192, 3, 3),
-    ),
+    ("branch3x3", (192, 1, 1), (320, 3, 3)),
+    ("branch7x7x3", (192, 1, 1), (192, 1, 7), (192, 7, 1), (192, 3, 3)),
 )
 BLOCK_E = (
-    (("branch1x1", 320, 1, 1),),
-    (("branch3x3_1", 384, 1, 1), (("branch3x3_2a", 384, 1, 3), ("branch3x3_2b", 384, 3, 1))),
-    (
-        ("branch3x3dbl_1", 448, 1, 1),
-        ("branch3x3dbl_2", 384, 3, 3),
-        (("branch3x3dbl_3a", 384, 1, 3), ("branch3x3dbl_3b", 384, 3, 1)),
-    ),
+    ("branch1x1", (320, 1, 1)),
+    ("branch3x3", (384, 1, 1), FORK),
+    ("branch3x3dbl", (448, 1, 1), (384, 3, 3), FORK),
 )
+
+
+def block_c(c: int) -> tuple[tuple[Any, ...], ...]:
+    """7x7 convolutions as rows and columns, with c channels inside."""
+    return (
+        ("branch1x1", (192, 1, 1)),
+        ("branch7x7", (c, 1, 1), (c, 1, 7), (192, 7, 1)),
+        ("branch7x7dbl", (c, 1, 1), (c, 7, 1), (c, 1, 7), (c, 7, 1), (192, 1, 7)),
+    )
+
+
 BLOCKS: dict[str, tuple[Any, ...]] = {
-    "Mixed_5b": _block_a(32),
-    "Mixed_5c": _block_a(64),
-    "Mixed_5d": _block_a(64),
+    "Mixed_5b": (BLOCK_A, 32),
+    "Mixed_5c": (BLOCK_A, 64),
+    "Mixed_5d": (BLOCK_A, 64),
     "Mixed_6a": (BLOCK_B,),
-    "Mixed_6b": _block_c(128),
-    "Mixed_6c": _block_c(160),
-    "Mixed_6d": _block_c(160),
-    "Mixed_6e": _block_c(192),
+    "Mixed_6b": (block_c(128), 192),
+    "Mixed_6c": (block_c(160), 192),
+    "Mixed_6d": (block_c(160), 192),
+    "Mixed_6e": (block_c(192), 192),
     "Mixed_7a": (BLOCK_D,),
     "Mixed_7b": (BLOCK_E, 192),
     "Mixed_7c": (BLOCK_E, 192, True),
 }
-"""`Block`'s arguments, in order.  6a and 7a halve the size, from 35 to 17 and from 17 to 8 px; 7c pools by maximum."""
+"""`Block`'s arguments, in order: 35 px up to 6a, 17 px up to 7a, then 8 px."""
 
 
 class Pool3(nn.Module):

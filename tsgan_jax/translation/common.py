@@ -1,4 +1,4 @@
-"""What methods share: pix2pix's schedule; for those with a critic also state, alternating update and a check."""
+"""What methods share: pix2pix's schedule; state, update and check of those with a critic; VGG-19 for training."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tsgan_jax.config.translation import AdversarialConfig, TranslatorConfig
+from tsgan_jax.config.translation import AdversarialConfig, DLPix2PixConfig, GauGANConfig, TranslatorConfig
 from tsgan_jax.errors import UserError
+from tsgan_jax.nn import vgg
 from tsgan_jax.train.learner import Params, Player, new_player, update_player
 from tsgan_jax.types import Array, Key, Metrics
 
@@ -92,3 +93,40 @@ def check_critic(config: AdversarialConfig) -> None:
     """Raise UserError when a PatchCritic of this config would have no patch."""
     if config.resolution // 2**config.critic_layers < 3:
         raise UserError(f"translation.critic_layers {config.critic_layers} leaves no patch at {config.resolution} px")
+
+
+PerceptualConfig = DLPix2PixConfig | GauGANConfig
+Extractor = Callable[[Array], dict[str, Array]]
+"""Images [n, h, w, 1] in [-1, 1] -> features of VGG-19 by layer."""
+
+
+def load_vgg(config: PerceptualConfig) -> vgg.Vgg19 | None:
+    """The weights that `config.perceptual` needs; UserError when the config names none or unusable ones."""
+    if not config.perceptual:
+        return None
+    if config.vgg_weights is None:
+        raise UserError(
+            "translation.perceptual is on but translation.vgg_weights names no file: set it to VGG-19's weights "
+            "(torchvision's .pth, Keras' .h5, or .npz), or set translation.perceptual=off"
+        )
+    if not config.perceptual_layers:
+        raise UserError("translation.perceptual_layers is empty: name layers, or set translation.perceptual=off")
+    return vgg.load_vgg19(config.vgg_weights, config.perceptual_layers)
+
+
+def frozen_vgg(features: vgg.Vgg19 | None) -> Any:
+    """The weights as arrays for a state's `frozen`."""
+    return jax.tree.map(jnp.array, features.params) if features else None
+
+
+def extractor(config: PerceptualConfig, features: vgg.Vgg19 | None, params: Any) -> Extractor | None:
+    """The features of images by the state's weights `params`; None if the loss is off."""
+    if features is None:
+        return None
+    dtype, layers, kind = jnp.dtype(config.precision), config.perceptual_layers, features.kind
+    return lambda x: vgg.features(params, x, layers, kind, dtype)
+
+
+def about_vgg(features: vgg.Vgg19 | None) -> dict[str, str]:
+    """Name and hash of the file, for a translator's `about`."""
+    return {"vgg19": f"{features.file} ({features.kind})", "vgg19_sha256": features.sha256} if features else {}

@@ -16,9 +16,20 @@ from tsgan_jax.nn.layers import Conv, InstanceNorm, PatchCritic, UpConv, initial
 from tsgan_jax.nn.local_importance import MIN_SIZE, LocalImportanceAttention
 from tsgan_jax.nn.window_attention import DynamicWindowAttention
 from tsgan_jax.train.learner import Params, step_streams, stream
-from tsgan_jax.translation import perceptual
 from tsgan_jax.translation.api import Translator
-from tsgan_jax.translation.common import Adversarial, Loss, alternate, check_critic, rate_factor, start
+from tsgan_jax.translation.common import (
+    Adversarial,
+    Extractor,
+    Loss,
+    about_vgg,
+    alternate,
+    check_critic,
+    extractor,
+    frozen_vgg,
+    load_vgg,
+    rate_factor,
+    start,
+)
 from tsgan_jax.types import Array, Key, Metrics, PairBatch
 
 BOTTLENECKS = (4, 8, 16)
@@ -100,7 +111,7 @@ def dl_pix2pix(config: DLPix2PixConfig, images_per_epoch: int) -> Translator[Adv
     Raises UserError when settings contradict each other or VGG-19's weights are missing.
     """
     _check(config)
-    features, dtype = perceptual.load_features(config), jnp.dtype(config.precision)
+    features, dtype = load_vgg(config), jnp.dtype(config.precision)
     sizes = {
         name: getattr(config, name) for name in ("depth", "lia", "lia_width", "dwmh", "heads", "window", "dropout")
     }
@@ -113,7 +124,7 @@ def dl_pix2pix(config: DLPix2PixConfig, images_per_epoch: int) -> Translator[Adv
             initialise(generator, stream(key, "generator"), mask, jax.random.split(key, 1)),
             initialise(critic, stream(key, "critic"), pair),
         )
-        return start(key, *players, config.adam_betas, frozen=perceptual.frozen(features))
+        return start(key, *players, config.adam_betas, frozen=frozen_vgg(features))
 
     def step(state: Adversarial, batch: PairBatch) -> tuple[Adversarial, Metrics]:
         (noise,) = step_streams(state.key, state.step, "noise")
@@ -123,7 +134,7 @@ def dl_pix2pix(config: DLPix2PixConfig, images_per_epoch: int) -> Translator[Adv
         def logits_of(params: Params, image: Array) -> Array:
             return critic.apply({"params": params}, jnp.concatenate([mask, image], -1))
 
-        extract = perceptual.extractor(config, features, state.frozen)
+        extract = extractor(config, features, state.frozen)
         critic_loss, generator_loss = _losses(config, logits_of, batch.ct, extract)
         state, metrics = alternate(
             state,
@@ -139,14 +150,14 @@ def dl_pix2pix(config: DLPix2PixConfig, images_per_epoch: int) -> Translator[Adv
         mask = jax.nn.one_hot(masks, NUM_CLASSES)
         return generator.apply({"params": state.generator.params}, mask, keys)[..., 0]
 
-    return Translator(init, step, translate, perceptual.about(features))
+    return Translator(init, step, translate, about_vgg(features))
 
 
 def _losses(
     config: DLPix2PixConfig,
     logits_of: Callable[[Params, Array], Array],
     real: Array,
-    extract: perceptual.Extractor | None,
+    extract: Extractor | None,
 ) -> tuple[Callable[[Params, Array], Loss], Callable[[Array, Params], Loss]]:
     """The critic's loss, half the sum on the real and on the fake pair, and the generator's (Eq. 8 to 10).
 

@@ -19,9 +19,19 @@ from tsgan_jax.labels import NUM_CLASSES
 from tsgan_jax.nn import spectral_norm
 from tsgan_jax.nn.layers import initialise, xavier
 from tsgan_jax.train.learner import Params, step_streams, stream
-from tsgan_jax.translation import perceptual
 from tsgan_jax.translation.api import Translator
-from tsgan_jax.translation.common import Adversarial, Loss, alternate, rate_factor, start
+from tsgan_jax.translation.common import (
+    Adversarial,
+    Extractor,
+    Loss,
+    about_vgg,
+    alternate,
+    extractor,
+    frozen_vgg,
+    load_vgg,
+    rate_factor,
+    start,
+)
 from tsgan_jax.translation.gaugan_networks import Generator, MultiscaleCritic, Style, StyleEncoder, standard_styles
 from tsgan_jax.types import Array, Key, Metrics, PairBatch
 
@@ -55,7 +65,7 @@ def gaugan(config: GauGANConfig, images_per_epoch: int) -> Translator[Adversaria
         StyleEncoder(width, config.z_dim, dtype) if config.encoder else None,
         MultiscaleCritic(config.critic_scales, config.critic_width, config.critic_layers, dtype),
     )
-    features = perceptual.load_features(config)
+    features = load_vgg(config)
 
     def init(key: Key) -> Adversarial:
         generator, critic = _first_params(config, nets, key)
@@ -63,7 +73,7 @@ def gaugan(config: GauGANConfig, images_per_epoch: int) -> Translator[Adversaria
         vectors["generator"] = {
             name: spectral_norm.start(params, getattr(nets, name).spectral) for name, params in generator.items()
         }
-        return start(key, generator, critic, config.adam_betas, frozen=perceptual.frozen(features), memory=vectors)
+        return start(key, generator, critic, config.adam_betas, frozen=frozen_vgg(features), memory=vectors)
 
     def step(state: Adversarial, batch: PairBatch) -> tuple[Adversarial, Metrics]:
         (noise,) = step_streams(state.key, state.step, "style")
@@ -76,7 +86,7 @@ def gaugan(config: GauGANConfig, images_per_epoch: int) -> Translator[Adversaria
             divided = spectral_norm.normalised(params, vectors["critic"])
             return nets.critic.apply({"params": divided}, jnp.concatenate([mask, image], -1))
 
-        extract = perceptual.extractor(config, features, state.frozen)
+        extract = extractor(config, features, state.frozen)
         critic_loss, generator_loss = _losses(config, outputs_of, batch.ct, extract)
         state, metrics = alternate(
             state.replace(memory=vectors),  # type: ignore[attr-defined]
@@ -97,7 +107,7 @@ def gaugan(config: GauGANConfig, images_per_epoch: int) -> Translator[Adversaria
         style = standard_styles(keys, config.z_dim) if config.encoder else None
         return nets.generator.apply({"params": params}, jax.nn.one_hot(masks, NUM_CLASSES), style)[..., 0]
 
-    return Translator(init, step, translate, perceptual.about(features))
+    return Translator(init, step, translate, about_vgg(features))
 
 
 def _first_params(config: GauGANConfig, nets: _Networks, key: Key) -> tuple[Params, Params]:
@@ -122,7 +132,7 @@ def _losses(
     config: GauGANConfig,
     outputs_of: Callable[[Params, Array], list[list[Array]]],
     real: Array,
-    extract: perceptual.Extractor | None,
+    extract: Extractor | None,
 ) -> tuple[Callable[[Params, Generated], Loss], Callable[[Generated, Params], Loss]]:
     """The critics' hinge loss, and the generator's: hinge + feature matching + perceptual (+ KL), weighted.
 
