@@ -23,7 +23,7 @@ def rate_factor(config: TranslatorConfig, images_per_epoch: int, images_seen: Ar
 
     Epoch e (from 0) has 1 - max(0, e + 1 - decay_start) / (epochs - decay_start + 1), which is
     (epochs - e) / (epochs - decay_start + 1) up to 1: with 100 + 100 epochs, 1 up to epoch 99, 100/101 at
-    epoch 100, 1/101 at epoch 199.
+    epoch 100, 1/101 at epoch 199.  optax's schedules count steps; this one counts images, in whole epochs.
     """
     left = config.epochs - images_seen // images_per_epoch
     return jnp.clip(left / (config.epochs - config.decay_start + 1), 0.0, 1.0)
