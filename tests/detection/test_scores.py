@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsgan_jax.detection.datasets import DetectionImage, ground_truth
-from tsgan_jax.detection.scores import THRESHOLDS, cocotools, figures, match, overlaps
+from tsgan_jax.detection.scores import THRESHOLDS, cocotools, figures, match
 
 
 def truth_of(*images):
@@ -86,9 +86,3 @@ def test_precision_and_recall_are_at_the_largest_f1():
 def test_a_set_without_objects_has_no_figures():
     with pytest.raises(ValueError, match="no objects"):
         figures(match(truth_of([]), [[1, 0, 0, 4, 4, 0.5]]))
-
-
-def test_overlap_of_boxes():
-    one = np.array([[0.0, 0.0, 4.0, 4.0]])
-    other = np.array([[0.0, 0.0, 4.0, 4.0], [2.0, 0.0, 4.0, 4.0], [10.0, 10.0, 1.0, 1.0]])
-    np.testing.assert_allclose(overlaps(one, other), [[1.0, 8 / 24, 0.0]])

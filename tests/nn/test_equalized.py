@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tsgan_jax.nn.equalized import EqualizedConv, EqualizedDense, initialise
-from tsgan_jax.nn.norm import GroupNorm
+from tsgan_jax.nn.layers import GroupNorm
 from tsgan_jax.nn.resample import downsample, upsample
 
 KEY = jax.random.key(0)

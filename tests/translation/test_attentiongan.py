@@ -10,8 +10,8 @@ from test_cyclegan import enlarged, named_weights
 from torch_peers import run_peer
 
 from tsgan_jax.config import AttentionGANConfig
-from tsgan_jax.translation.attentiongan.translator import Generator
-from tsgan_jax.translation.common import scalar
+from tsgan_jax.translation.attentiongan import Generator
+from tsgan_jax.translation.cyclegan import scalar
 from tsgan_jax.translation.registry import translator
 
 PEER = Path(__file__).parents[1] / "torch_peers" / "attentiongan.py"

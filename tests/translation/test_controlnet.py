@@ -16,10 +16,10 @@ from translator_methods import CONFIGS, SIZE
 from tsgan_jax.config import CONTROLNET_STYLE, ControlNetConfig
 from tsgan_jax.errors import UserError
 from tsgan_jax.train.devices import peak_bytes
+from tsgan_jax.translation import diffusion
 from tsgan_jax.translation.api import Translator
-from tsgan_jax.translation.controlnet import diffusion
-from tsgan_jax.translation.controlnet.generator import Control, Shape, UNet, fold, initialise_unet, unfold
-from tsgan_jax.translation.controlnet.translator import ControlledDiffusion, lock
+from tsgan_jax.translation.controlnet import ControlledDiffusion, lock
+from tsgan_jax.translation.controlnet_networks import Control, Shape, UNet, fold, initialise_unet, unfold
 from tsgan_jax.translation.registry import translator
 from tsgan_jax.types import PairBatch
 

@@ -15,7 +15,7 @@ from translator_methods import BATCH, CONFIGS, SIZE
 from tsgan_jax.config import CycleGANConfig
 from tsgan_jax.errors import UserError
 from tsgan_jax.labels import NUM_CLASSES
-from tsgan_jax.translation.common import scalar
+from tsgan_jax.translation.cyclegan import scalar
 from tsgan_jax.translation.registry import translator
 
 PEER = Path(__file__).parents[1] / "torch_peers" / "cyclegan.py"

@@ -21,7 +21,7 @@ from tsgan_jax.config import DLPix2PixConfig, Pix2PixConfig
 from tsgan_jax.errors import UserError
 from tsgan_jax.nn import vgg
 from tsgan_jax.translation.api import Translator
-from tsgan_jax.translation.dl_pix2pix.generator import Generator, noisy_levels
+from tsgan_jax.translation.dl_pix2pix import Generator, noisy_levels
 from tsgan_jax.translation.registry import translator
 
 PEER = Path(__file__).parents[1] / "torch_peers" / "dl_pix2pix.py"

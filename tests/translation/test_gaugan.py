@@ -24,7 +24,7 @@ from tsgan_jax.errors import UserError
 from tsgan_jax.nn import spectral_norm
 from tsgan_jax.nn.layers import xavier
 from tsgan_jax.translation.api import Translator
-from tsgan_jax.translation.gaugan.networks import BLOCKS, Generator, MultiscaleCritic, StyleEncoder, halved
+from tsgan_jax.translation.gaugan_networks import BLOCKS, Generator, MultiscaleCritic, StyleEncoder, halved
 from tsgan_jax.translation.registry import translator
 
 PEER = Path(__file__).parents[1] / "torch_peers" / "gaugan.py"

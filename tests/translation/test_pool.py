@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tsgan_jax.translation.cycle import Pool, new_pool, query
+from tsgan_jax.translation.cyclegan import Pool, new_pool, query
 
 QUERY = jax.jit(query)
 

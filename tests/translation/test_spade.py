@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tsgan_jax.translation.gaugan.networks import Spade
+from tsgan_jax.translation.gaugan_networks import Spade
 
 
 def example(images: int = 2) -> tuple[Spade, dict, jax.Array, jax.Array]:

@@ -43,12 +43,8 @@ class Fold:
     synthetic: DatasetPart | None
 
 
-@dataclass(frozen=True)
-class Synthetic:
-    """The synthetic set, or the reason why there is none."""
-
-    made: LabelledSet | None
-    reason: str = ""
+Synthetic = LabelledSet | str
+"""The synthetic set, or the reason why there is none."""
 
 
 def run_detection(
@@ -78,10 +74,9 @@ def run_detection(
         python = interpreter(chosen.python)
         records: list[Record] = []
         for number in config.data.test_folds:
-            system = config.system
             if number in missing:
                 say(f"detection: fold {number}: {missing[number]}")
-                cells = _cells(chosen, system)
+                cells = _cells(chosen, config.system)
                 records += [r for cell in cells for r in results.without(cell, number, missing[number])]
                 continue
             fold = _lay_out(folder, number, sets, made)
@@ -122,28 +117,28 @@ def _real_sets(folder: Path, config: Config, say: Say) -> tuple[dict[int, Labell
 
 def _open_synthetic(directory: Path, chosen: DetectionConfig, say: Say) -> Synthetic:
     if not any(chosen.schedule):
-        return Synthetic(None, "the schedule has no synthetic images")
+        return "the schedule has no synthetic images"
     try:
         made = datasets.open_set(directory)
         if not len(made):
             raise UserError(f"{directory}: the set is empty; stage masks needs more training")
     except UserError as error:
         say(f"detection: no synthetic images: {error}")
-        return Synthetic(None, str(error))
-    return Synthetic(made)
+        return str(error)
+    return made
 
 
 def _refuse_leaks(run: Path, config: Config, sets: dict[int, LabelledSet], synthetic: Synthetic) -> None:
     leaks.refuse_shared_scans(sets)
-    if synthetic.made is None:
+    if isinstance(synthetic, str):
         return
     data = decisive_settings(config)["data"]
     trained_on = load(config.data, training_folds(config.data))
     slices = fingerprint((trained_on.ct, trained_on.mask))
     for number in config.data.test_folds:
-        leaks.refuse_trained_on(number, run, synthetic.made, data, slices)
+        leaks.refuse_trained_on(number, run, synthetic, data, slices)
     tests = {number: sets[number] for number in config.data.test_folds if number in sets}
-    leaks.refuse_real_among(synthetic.made, tests)
+    leaks.refuse_real_among(synthetic, tests)
 
 
 def _lay_out(folder: Path, number: int, sets: dict[int, LabelledSet], synthetic: Synthetic) -> Fold:
@@ -154,7 +149,7 @@ def _lay_out(folder: Path, number: int, sets: dict[int, LabelledSet], synthetic:
         place,
         datasets.write_part(place, "test", sets[number].pictures),
         datasets.write_part(place, "real", train),
-        datasets.write_part(place, "synthetic", synthetic.made.pictures) if synthetic.made else None,
+        None if isinstance(synthetic, str) else datasets.write_part(place, "synthetic", synthetic.pictures),
     )
 
 
@@ -228,9 +223,9 @@ def _train(
             say=say,
             progress=lambda share, line: progress(label, share, line) if progress else None,
         )
-        if outcome.result is None:
-            return outcome.reason
-        found.append(outcome.result)
+        if isinstance(outcome, str):
+            return outcome
+        found.append(outcome)
     return found
 
 
@@ -242,11 +237,11 @@ def _training_files(fold: Fold, trained_on: TrainingSet, made: Synthetic) -> lis
     files += [files[place % len(files)] for place in range(trained_on.repeated)]
     if not trained_on.synthetic:
         return files
-    if made.made is None or fold.synthetic is None:
-        return made.reason
-    if len(made.made) < trained_on.synthetic:
+    if isinstance(made, str) or fold.synthetic is None:
+        return str(made)
+    if len(made) < trained_on.synthetic:
         return (
-            f"{made.made.directory} has {len(made.made)} of the {trained_on.synthetic} synthetic images requested; "
+            f"{made.directory} has {len(made)} of the {trained_on.synthetic} synthetic images requested; "
             "extend it with bin/generate --count"
         )
     return files + list(fold.synthetic.files[: trained_on.synthetic])

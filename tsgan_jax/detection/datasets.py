@@ -187,21 +187,17 @@ def write_lists(folder: Path, name: str, train: Sequence[Path], test: Sequence[P
 
 def ground_truth(test: Sequence[DetectionImage]) -> dict[str, Any]:
     """COCO tree of the test images, with the numbers of `write_part`'s file names."""
-    annotations: list[dict[str, Any]] = []
-    for number, picture in enumerate(test, 1):
-        for box in picture.boxes:
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": number,
-                    "category_id": coco.CATEGORY["id"],
-                    "bbox": list(box),
-                    "area": box[2] * box[3],
-                    "iscrowd": 0,
-                }
-            )
-    images = [{"id": n, "width": p.width, "height": p.height} for n, p in enumerate(test, 1)]
-    return {"info": {}, "images": images, "annotations": annotations, "categories": [coco.CATEGORY]}
+    boxes = [(number, box) for number, picture in enumerate(test, 1) for box in picture.boxes]
+    category = coco.CATEGORY["id"]
+    return {
+        "info": {},
+        "images": [{"id": n, "width": p.width, "height": p.height} for n, p in enumerate(test, 1)],
+        "annotations": [
+            {"id": n, "image_id": i, "category_id": category, "bbox": list(b), "area": b[2] * b[3], "iscrowd": 0}
+            for n, (i, b) in enumerate(boxes, 1)
+        ],
+        "categories": [coco.CATEGORY],
+    }
 
 
 def _box(values: list[float]) -> Box:
@@ -211,11 +207,6 @@ def _box(values: list[float]) -> Box:
 
 def _lines(picture: DetectionImage) -> Iterator[str]:
     """`class cx cy width height`, as shares of the image."""
+    w, h = picture.width, picture.height
     for x, y, width, height in picture.boxes:
-        values = (
-            (x + width / 2) / picture.width,
-            (y + height / 2) / picture.height,
-            width / picture.width,
-            height / picture.height,
-        )
-        yield "0 " + " ".join(f"{value:.6f}" for value in values) + "\n"
+        yield f"0 {(x + width / 2) / w:.6f} {(y + height / 2) / h:.6f} {width / w:.6f} {height / h:.6f}\n"

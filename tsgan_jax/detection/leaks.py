@@ -91,15 +91,18 @@ def refuse_real_among(synthetic: LabelledSet, tests: Mapping[int, LabelledSet]) 
     for fold, slices in tests.items():
         for picture in slices.pictures:
             name = f"{picture.path.name} of test fold {fold}"
-            real |= {digest: name for image in _shown_and_hu(picture) for digest in map(_digest, _turned(image))}
+            parts: list[NDArray[Any]] = [images.read_png(picture.path), _hu(picture)]
             if picture.boxes:
                 mask = _mask(picture)
-                real |= {_digest(one): name for one in _turned(mask)}
-                real |= {_digest(one): name for one in _turned(MIRROR[mask])}
+                parts += [mask, MIRROR[mask]]
+            real |= {_digest(turned): name for part in parts for turned in _turned(part)}
     for picture in synthetic.pictures:
-        shown, hu = _shown_and_hu(picture)
-        parts: dict[str, NDArray[Any]] = {"image": shown, "CT": hu, "mask": _mask(picture)}
-        for kind, image in parts.items():
+        shown: dict[str, NDArray[Any]] = {
+            "image": images.read_png(picture.path),
+            "CT": _hu(picture),
+            "mask": _mask(picture),
+        }
+        for kind, image in shown.items():
             found = real.get(_digest(image))
             if found is not None:
                 raise UserError(
@@ -136,20 +139,12 @@ def _refuse_stage(path: Path, stage: str, fold: int, slices: str) -> None:
         )
 
 
-def _shown_and_hu(picture: DetectionImage) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:
-    return images.read_png(picture.path), _hu(picture)
-
-
 def _hu(picture: DetectionImage) -> NDArray[np.int16]:
-    return images.read_hu(_file_of(picture, HU))
+    return images.read_hu(picture.path.parent.parent / HU / picture.path.name)
 
 
 def _mask(picture: DetectionImage) -> NDArray[np.uint8]:
-    return images.read_mask(_file_of(picture, MASKS))
-
-
-def _file_of(picture: DetectionImage, folder: str) -> Path:
-    return picture.path.parent.parent / folder / picture.path.name
+    return images.read_mask(picture.path.parent.parent / MASKS / picture.path.name)
 
 
 def _turned(image: NDArray[Any]) -> Iterator[NDArray[Any]]:

@@ -36,7 +36,7 @@ def differences(
 
     ours, real: one entry per training (with different seeds).  scans: of each image; whole scans are resampled, because
     slices of one patient are not independent.  The interval covers the choice of patients; it covers the variation
-    between trainings only if there are several.
+    between trainings only if there are several.  scipy.stats.bootstrap refuses a sample of one training.
     """
     names, image_scan = np.unique(np.asarray(scans), return_inverse=True)
     rng = np.random.default_rng(seed)
@@ -151,7 +151,7 @@ class Trained:
         two figures.  They differ from ultralytics' figures, which use smoothed curves.
         """
         if real is None:
-            return without_difference(self.cell, self.fold, "the detector trained on real images failed")
+            return without(self.cell, self.fold, "the detector trained on real images failed", MINUS_REAL)
         found = differences(self.matched, real.matched, self.scans, resamples, seed)
         return [
             self.cell.record(
@@ -176,23 +176,14 @@ class Trained:
         first = self.results[0]
         kept = {key: value for key, value in self.about.items() if key != "made_from"}
         told = {key: first[key] for key in ("start", "parameters", "device", "images")}
-        return {
-            **kept,
-            **told,
-            "seeds": len(self.results),
-            "seconds": sum(result["seconds"] for result in self.results),
-        }
+        seconds = sum(result["seconds"] for result in self.results)
+        return {**kept, **told, "seeds": len(self.results), "seconds": seconds}
 
     def _made_from(self) -> dict[str, Any]:
         software = {key: self.results[0][key] for key in ("ultralytics", "torch")}
         return {**self.about.get("made_from", {}), **software}
 
 
-def without(cell: Cell, fold: int, reason: str) -> list[Record]:
-    """Records without a value, for a cell that could not be trained or tested."""
-    return [cell.record(figure, fold, None, 0, reason=reason) for figure in FIGURES]
-
-
-def without_difference(cell: Cell, fold: int, reason: str) -> list[Record]:
-    """Records without a value for the differences from real."""
-    return [cell.record(figure + MINUS_REAL, fold, None, 0, reason=reason) for figure in FIGURES]
+def without(cell: Cell, fold: int, reason: str, suffix: str = "") -> list[Record]:
+    """Records without a value, for a cell that could not be trained or tested; suffix: of the metrics' names."""
+    return [cell.record(figure + suffix, fold, None, 0, reason=reason) for figure in FIGURES]

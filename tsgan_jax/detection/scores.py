@@ -1,12 +1,14 @@
 """Average precision, precision and recall (Eq. 14 to 16) from predictions and true objects.
 
-mAP50-95 is the mean over the ten thresholds .50, .55, ... .95 (A32).  The formulas are those of pycocotools; precision
-and recall are at IoU .5 and the confidence of the largest F1.  Images are matched once and then weighted, which is
-fast enough for bootstrap intervals.
+mAP50-95 is the mean over the ten thresholds .50, .55, ... .95 (A32).  Matches and formulas are those of pycocotools,
+with 100 predictions of an image at most; precision and recall are at IoU .5 and the confidence of the largest F1.
+pycocotools cannot weight images: they are matched once and then weighted here, fast enough for bootstrap intervals.
 """
 
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from typing import Any
 
 import numpy as np
@@ -14,9 +16,6 @@ from numpy.typing import NDArray
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)
-MOST = 100
-"""Maximum number of predictions of an image, by decreasing score."""
-
 FIGURES = ("precision", "recall", "mAP50", "mAP50-95")
 
 Prediction = Sequence[float]
@@ -37,30 +36,23 @@ class Matched:
 
 
 def match(truth: dict[str, Any], predictions: Sequence[Prediction]) -> Matched:
-    """Match each prediction, by decreasing score, to the unmatched object with the largest overlap.
+    """Match each prediction, by decreasing score, to the unmatched object with the largest overlap (by pycocotools).
 
     truth: COCO tree with images numbered from 1, without crowds.
     """
-    count = len(truth["images"])
-    real: list[list[list[float]]] = [[] for _ in range(count)]
-    for annotation in truth["annotations"]:
-        real[annotation["image_id"] - 1].append(annotation["bbox"])
-    found: list[list[Prediction]] = [[] for _ in range(count)]
-    for prediction in predictions:
-        found[int(prediction[0]) - 1].append(prediction)
-    images, hits, scores = [], [], []
-    for number in range(count):
-        surest = sorted(found[number], key=lambda prediction: -prediction[5])[:MOST]
-        images += [number] * len(surest)
-        scores += [prediction[5] for prediction in surest]
-        hits.append(_hits(np.array([p[1:5] for p in surest]).reshape(-1, 4), np.array(real[number]).reshape(-1, 4)))
-    score = np.array(scores, np.float64)
-    order = np.argsort(-score, kind="mergesort")
+    images = np.array([one["image_id"] - 1 for one in truth["annotations"]], np.int64)
+    found = [(0, np.zeros((len(THRESHOLDS), 0), bool), np.zeros(0))]
+    if predictions:
+        evaluation = _evaluated(truth, predictions)
+        every_size = evaluation.evalImgs[: len(truth["images"])]  # of the ranges of size, the first is all
+        found += [(one["image_id"] - 1, one["dtMatches"] > 0, np.array(one["dtScores"])) for one in every_size if one]
+    score = np.concatenate([scores for _, _, scores in found])
+    order = np.argsort(-score, kind="stable")
     return Matched(
-        image=np.array(images, np.int64)[order],
-        hit=np.concatenate(hits, axis=1)[:, order],
+        image=np.concatenate([np.full(len(scores), image) for image, _, scores in found])[order],
+        hit=np.concatenate([hit for _, hit, _ in found], axis=1)[:, order],
         score=score[order],
-        objects=np.array([len(boxes) for boxes in real], np.int64),
+        objects=np.bincount(images, minlength=len(truth["images"])),
     )
 
 
@@ -83,19 +75,25 @@ def figures(matched: Matched, weights: NDArray[Any] | None = None) -> dict[str, 
 
 def cocotools(truth: dict[str, Any], predictions: Sequence[Prediction]) -> dict[str, float]:
     """mAP50 and mAP50-95 by pycocotools itself."""
-    import contextlib
-    import io
+    if not predictions:
+        return {"mAP50": 0.0, "mAP50-95": 0.0}
+    evaluation = _evaluated(truth, predictions)
+    with redirect_stdout(StringIO()):
+        evaluation.accumulate()
+        evaluation.summarize()
+    return {"mAP50": float(evaluation.stats[1]), "mAP50-95": float(evaluation.stats[0])}
 
+
+def _evaluated(truth: dict[str, Any], predictions: Sequence[Prediction]) -> Any:
+    """pycocotools' COCOeval, with the matches of each image."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    if not predictions:
-        return {"mAP50": 0.0, "mAP50-95": 0.0}
-    with contextlib.redirect_stdout(io.StringIO()):
+    category = truth["categories"][0]["id"]
+    with redirect_stdout(StringIO()):
         real = COCO()
         real.dataset = truth
         real.createIndex()
-        category = truth["categories"][0]["id"]
         found = real.loadRes(
             [
                 {"image_id": int(image), "category_id": category, "bbox": [x, y, w, h], "score": score}
@@ -104,34 +102,7 @@ def cocotools(truth: dict[str, Any], predictions: Sequence[Prediction]) -> dict[
         )
         evaluation = COCOeval(real, found, "bbox")
         evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return {"mAP50": float(evaluation.stats[1]), "mAP50-95": float(evaluation.stats[0])}
-
-
-def overlaps(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Intersection over union of boxes (x, y, width, height): [a, 4] and [b, 4] to [a, b]."""
-    low = np.maximum(one[:, None, :2], other[None, :, :2])
-    high = np.minimum(one[:, None, :2] + one[:, None, 2:], other[None, :, :2] + other[None, :, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=2)
-    areas = np.prod(one[:, 2:], axis=1)[:, None] + np.prod(other[:, 2:], axis=1)[None, :]
-    return shared / np.maximum(areas - shared, np.finfo(np.float64).tiny)
-
-
-def _hits(found: NDArray[np.float64], real: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """[10, p] for one image's predictions, by decreasing score."""
-    hit = np.zeros((len(THRESHOLDS), len(found)), bool)
-    if not len(real):
-        return hit
-    iou = overlaps(found, real)
-    for row, threshold in enumerate(THRESHOLDS):
-        taken = np.zeros(len(real), bool)
-        for place in range(len(found)):
-            free = np.where(taken, -1.0, iou[place])
-            best = len(real) - 1 - int(np.argmax(free[::-1]))  # the last of equal overlaps, as in pycocotools
-            if free[best] >= threshold:
-                hit[row, place] = taken[best] = True
-    return hit
+    return evaluation
 
 
 def _average_precision(true: NDArray[np.float64], false: NDArray[np.float64], objects: int) -> float:

@@ -71,6 +71,8 @@ RESULT, JOB, LOG = "result.json", "job.json", "worker.log"
 POLL_SECONDS = 0.5
 
 Say = Callable[[str], None]
+Result = dict[str, Any]
+"""The worker's result.json."""
 TrainingProgress = Callable[[float, str], None]
 """(share done, progress as text)."""
 
@@ -121,59 +123,43 @@ class Job:
         return {**asdict(self), **absolute, "weights_sha256": self.weights_sha256, "sha256": self.sha256}
 
 
-@dataclass(frozen=True)
-class TrainingOutcome:
-    """result: the worker's result; None: `reason` says why."""
-
-    result: dict[str, Any] | None
-    reason: str = ""
-    kept: bool = False
-
-
-def finished(job: Job) -> TrainingOutcome | None:
+def finished(job: Job) -> Result | None:
     """The result of an earlier, equal job."""
     path = job.folder / RESULT
     if not path.is_file():
         return None
     try:
-        result = read_json(path)
-        if read_json(job.folder / JOB).get("sha256") == job.sha256 and result["images"] == job.images:
-            return TrainingOutcome(result, kept=True)
+        result: Result = read_json(path)
+        same = read_json(job.folder / JOB).get("sha256") == job.sha256 and result["images"] == job.images
     except (UserError, KeyError, TypeError, AttributeError):  # damaged: train again
         return None
-    return None
+    return result if same else None
 
 
-def run(
-    job: Job, python: Path, settings: Path, minutes: float, say: Say, progress: TrainingProgress
-) -> TrainingOutcome:
-    """Train and test one detector, or take its finished result.
+def run(job: Job, python: Path, settings: Path, minutes: float, say: Say, progress: TrainingProgress) -> Result | str:
+    """Train and test one detector, or take its finished result; returns the worker's result, or why there is none.
 
     minutes: time limit of a worker.  A worker that crashes or exceeds it is started once more.
     """
     try:
-        known = finished(job)
-        if known is not None:
-            return known
         told = job.told(settings)
     except UserError as error:
-        return TrainingOutcome(None, str(error))
-    reason = ""
+        return str(error)
+    known = finished(job)
+    if known is not None:
+        return known
     for attempt in range(1, ATTEMPTS + 1):
         shutil.rmtree(job.folder, ignore_errors=True)
         job.folder.mkdir(parents=True)
         write_json(job.folder / JOB, told)
-        reason = _attempt(job, python, minutes, progress)
-        if not reason:
-            outcome = _checked(job)
-            if outcome.result is not None:
-                return outcome
-            reason = outcome.reason
+        outcome = _attempt(job, python, minutes, progress) or _checked(job)
+        if not isinstance(outcome, str):
+            return outcome
         if (job.folder / "refused.txt").is_file():
-            return TrainingOutcome(None, (job.folder / "refused.txt").read_text())
+            return (job.folder / "refused.txt").read_text()
         if attempt < ATTEMPTS:
-            say(f"detection: {job.folder.name}: {reason}; trying once more")
-    return TrainingOutcome(None, f"{reason} (tried {ATTEMPTS} times)")
+            say(f"detection: {job.folder.name}: {outcome}; trying once more")
+    return f"{outcome} (tried {ATTEMPTS} times)"
 
 
 def _attempt(job: Job, python: Path, minutes: float, progress: TrainingProgress) -> str:
@@ -225,17 +211,15 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _checked(job: Job) -> TrainingOutcome:
+def _checked(job: Job) -> Result | str:
     """The result, checked for completeness and the requested images."""
     try:
-        result = json.loads((job.folder / RESULT).read_text())
+        result: Result = json.loads((job.folder / RESULT).read_text())
     except (OSError, ValueError) as error:
-        return TrainingOutcome(None, f"the worker left no result: {error}")
+        return f"the worker left no result: {error}"
     if result["images"] != job.images:
-        return TrainingOutcome(
-            None, f"the worker used {result['images']} of {job.images} training images; see {job.folder / LOG}"
-        )
-    return TrainingOutcome(result)
+        return f"the worker used {result['images']} of {job.images} training images; see {job.folder / LOG}"
+    return result
 
 
 def _last_line(log: Path) -> str:

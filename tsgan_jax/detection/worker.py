@@ -7,6 +7,7 @@ all network connections beyond this machine.
 
 import json
 import os
+import pickle
 import shutil
 import sys
 import time
@@ -22,6 +23,12 @@ FITTING = 0.5
 
 FIRST_GUESS = 0.7
 """Decrease of the head's initial logits per unit of distance (in cells); the mean distance is then one cell."""
+
+UNREADABLE = (
+    *(OSError, EOFError, RuntimeError, ValueError, TypeError, LookupError, ImportError, AttributeError),
+    pickle.UnpicklingError,
+)
+"""What reading a file that is damaged, or no file of weights, raises."""
 
 
 def main(path: str) -> int:
@@ -107,13 +114,16 @@ def starting_weights(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     try:
         try:
             loaded = torch.load(job["weights"], map_location="cpu", weights_only=True)
-        except Exception:
+        except pickle.UnpicklingError:  # other classes than tensors: perhaps ultralytics' own
             loaded, _ = torch_safe_load(job["weights"], safe_only=True)
-        source = loaded.get("ema") or loaded.get("model") or loaded.get("state_dict") or loaded
-        tensors = source if isinstance(source, dict) else source.float().state_dict()
-        given = {key: value.float() for key, value in tensors.items() if isinstance(value, torch.Tensor)}
-    except Exception as error:
+    except UNREADABLE as error:
         raise ValueError(f"{name}: cannot be read as weights: {error}") from error
+    if isinstance(loaded, dict):
+        loaded = loaded.get("ema") or loaded.get("model") or loaded.get("state_dict") or loaded
+    tensors = loaded.float().state_dict() if isinstance(loaded, torch.nn.Module) else loaded
+    if not isinstance(tensors, dict):
+        raise ValueError(f"{name}: cannot be read as weights: it holds {type(tensors).__name__}, no tensors by name")
+    given = {key: value.float() for key, value in tensors.items() if isinstance(value, torch.Tensor)}
     model = DetectionModel(f"{job['model']}.yaml", nc=1, verbose=False)
     mine = model.state_dict()
     fitting = {key: given[key] for key in mine.keys() & given.keys() if given[key].shape == mine[key].shape}

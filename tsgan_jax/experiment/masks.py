@@ -17,11 +17,10 @@ from tsgan_jax.files import read_json
 from tsgan_jax.generation.grids import mask_grid
 from tsgan_jax.masks import growth
 from tsgan_jax.masks.calibration import Objects, from_json
-from tsgan_jax.masks.growth import Phase
+from tsgan_jax.masks.growth import MaskGanState, Phase
 from tsgan_jax.masks.learner import stylegan
 from tsgan_jax.masks.representation import representation_of
 from tsgan_jax.masks.sample import generator_of, sample_masks
-from tsgan_jax.masks.state import MaskGanState
 from tsgan_jax.train.checkpoint import Saved
 from tsgan_jax.train.devices import data_mesh, place
 from tsgan_jax.train.learner import stream

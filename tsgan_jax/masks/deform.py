@@ -1,8 +1,8 @@
-"""Masks without a network: real masks, warped smoothly, with nodules of the real population at other places.
+"""New masks without a network: real masks, smoothly deformed, with real nodules at new places.
 
-The simplest source of new masks, and so the baseline that a learned generator must beat.  Anatomy comes from one
-training slice: its nodules are taken out, it is warped (warp.py), and as many nodules as a real slice has are put in
-(nodules.py).  Nothing is mirrored: the heart stays on its side.
+This is the simplest source of new masks, and the baseline for a learned generator.  The anatomy is that of one training
+slice: its nodules are removed, it is deformed (warp.py), and nodules are put in, as many as real slices have
+(nodules.py).  It is not mirrored, so the heart stays on its side.
 """
 
 from dataclasses import dataclass
@@ -19,11 +19,12 @@ from tsgan_jax.masks.warp import warped
 
 @dataclass(frozen=True)
 class Deformer:
-    """What masks are made from; `draw` makes one.
+    """The training data for new masks; `draw` makes one mask.
 
-    masks: uint8 [n, h, h], the training masks whose anatomy passes the gate, nodules taken out; slices: int [n], which
-    training masks they are; pixel_mm: float [n], side of a pixel.  nodules: the real ones of 3 to 30 mm at a lung;
-    counts: int [m], how many of them a training mask has, masks without any left out because the gate refuses them.
+    masks: uint8 [n, h, h], the training masks whose anatomy is plausible (plausibility.py), without their nodules;
+    slices: int [n], their indices among the training masks; pixel_mm: float [n], side of a pixel.
+    nodules: the real nodules of 3 to 30 mm at a lung.  counts: int [m], the number of these in each training mask that
+    has any; a mask without a nodule would be rejected.
     """
 
     masks: NDArray[np.uint8]
@@ -36,7 +37,7 @@ class Deformer:
     def of_masks(cls, masks: NDArray[np.uint8], pixel_mm: NDArray[np.floating]) -> Self:
         """From training masks uint8 [n, h, h] with the codes of `labels`; pixel_mm: [n].
 
-        Where no mask is usable, `masks` is empty, and where no nodule is, `nodules`: then nothing can be drawn.
+        If no mask is usable, `masks` is empty; if no nodule is, `nodules` is empty.  Then nothing can be drawn.
         """
         bare = np.stack([without_nodules(mask) for mask in masks])
         spacing = np.asarray(pixel_mm, float)
@@ -52,7 +53,7 @@ class Deformer:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """How much it was made from, and the constants of the draw."""
+        """Numbers of usable masks and nodules, and the constants of the deformation."""
         chosen = {
             warp: ("KNOTS", "DISPLACEMENT", "SMOOTHING", "SCALE", "ASPECT", "DEGREES", "SHIFT"),
             nodules: ("PLACE_JITTER", "DEPTH_JITTER_MM", "SCALE", "TRIES", "SUITS"),
@@ -64,13 +65,13 @@ class Deformer:
         return {"usable": len(self.masks), "real_nodules": len(self.nodules), **constants}
 
     def source(self, seed: int, index: int) -> int:
-        """Which of `masks` mask `index` of a set is made from: all once in an order given by the seed, then again."""
+        """Index in `masks` of the source of a set's mask `index`: each source once, in the seed's order, then again."""
         return int(np.random.default_rng(seed).permutation(len(self.masks))[index % len(self.masks)])
 
     def draw(self, seed: int, attempt: int, index: int) -> NDArray[np.uint8]:
-        """Mask `index` of a set, uint8 [h, h]: a function of the three numbers alone.
+        """Mask `index` of a set, uint8 [h, h].  It depends only on the three numbers.
 
-        Another attempt has the same source, another warp and other nodules.
+        Another attempt has the same source, another deformation and other nodules.
         """
         rng = np.random.default_rng([seed, attempt, index])
         place = self.source(seed, index)

@@ -17,6 +17,7 @@ from scipy import ndimage
 
 from tsgan_jax.components import NEIGHBOURS, components
 from tsgan_jax.labels import BACKGROUND, BODY, LEFT_LUNG, NODULE, RIGHT_LUNG, TRACHEA
+from tsgan_jax.nn.resample import bilinear_matrix
 
 CHANNELS = (BODY, LEFT_LUNG, RIGHT_LUNG, TRACHEA, NODULE)
 """The class of each channel; background is where no channel is positive."""
@@ -124,11 +125,9 @@ def enlarged(one: np.ndarray, size: int) -> np.ndarray:
     return np.einsum("ai,bj,ijc->abc", weight, weight, one, optimize=("einsum_path", (0, 2), (0, 1)))
 
 
-@functools.lru_cache(maxsize=8)
-def _bilinear(r: int, size: int) -> np.ndarray:
-    """Weights [size, r] of r pixels' centres in those of `size`."""
-    at = np.clip((np.arange(size) + 0.5) * r / size - 0.5, 0, r - 1)
-    low = np.minimum(at.astype(int), r - 2)
-    weight = np.zeros((size, r))
-    weight[np.arange(size), low], weight[np.arange(size), low + 1] = low + 1 - at, at - low
-    return weight
+_bilinear = functools.lru_cache(maxsize=8)(bilinear_matrix)
+
+
+def rotation(angle: float) -> NDArray[np.float64]:
+    """The matrix [2, 2] that rotates by an angle in radians."""
+    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])

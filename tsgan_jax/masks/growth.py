@@ -1,25 +1,42 @@
-"""Progressive growing as data: a tuple of static phases, and the step from one phase's state to the next.
+"""Progressive growing: the phases of stage 1, its state, and the state with which the next phase starts.
 
-Each resolution above 4 has a phase that fades its new blocks in and one that trains them stably (A20, A21).
-Time is counted in real images, so that a change of the batch size moves nothing.
+Each resolution above 4 has a phase in which its new blocks fade in, then a stable one (A20, A21).  Time is counted in
+real images, so the phases do not depend on the batch size.
 """
 
 from dataclasses import dataclass
 
+import flax.struct
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from tsgan_jax.config import MasksConfig
-from tsgan_jax.masks.state import MaskGanState
 from tsgan_jax.train.learner import Params, Player
-from tsgan_jax.types import Array
+from tsgan_jax.types import Array, Key
+
+
+@flax.struct.dataclass
+class MaskGanState:
+    """State of stage 1 in every phase.
+
+    gen: parameters {"mapping", "synthesis"}; ema: their running mean, used for samples; w_avg: float32 [w_dim], running
+    mean of w, for truncation.  The phase follows from `images_seen` (`phase_at`).
+    """
+
+    step: Array
+    images_seen: Array
+    key: Key
+    gen: Player
+    critic: Player
+    ema: Params
+    w_avg: Array
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training with one pair of networks: one compiled step.
+    """A part of the training with one pair of networks and one compiled step.
 
-    resolution: pixels; fade: whether the new blocks are being faded in; batch_size: images of a step;
+    resolution: pixels; fade: whether new blocks fade in; batch_size: images per step;
     images: length of the phase; start: images seen before it.
     """
 
@@ -31,12 +48,12 @@ class Phase:
 
     @property
     def end(self) -> int:
-        """Images seen when the phase is over."""
+        """Images seen at its end."""
         return self.start + self.images
 
 
 def plan(config: MasksConfig) -> tuple[Phase, ...]:
-    """4 stable, 8 fade, 8 stable, 16 fade, ...; `fade_fraction` of each resolution's steps are its fade."""
+    """4 stable, 8 fade, 8 stable, 16 fade, ...; a fade has `fade_fraction` of the steps of its resolution."""
     phases: list[Phase] = []
     start = 0
     for resolution in config.resolutions:
@@ -50,7 +67,7 @@ def plan(config: MasksConfig) -> tuple[Phase, ...]:
 
 
 def phase_at(phases: tuple[Phase, ...], images_seen: int) -> tuple[int, Phase]:
-    """The phase that trains next after `images_seen`, with its index; the last one when all are done."""
+    """The index of the phase after `images_seen` images, and the phase; the last one if all are complete."""
     for index, phase in enumerate(phases):
         if images_seen < phase.end:
             return index, phase
@@ -58,7 +75,7 @@ def phase_at(phases: tuple[Phase, ...], images_seen: int) -> tuple[int, Phase]:
 
 
 def fade_alpha(phase: Phase, images_seen: Array) -> Array:
-    """Share of the new resolution, 0 at the start of a fade and 1 from its end on; float32 scalar."""
+    """Weight of the new resolution: from 0 at the start of a fade to 1 at its end, then 1; float32 scalar."""
     if not phase.fade:
         return jnp.float32(1.0)
     seen = (images_seen - phase.start).astype(jnp.float32)
@@ -66,10 +83,10 @@ def fade_alpha(phase: Phase, images_seen: Array) -> Array:
 
 
 def overlay(fresh: Params, trained: Params) -> Params:
-    """`fresh` with every parameter that `trained` has under the same path taken from there.
+    """`fresh`, with each parameter replaced by that of the same path in `trained`, if there is one.
 
-    Parameters of `trained` that the new network lacks (the previous resolution's ToRGB after a fade) are
-    left behind.  The same path with two shapes means two configs, and raises ValueError.
+    Parameters of `trained` that `fresh` lacks (the previous resolution's ToRGB after a fade) are dropped.  Raises
+    ValueError if a parameter has two shapes, which means two different configs.
     """
     old, new = flatten_dict(trained), flatten_dict(fresh)
     for path in new.keys() & old.keys():
@@ -81,9 +98,9 @@ def overlay(fresh: Params, trained: Params) -> Params:
 def grow(state: MaskGanState, fresh: MaskGanState) -> MaskGanState:
     """The state with which the next phase starts.
 
-    state: the last phase's; fresh: `init` of the next phase's learner.  Parameters and their running mean are
-    overlaid, counters, key and w_avg carried, and both optimisers start anew: a carried Adam would give the
-    new blocks a first update of several times the learning rate.
+    state: of the previous phase; fresh: `init` of the next phase's learner.  Trained parameters and running means are
+    kept (`overlay`), as are counters, key and w_avg.  Both optimisers are reset: with the old moments, Adam's first
+    update of the new blocks would be several times the learning rate.
     """
 
     def player(old: Player, new: Player) -> Player:

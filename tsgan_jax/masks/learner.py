@@ -15,10 +15,9 @@ import optax
 from tsgan_jax import losses
 from tsgan_jax.config import MasksConfig
 from tsgan_jax.masks.discriminator import Discriminator, discriminator_of
-from tsgan_jax.masks.growth import Phase, fade_alpha
+from tsgan_jax.masks.growth import MaskGanState, Phase, fade_alpha
 from tsgan_jax.masks.mapping import Mapping, average_w, mapping_of, mix_styles, num_layers
 from tsgan_jax.masks.representation import representation_of
-from tsgan_jax.masks.state import MaskGanState
 from tsgan_jax.masks.synthesis import Synthesis, layer_noise, synthesis_of
 from tsgan_jax.nn.equalized import initialise
 from tsgan_jax.nn.resample import downsample, fade, upsample

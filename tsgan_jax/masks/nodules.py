@@ -1,7 +1,8 @@
-"""Nodules out of real masks and into others: their contour, their place in the lung, how much lung lies round them.
+"""Nodules taken out of real masks and put into others.
 
-A nodule put in is a real one, turned and scaled a little, about where that one lay: the place in its lung's bounding
-box, the distance from the lung's outline and the share of lung round it are those of the real one, with some jitter.
+A nodule that is put in has the contour of a real one, rotated and slightly scaled.  Its position is similar to that of
+the real one: the place in the lung's bounding box, the distance from the lung's outline and the share of lung around
+it differ only by some random jitter.
 """
 
 from dataclasses import dataclass
@@ -10,14 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tsgan_jax.components import NEIGHBOURS, SMALLEST_NODULE
-from tsgan_jax.labels import BODY, LEFT_LUNG, NODULE, RIGHT_LUNG
-from tsgan_jax.masks.distance import signed_distance
-from tsgan_jax.masks.plausibility import AROUND_MM, NODULE_MM, nodule_components
+from tsgan_jax.components import NEIGHBOURS, SMALLEST_NODULE, Window, components
+from tsgan_jax.labels import BODY, NODULE
+from tsgan_jax.masks.distance import rotation, signed_distance
+from tsgan_jax.masks.plausibility import AROUND_MM, LUNGS, NODULE_MM, nodule_components, share_around
 
-LUNGS = (LEFT_LUNG, RIGHT_LUNG)
 SOFT = (BODY, *LUNGS)
-"""What a nodule may lie on, and what is left where one was."""
+"""Classes that a nodule may replace, and that replace a nodule which is taken out."""
 
 PLACE_JITTER = 0.08
 """Standard deviation of a nodule's place along an axis, in heights and widths of its lung."""
@@ -29,21 +29,20 @@ SCALE = 0.1
 """Largest change of a nodule's diameter, natural logarithm."""
 
 TRIES = 12
-"""Places tried for a nodule; the first that suits it is taken, else the best of them."""
+"""Places tried for a nodule.  The first suitable one is used; if there is none, the best of them."""
 
 SUITS = 0.05
-"""A place suits a nodule where its share of lung round it differs from that of the real one by this at most."""
-
-Window = tuple[slice, slice]
+"""A place is suitable if its share of lung around the nodule differs from the real one's by at most this."""
 
 
 @dataclass(frozen=True)
 class RealNodule:
-    """A real nodule and where it lies.
+    """A real nodule and its position.
 
-    contour: bool [a, b], its pixels with two pixels round them; pixel_mm: their side.  lung: code of its lung.
-    place: row and column of its centre in the lung's bounding box, 0 to 1 inside.  depth_mm: of its centre, from the
-    lung's outline as it is without the nodule; below 0 outside the lung.  lung_around: as in plausibility.Component.
+    contour: bool [a, b], its pixels, with a margin of two pixels; pixel_mm: side of a pixel.  lung: code of its lung.
+    place: row and column of its centre in the lung's bounding box, 0 to 1 inside.  depth_mm: distance of its centre
+    from the outline that the lung has without the nodule; negative outside the lung.  lung_around: as in
+    plausibility.NoduleComponent.
     """
 
     contour: NDArray[np.bool_]
@@ -55,7 +54,7 @@ class RealNodule:
 
 
 def without_nodules(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A mask uint8 [h, w] whose nodule pixels, speckles too, have the class of the nearest pixel of lung or body."""
+    """A mask uint8 [h, w] in which each nodule pixel, specks included, has the class of the nearest lung or body."""
     soft = np.isin(mask, SOFT)
     if not soft.any() or not (mask == NODULE).any():
         return mask
@@ -64,32 +63,29 @@ def without_nodules(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def nodules_of(mask: NDArray[np.uint8], pixel_mm: float) -> list[RealNodule]:
-    """The nodules of a mask uint8 [h, w] that are no speckles, not above 30 mm, and inside or touching a lung."""
+    """The nodules of a mask uint8 [h, w] of at most 30 mm that are inside or touch a lung, without specks."""
     bare = without_nodules(mask)
     lungs = {code: bare == code for code in LUNGS if (bare == code).any()}
-    numbered, _ = ndimage.label(mask == NODULE, NEIGHBOURS)
     found = []
-    for number, component in enumerate(nodule_components(mask, pixel_mm), start=1):
-        if not lungs or component.is_speckle or component.diameter_mm > NODULE_MM[1] or not component.at_lung:
+    for patch, nodule in zip(components(mask == NODULE), nodule_components(mask, pixel_mm), strict=True):
+        if not lungs or nodule.is_speckle or nodule.diameter_mm > NODULE_MM[1] or not nodule.at_lung:
             continue
-        rows, columns = np.nonzero(numbered == number)
-        contour = np.zeros((np.ptp(rows) + 5, np.ptp(columns) + 5), bool)
-        contour[rows - rows.min() + 2, columns - columns.min() + 2] = True
-        y, x = float(rows.mean()), float(columns.mean())
+        y, x = (float(where.mean()) for where in np.nonzero(patch.drawn(mask.shape)))
         depths = {code: _depth(region, y, x) for code, region in lungs.items()}
         lung = max(depths, key=depths.__getitem__)
         (top, bottom), (left, right) = _ends(lungs[lung])
         place = (y - top) / (bottom - top), (x - left) / (right - left)
-        found.append(RealNodule(contour, pixel_mm, lung, place, depths[lung] * pixel_mm, component.lung_around))
+        contour = np.pad(patch.inside, 2)
+        found.append(RealNodule(contour, pixel_mm, lung, place, depths[lung] * pixel_mm, nodule.lung_around))
     return found
 
 
 def with_nodule(
     mask: NDArray[np.uint8], pixel_mm: float, nodule: RealNodule, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """The mask uint8 [h, w] with one nodule more on its lung and body, inside or touching a lung, apart from others.
+    """The mask uint8 [h, w] with one more nodule, on lung and body, inside or touching a lung, apart from the others.
 
-    The mask as it is where none of the places tried has room for it.
+    Returns the mask unchanged if the nodule fits in none of the places tried.
     """
     scale = np.exp(rng.uniform(-SCALE, SCALE)) * nodule.pixel_mm / pixel_mm
     least, most = _pixel_range(pixel_mm)
@@ -104,8 +100,7 @@ def with_nodule(
         lungs = np.isin(mask[window], LUNGS) & ~patch
         if patch.sum() < least or not (ndimage.binary_dilation(patch, NEIGHBOURS) & lungs).any():
             continue
-        ring = ndimage.binary_dilation(patch, NEIGHBOURS, iterations=max(1, round(AROUND_MM / pixel_mm))) & ~patch
-        difference = abs(lungs[ring].mean() - nodule.lung_around)
+        difference = abs(share_around(patch, lungs, pixel_mm) - nodule.lung_around)
         if best is None or difference < best[0]:
             best = difference, window, patch
         if difference <= SUITS:
@@ -118,13 +113,13 @@ def with_nodule(
 
 
 def _pixel_range(pixel_mm: float) -> tuple[int, int]:
-    """Smallest and largest area of what the gate takes for a nodule, in pixels."""
+    """Smallest and largest area, in pixels, that the plausibility check accepts for a nodule."""
     least, most = (np.pi * (mm / 2 / pixel_mm) ** 2 for mm in NODULE_MM)
     return max(SMALLEST_NODULE.pixels, int(np.ceil(least))), max(SMALLEST_NODULE.pixels, int(most))
 
 
 def _depth(region: NDArray[np.bool_], y: float, x: float) -> float:
-    """`signed_distance` of one place alone."""
+    """`signed_distance` at one place."""
     inside = region[round(y), round(x)]
     rows, columns = np.nonzero(region != inside)
     distance = float(np.hypot(rows - y, columns - x).min()) - 0.5
@@ -137,9 +132,10 @@ def _ends(region: NDArray[np.bool_]) -> list[tuple[float, float]]:
 
 
 def _chances(mask: NDArray[np.uint8], pixel_mm: float, nodule: RealNodule, radius: float) -> NDArray[np.float64] | None:
-    """How likely the centre of a nodule of a radius in pixels is each pixel [h, w]; sums to 1.  None without room.
+    """Probability [h, w] that a nodule's centre is at each pixel; radius: in pixels.  None if there is no room.
 
-    Normal in the place along both axes of the lung's bounding box and in the depth, about those of the real nodule.
+    A normal distribution around the real nodule's position: its place along both axes of the lung's bounding box, and
+    its depth.
     """
     lung = mask == nodule.lung
     if not lung.any():
@@ -170,25 +166,25 @@ def _patch(
     margin: int,
     rng: np.random.Generator,
 ) -> tuple[Window, NDArray[np.bool_]]:
-    """A nodule's contour about a centre, turned by any angle, in half of the cases mirrored: a window of the mask
-    with at least `margin` pixels round it, and the contour's pixels in that.
+    """A nodule's pixels around a centre: a window of the mask, and bool [rows, columns] in it.
 
-    They are the `pixels` deepest ones in the contour, so that its area survives on a coarse grid; of those only such
-    as lie on lung or body, and only one connected piece.  None may be left.
+    The contour is rotated by a random angle and mirrored in half of the cases.  The window has at least `margin` pixels
+    around it.  The pixels are the `pixels` deepest ones in the contour, so that the area is kept on a coarse grid; of
+    these, only those on lung or body, and only the largest connected piece.  None may be left.
     """
     angle, flip = rng.uniform(0, 2 * np.pi), rng.choice([-1, 1])
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * [[1], [flip]]
     reach = int(np.ceil(scale * np.hypot(*nodule.contour.shape) / 2 + np.sqrt(pixels))) + margin
     rows, columns = (slice(max(0, round(at) - reach), max(0, round(at) + reach + 1)) for at in centre)
     soft = np.isin(mask[rows, columns], SOFT)
     offset = np.indices(soft.shape) + (np.array([rows.start, columns.start]) - centre)[:, None, None]
-    middle = np.array([where.mean() for where in np.nonzero(nodule.contour)])[:, None, None]
-    source = np.tensordot(turn, offset, 1) / scale + middle
+    middle = np.reshape(ndimage.center_of_mass(nodule.contour), (2, 1, 1))
+    source = np.tensordot(rotation(angle) * [[1], [flip]], offset, 1) / scale + middle
     stored = signed_distance(nodule.contour, max(nodule.contour.shape))
     depth = ndimage.map_coordinates(stored, source, order=1, mode="nearest")
-    depth -= 1e-3 * np.hypot(*offset)  # beyond the stored contour all depths are alike: the nearer pixel goes first
+    depth -= 1e-3 * np.hypot(*offset)  # outside the stored contour all depths are equal: nearer pixels go first
     deepest = np.zeros(soft.shape, bool)
     deepest.flat[np.argsort(-depth, axis=None, kind="stable")[:pixels]] = True
-    numbered, count = ndimage.label(deepest & soft, NEIGHBOURS)
-    largest = np.bincount(numbered.ravel())[1:].argmax() + 1 if count else 1
-    return (rows, columns), numbered == largest
+    pieces = list(components(deepest & soft))
+    if not pieces:
+        return (rows, columns), np.zeros(soft.shape, bool)
+    return (rows, columns), max(pieces, key=lambda piece: piece.pixels).drawn(soft.shape)

@@ -1,7 +1,7 @@
-"""Whether a generated mask is a possible chest slice: what the paper's eye would reject, written down.
+"""Whether a generated mask is a plausible chest slice.  These rules replace the paper's visual inspection.
 
-Judged by connected components, not by class shares: a generator's nodule pixels are in part single
-speckles, which are not nodules.
+They use connected components, not class shares, because some nodule pixels of a generator are isolated specks, which
+are not nodules.
 """
 
 from dataclasses import dataclass
@@ -16,11 +16,13 @@ NODULE_MM = (SMALLEST_NODULE.diameter_mm, 30.0)
 LUNG_SHARE = (0.01, 0.45)
 BODY_IN_ONE = 0.95
 
+LUNGS = (LEFT_LUNG, RIGHT_LUNG)
+
 AROUND_MM = 5.0
-"""How far round a patch its surroundings reach."""
+"""Width of the surroundings of a patch."""
 
 TRACHEA_LUNG_AROUND = 0.5
-"""Share of lung and nodule round a patch of trachea, above which it lies inside a lung."""
+"""A patch of trachea with more lung and nodule than this share in its surroundings is inside a lung."""
 
 NO_BODY = "no body"
 BODY_IN_PIECES = "body in pieces"
@@ -36,7 +38,7 @@ NODULE_OUTSIDE_LUNG = "nodule outside the lungs"
 
 @dataclass(frozen=True)
 class Verdict:
-    """accepted: whether there is no reason against the mask; reasons: constants of this module, in a fixed order."""
+    """accepted: whether the mask is plausible; reasons: why not, constants of this module in a fixed order."""
 
     accepted: bool
     reasons: tuple[str, ...]
@@ -44,11 +46,11 @@ class Verdict:
 
 @dataclass(frozen=True)
 class NoduleComponent:
-    """A connected patch of nodule pixels, and what lies round it.
+    """A connected patch of nodule pixels, and its surroundings.
 
     pixels: its area; diameter_mm: of the disc of equal area; box: (x, y, width, height) in pixels;
-    at_lung: whether it touches, or lies in, a lung; lung_around: the lungs' share of the 5 mm round it, 1 for a
-    solitary nodule, about .5 for one on the pleura; is_speckle: too small for a nodule, and not to be exported as one.
+    at_lung: whether it is inside or touches a lung; lung_around: share of lung within 5 mm around it, 1 for a
+    solitary nodule, about .5 for one at the pleura; is_speckle: too small for a nodule, so it is not exported.
     """
 
     pixels: int
@@ -60,8 +62,8 @@ class NoduleComponent:
 
 
 def nodule_components(mask: np.ndarray, pixel_mm: float) -> tuple[NoduleComponent, ...]:
-    """All nodule patches of mask uint8 [h, w], speckles included, in scan order; pixel_mm: side of a pixel."""
-    lungs = _lungs(mask)
+    """All nodule patches of mask uint8 [h, w], specks included, row by row; pixel_mm: side of a pixel."""
+    lungs = np.isin(mask, LUNGS)
     near_lung = ndimage.binary_dilation(lungs, NEIGHBOURS)
     return tuple(
         NoduleComponent(
@@ -79,10 +81,12 @@ def nodule_components(mask: np.ndarray, pixel_mm: float) -> tuple[NoduleComponen
 def check(mask: np.ndarray, pixel_mm: float) -> Verdict:
     """Verdict on mask uint8 [h, w] with the codes of `labels`; pixel_mm: side of a pixel in mm.
 
-    Accepted are masks with one connected body (95 % of its pixels in the largest patch, and no organ outside that),
-    both lungs, each 1 to 45 % of the body, the right one at smaller x (the reader faces the patient), no trachea that
-    lung and nodules surround for the most part, and at least one nodule of 3 to 30 mm, each of them inside or touching
-    a lung.  Speckles of nodule are ignored, as the exported boxes ignore them.
+    A mask is accepted if
+    - the body is connected: 95 % of its pixels are in the largest patch, and no organ is outside that patch;
+    - it has both lungs, each 1 to 45 % of the body, the right one at smaller x (as seen when facing the patient);
+    - no patch of trachea has mostly lung and nodules around it;
+    - it has at least one nodule, and each is 3 to 30 mm large and inside or touching a lung.  Specks are ignored, as in
+      the exported boxes.
     """
     body = mask != BACKGROUND
     if not body.any():
@@ -93,12 +97,16 @@ def check(mask: np.ndarray, pixel_mm: float) -> Verdict:
         reasons.append(BODY_IN_PIECES)
     elif ((mask > BODY) & ~main).any():
         reasons.append(ORGAN_OUTSIDE_BODY)
-    shares = {lung: (mask == lung).sum() / body.sum() for lung in (LEFT_LUNG, RIGHT_LUNG)}
+    shares = {lung: (mask == lung).sum() / body.sum() for lung in LUNGS}
     reasons += [LUNG_MISSING[lung] for lung, share in shares.items() if share < LUNG_SHARE[0]]
     reasons += [LUNG_TOO_LARGE[lung] for lung, share in shares.items() if share > LUNG_SHARE[1]]
-    if all(shares.values()) and _centre_x(mask == RIGHT_LUNG) >= _centre_x(mask == LEFT_LUNG):
+
+    def centre_x(lung: int) -> float:
+        return ndimage.center_of_mass(mask == lung)[1]
+
+    if all(shares.values()) and centre_x(RIGHT_LUNG) >= centre_x(LEFT_LUNG):
         reasons.append(LUNGS_SWAPPED)
-    lungs_and_nodules = _lungs(mask) | (mask == NODULE)
+    lungs_and_nodules = np.isin(mask, (*LUNGS, NODULE))
     tracheas = components(mask == TRACHEA)
     if any(_share_around(patch, lungs_and_nodules, pixel_mm) > TRACHEA_LUNG_AROUND for patch in tracheas):
         reasons.append(TRACHEA_IN_LUNG)
@@ -112,17 +120,13 @@ def check(mask: np.ndarray, pixel_mm: float) -> Verdict:
     return Verdict(not reasons, tuple(reasons))
 
 
-def _share_around(patch: Component, region: np.ndarray, pixel_mm: float) -> float:
-    """The share of `region` bool [h, w] in the 5 mm round a patch of the same mask; 0 where nothing is round it."""
+def share_around(inside: np.ndarray, region: np.ndarray, pixel_mm: float) -> float:
+    """The share of `region` in the 5 mm around a patch; both bool [h, w].  0 if nothing is around it."""
     margin = max(1, round(AROUND_MM / pixel_mm))
-    window, inside = patch.widened(margin, region.shape)
     ring = ndimage.binary_dilation(inside, NEIGHBOURS, iterations=margin) & ~inside
-    return float(region[window][ring].mean()) if ring.any() else 0.0
+    return float(region[ring].mean()) if ring.any() else 0.0
 
 
-def _lungs(mask: np.ndarray) -> np.ndarray:
-    return (mask == LEFT_LUNG) | (mask == RIGHT_LUNG)
-
-
-def _centre_x(region: np.ndarray) -> float:
-    return float(np.nonzero(region)[1].mean())
+def _share_around(patch: Component, region: np.ndarray, pixel_mm: float) -> float:
+    window, inside = patch.widened(max(1, round(AROUND_MM / pixel_mm)), region.shape)
+    return share_around(inside, region[window], pixel_mm)

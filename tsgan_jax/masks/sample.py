@@ -12,11 +12,10 @@ import numpy as np
 from tsgan_jax.config import MasksConfig
 from tsgan_jax.masks import calibration
 from tsgan_jax.masks.calibration import Calibration, Objects
-from tsgan_jax.masks.growth import Phase, fade_alpha
+from tsgan_jax.masks.growth import MaskGanState, Phase, fade_alpha
 from tsgan_jax.masks.mapping import Mapping as MappingNetwork
 from tsgan_jax.masks.mapping import mapping_of, num_layers, truncate
 from tsgan_jax.masks.representation import Representation, representation_of
-from tsgan_jax.masks.state import MaskGanState
 from tsgan_jax.masks.synthesis import Synthesis, layer_noise, synthesis_of
 from tsgan_jax.train.devices import on_cpu
 from tsgan_jax.train.learner import Params, stream

@@ -1,17 +1,16 @@
 """Synthesis network of StyleGAN v1: latents of every layer to a map of a label map's channels (representation.py)."""
 
-import itertools
 from collections.abc import Callable
 from typing import Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from tsgan_jax.config import MasksConfig
 from tsgan_jax.masks.growth import Phase
 from tsgan_jax.masks.representation import representation_of
 from tsgan_jax.nn.equalized import EqualizedConv
+from tsgan_jax.nn.layers import normals
 from tsgan_jax.nn.resample import blur, fade, upsample
 from tsgan_jax.nn.stylegan import StyleEpilogue
 from tsgan_jax.types import Array, Key
@@ -23,14 +22,8 @@ def channels(resolution: int, fmap_base: int, fmap_max: int) -> int:
 
 
 def layer_noise(key: Key, resolution: int) -> tuple[Array, ...]:
-    """Noise of ONE example: for every styled layer a map [r, r, 1] ~ N(0, 1) of the layer's resolution.
-
-    One draw for all layers, since XLA spends a good part of a second on compiling each.
-    """
-    sizes = [2**p for p in range(2, resolution.bit_length()) for _ in range(2)]
-    ends = list(itertools.accumulate(size * size for size in sizes))
-    parts = jnp.split(jax.random.normal(key, (ends[-1],)), ends[:-1])
-    return tuple(part.reshape(size, size, 1) for part, size in zip(parts, sizes, strict=True))
+    """Noise of one example: for every styled layer a map [r, r, 1] ~ N(0, 1) of the layer's resolution."""
+    return tuple(normals(key, [(2**p, 2**p, 1) for p in range(2, resolution.bit_length()) for _ in range(2)]))
 
 
 class Synthesis(nn.Module):

@@ -1,7 +1,7 @@
-"""A smooth random warp of a label map: another chest with the same organs, none torn and none folded.
+"""A smooth random deformation of a label map: another chest with the same organs, without tears and folds.
 
-The warp is a global affine map about the body's centre and a displacement that cubic splines interpolate from a few
-knots.  It is applied to signed distances from each organ's outline, not to the codes, so that outlines stay smooth.
+The deformation is an affine map around the body's centre, plus a displacement that cubic splines interpolate between a
+few knots.  It is applied to the signed distance from each organ's outline, not to class codes, so outlines stay smooth.
 """
 
 import numpy as np
@@ -10,39 +10,39 @@ from scipy import ndimage
 from scipy.interpolate import CubicSpline
 
 from tsgan_jax.labels import BACKGROUND, BODY, PRECEDENCE
-from tsgan_jax.masks.distance import signed_distance
+from tsgan_jax.masks.distance import rotation, signed_distance
 
 KNOTS = 5
 """Knots of the displacement along a side."""
 
 DISPLACEMENT = 0.01
-"""Standard deviation of a knot's displacement along an axis, in sides of the mask; at most twice that.
+"""Standard deviation of a knot's displacement along an axis, in sides of the mask; twice that at most.
 
-On knots a quarter of a side apart the map's derivative then stays well below 1, so it cannot fold.
+The knots are a quarter of a side apart, so the displacement's derivative stays well below 1 and nothing folds.
 """
 
 SMOOTHING = 0.5
-"""Sigma, in pixels, of the Gaussian on distances before they are warped: outlines lose the stairs of the grid, and
-patches of two pixels keep their area."""
+"""Sigma, in pixels, of a Gaussian filter on distances before the deformation.  It removes the steps of the pixel grid
+from outlines; patches of two pixels keep their area."""
 
 REACH = 4
-"""How far round an organ, in pixels, its distance is needed."""
+"""Distances from an organ are computed up to this many pixels outside it."""
 
 BEYOND = 8
-"""The part of a side, as its reciprocal, that is continued beyond the frame on each side."""
+"""The body is extrapolated beyond the image border by 1 / BEYOND of a side."""
 
 SCALE = 0.05
 ASPECT = 0.03
 DEGREES = 3.0
 SHIFT = 0.01
-"""Largest change of size (natural logarithm), of height against width (the same), of angle, of place (in sides)."""
+"""Largest changes: size (natural logarithm), height relative to width (likewise), angle, position (in sides)."""
 
 
 def warped(mask: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A mask uint8 [h, h] under a random warp; the same codes, outlines between pixels decided by linear distance.
+    """A mask uint8 [h, h], randomly deformed, with the same codes; distances are interpolated linearly.
 
-    Body is warped as everything that is not background, and organs are kept inside it.  A body that the frame cuts on
-    both sides is continued beyond it as it was going: where it narrows, it closes.  rng: decides the warp.
+    Everything that is not background is deformed as body, and organs are kept inside it.  A body that is cut by two
+    opposite image borders is extrapolated beyond them linearly: where it narrows, it closes.
     """
     body = mask != BACKGROUND
     source, margin = _source_places(body, rng), max(1, len(mask) // BEYOND)
@@ -64,23 +64,22 @@ def _sampled(values: NDArray[np.float32], places: NDArray[np.float64]) -> NDArra
 
 
 def _source_places(body: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Where each pixel of the warped mask comes from: rows and columns [2, h, h], not whole numbers."""
+    """The source of each pixel of the deformed mask: rows and columns float [2, h, h]."""
     side = len(body)
     size, aspect, angle, *shift = rng.uniform(-1, 1, 5) * (SCALE, ASPECT, np.radians(DEGREES), SHIFT, SHIFT)
     knots = np.clip(rng.normal(size=(2, KNOTS, KNOTS)), -2, 2) * DISPLACEMENT * side
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    inverse = turn / np.exp([[size + aspect], [size - aspect]])
+    inverse = rotation(angle) / np.exp([[size + aspect], [size - aspect]])
     pixels = np.indices(body.shape).astype(float)
-    centre = np.array([where.mean() for where in np.nonzero(body)])[:, None, None]
+    centre = np.reshape(ndimage.center_of_mass(body), (2, 1, 1))
     moved = pixels - centre - side * np.array(shift)[:, None, None]
     spline = CubicSpline(np.arange(KNOTS), np.eye(KNOTS))(np.linspace(0, KNOTS - 1, side))
     return _cut_as_before(np.tensordot(inverse, moved, 1) + centre + spline @ knots @ spline.T, body)
 
 
 def _cut_as_before(source: NDArray[np.float64], body: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Places [2, h, h] moved so that a body that the frame cuts on one side, not on the opposite one, stays cut there.
+    """Source places [2, h, h], shifted so that a body that one image border cuts, but not the opposite one, stays cut.
 
-    How it goes on beyond the frame is not known.  Where both sides cut it, it cannot be moved to hide either.
+    Its shape beyond the border is not known.  If both borders cut the body, no shift can hide both.
     """
     last = len(body) - 1
     at = tuple(np.clip(np.rint(source), 0, last).astype(int))

@@ -177,20 +177,10 @@ def _row_products(padded: Array, dy: Array, k: int) -> Array:
     return jnp.stack([product(i) for i in range(k)]).reshape(k, k, c, f)
 
 
-def _output_fwd(x: Array, w: Array, stride: int, padding: int) -> tuple[Array, tuple[Array, Array]]:
-    return _output(x, w, stride, padding), (x, w)
-
-
 def _output_bwd(stride: int, padding: int, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     x, w = saved
     dx = _input_gradient(dy, w, stride, padding, x.shape[1:3])
     return dx, _kernel_gradient(x, dy, stride, padding, w.shape[0])
-
-
-def _input_gradient_fwd(
-    dy: Array, w: Array, stride: int, padding: int, size: Size
-) -> tuple[Array, tuple[Array, Array]]:
-    return _input_gradient(dy, w, stride, padding, size), (dy, w)
 
 
 def _input_gradient_bwd(
@@ -200,10 +190,6 @@ def _input_gradient_bwd(
     return _output(x, w, stride, padding), _kernel_gradient(x, dy, stride, padding, w.shape[0])
 
 
-def _kernel_gradient_fwd(x: Array, dy: Array, stride: int, padding: int, k: int) -> tuple[Array, tuple[Array, Array]]:
-    return _kernel_gradient(x, dy, stride, padding, k), (x, dy)
-
-
 def _kernel_gradient_bwd(
     stride: int, padding: int, k: int, saved: tuple[Array, Array], w: Array
 ) -> tuple[Array, Array]:
@@ -211,6 +197,9 @@ def _kernel_gradient_bwd(
     return _input_gradient(dy, w, stride, padding, x.shape[1:3]), _output(x, w, stride, padding)
 
 
-_output.defvjp(_output_fwd, _output_bwd)
-_input_gradient.defvjp(_input_gradient_fwd, _input_gradient_bwd)
-_kernel_gradient.defvjp(_kernel_gradient_fwd, _kernel_gradient_bwd)
+for _map, _backward in (
+    (_output, _output_bwd),
+    (_input_gradient, _input_gradient_bwd),
+    (_kernel_gradient, _kernel_gradient_bwd),
+):
+    _map.defvjp(lambda a, b, *static, _map=_map: (_map(a, b, *static), (a, b)), _backward)

@@ -4,20 +4,15 @@ The stored weight is N(0, 1 / lr_mul); the weight used is `stored * gain / sqrt(
 Adam moves every layer at the same relative speed.  Biases start at 0 and are used as `stored * lr_mul`.
 """
 
-import itertools
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
-from flax.traverse_util import flatten_dict, unflatten_dict
 
 from tsgan_jax.nn.conv import conv2d, conv2d_downsample, upsample_conv2d
-from tsgan_jax.nn.layers import owners_of
+from tsgan_jax.nn.layers import Params, redrawn
 from tsgan_jax.types import Array, Key
-
-Params = Any
 
 LEAKY_GAIN = math.sqrt(2.0)
 """He gain of a layer that is followed by a leaky rectifier."""
@@ -31,23 +26,15 @@ def leaky(x: Array) -> Array:
 
 
 def initialise(module: nn.Module, key: Key, *args: object) -> Params:
-    """The parameters of `module.init(key, *args)`, with one random draw for the kernels of all equalised layers.
+    """The parameters of `module.init(key, *args)`, with one random draw for the kernels of all equalised layers."""
 
-    The distribution is that of `init`, and other layers keep the parameters of `init`.  XLA needs a large part of a
-    second to compile each draw and such a network has about sixty; under jit the unused draws are removed.
-    """
-    tree, layers = owners_of(module, key, *args)
-    params = flatten_dict(tree)
-    kernels = {
-        path: 1.0 / getattr(layers[path[:-1]], "lr_mul", 1.0)  # convolutions have no multiplier
-        for path in sorted(params)
-        if path[-1] == "kernel" and isinstance(layers[path[:-1]], EqualizedDense | EqualizedConv)
-    }
-    ends = list(itertools.accumulate(params[path].size for path in kernels))
-    parts = jnp.split(jax.random.normal(key, (ends[-1],)), ends[:-1])
-    for (path, deviation), part in zip(kernels.items(), parts, strict=True):
-        params[path] = deviation * part.reshape(params[path].shape)
-    return unflatten_dict(params)
+    def rule(layer: nn.Module, name: str, leaf: Array) -> tuple[float, float] | None:
+        del leaf
+        if name != "kernel" or not isinstance(layer, EqualizedDense | EqualizedConv):
+            return None
+        return 0.0, 1.0 / getattr(layer, "lr_mul", 1.0)  # convolutions have no multiplier
+
+    return redrawn(module, key, args, rule)
 
 
 class EqualizedDense(nn.Module):

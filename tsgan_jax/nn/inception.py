@@ -9,7 +9,6 @@ read; the 1x1 convolutions at the entry of a block are one matrix product; and a
 pooling is computed before it, on fewer channels (both are linear, and they act on different axes).
 """
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +21,8 @@ from jax import lax
 
 from tsgan_jax.errors import UserError
 from tsgan_jax.nn.conv import DIMENSIONS
-from tsgan_jax.nn.weight_files import read_torch, sha256
+from tsgan_jax.nn.resample import bilinear_matrix
+from tsgan_jax.nn.weight_files import read_npz, read_torch, read_weights
 from tsgan_jax.types import Array
 
 SIDE = 299
@@ -60,20 +60,9 @@ def preprocess(images: Array) -> Array:
     smoothing before a reduction.  The one channel represents three equal ones; the first kernel is summed over them.
     """
     unit = images.astype(jnp.float32) / 255.0
-    rows, columns = (jnp.asarray(_bilinear(size)) for size in images.shape[1:])
+    rows, columns = (jnp.asarray(bilinear_matrix(size, SIDE)) for size in images.shape[1:])
     resized = jnp.einsum("yh,nhw,xw->nyx", rows, unit, columns, precision=lax.Precision.HIGHEST)
     return 2.0 * resized[..., None] - 1.0
-
-
-def _bilinear(size: int) -> np.ndarray:
-    """float32 [299, size]: bilinear weights, two per row."""
-    place = np.clip((np.arange(SIDE) + 0.5) * (size / SIDE) - 0.5, 0, None)
-    low = np.minimum(place.astype(int), size - 1)
-    high = np.minimum(low + 1, size - 1)
-    weights = np.zeros((SIDE, size), np.float32)
-    np.add.at(weights, (np.arange(SIDE), low), 1.0 - (place - low))
-    np.add.at(weights, (np.arange(SIDE), high), place - low)
-    return weights
 
 
 class Conv(nn.Module):
@@ -142,100 +131,90 @@ def max_pool(x: Array, stride: int, padding: int) -> Array:
     return x
 
 
-def _row(features: int, taps: int, name: str) -> Conv:
-    return Conv(features, (1, taps), padding=(0, taps // 2), name=name)
+class Block(nn.Module):
+    """Branches of convolutions and one of pooling, concatenated; they keep the size or halve it.
 
+    branches: each a name and its convolutions (features, rows, columns of the kernel), numbered if there are several; a
+    pair of convolutions has one input and concatenated outputs.
+    pool_features: of the 1x1 convolution with the pooling.  None: the block halves the size, with stride 2 in the last
+    convolution of each branch and in the pooling, which is the maximum and has no convolution.
+    """
 
-def _column(features: int, taps: int, name: str) -> Conv:
-    return Conv(features, (taps, 1), padding=(taps // 2, 0), name=name)
-
-
-class BlockA(nn.Module):
-    """Mixed_5b to 5d, at 35 px: 1x1, 5x5, two 3x3, and pooling."""
-
-    pool_features: int
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        one, five, three, pool = entries(
-            x,
-            Conv(64, name="branch1x1"),
-            Conv(48, name="branch5x5_1"),
-            Conv(64, name="branch3x3dbl_1"),
-            Conv(self.pool_features, name="branch_pool"),
-        )
-        five = Conv(64, (5, 5), padding=(2, 2), name="branch5x5_2")(nn.relu(five))
-        three = Conv(96, (3, 3), padding=(1, 1), name="branch3x3dbl_2")(nn.relu(three))
-        three = Conv(96, (3, 3), padding=(1, 1), name="branch3x3dbl_3")(three)
-        return jnp.concatenate([nn.relu(one), five, three, nn.relu(average_pool(pool))], axis=-1)
-
-
-class BlockB(nn.Module):
-    """Mixed_6a, 35 to 17 px."""
+    branches: tuple[tuple[Any, ...], ...]
+    pool_features: int | None = None
+    pools_by_maximum: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        three = Conv(384, (3, 3), stride=2, name="branch3x3")(x)
-        double = Conv(64, name="branch3x3dbl_1")(x)
-        double = Conv(96, (3, 3), padding=(1, 1), name="branch3x3dbl_2")(double)
-        double = Conv(96, (3, 3), stride=2, name="branch3x3dbl_3")(double)
-        return jnp.concatenate([three, double, max_pool(x, 2, 0)], axis=-1)
-
-
-class BlockC(nn.Module):
-    """Mixed_6b to 6e, at 17 px: 1x1, one and two 7x7 in rows and columns, and pooling."""
-
-    inner: int
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        c = self.inner
-        one, seven, double, pool = entries(
-            x,
-            Conv(192, name="branch1x1"),
-            Conv(c, name="branch7x7_1"),
-            Conv(c, name="branch7x7dbl_1"),
-            Conv(192, name="branch_pool"),
-        )
-        seven = _column(192, 7, "branch7x7_3")(_row(c, 7, "branch7x7_2")(nn.relu(seven)))
-        double = _row(c, 7, "branch7x7dbl_3")(_column(c, 7, "branch7x7dbl_2")(nn.relu(double)))
-        double = _row(192, 7, "branch7x7dbl_5")(_column(c, 7, "branch7x7dbl_4")(double))
-        return jnp.concatenate([nn.relu(one), seven, double, nn.relu(average_pool(pool))], axis=-1)
-
-
-class BlockD(nn.Module):
-    """Mixed_7a, 17 to 8 px."""
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        three, seven = entries(x, Conv(192, name="branch3x3_1"), Conv(192, name="branch7x7x3_1"))
-        three = Conv(320, (3, 3), stride=2, name="branch3x3_2")(nn.relu(three))
-        seven = _column(192, 7, "branch7x7x3_3")(_row(192, 7, "branch7x7x3_2")(nn.relu(seven)))
-        seven = Conv(192, (3, 3), stride=2, name="branch7x7x3_4")(seven)
-        return jnp.concatenate([three, seven, max_pool(x, 2, 0)], axis=-1)
-
-
-class BlockE(nn.Module):
-    """Mixed_7b and 7c, at 8 px; the second uses max pooling."""
-
-    pools_by_maximum: bool
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        one = Conv(320, name="branch1x1")
-        three = Conv(384, name="branch3x3_1")
-        double = Conv(448, name="branch3x3dbl_1")
-        pool = Conv(192, name="branch_pool")
-        if self.pools_by_maximum:
-            a, b, c = entries(x, one, three, double)
-            d = pool(max_pool(x, 1, 1))
+        chains = [self._convolutions(*branch) for branch in self.branches]
+        first = [chain[0][0] for chain in chains if chain[0][0].kernel == (1, 1)]
+        pool = Conv(self.pool_features, name="branch_pool") if self.pool_features else None
+        entered = entries(x, *first, *([pool] if pool and not self.pools_by_maximum else []))
+        outputs = []
+        for chain in chains:
+            y, steps = (nn.relu(entered.pop(0)), chain[1:]) if chain[0][0].kernel == (1, 1) else (x, chain)
+            for step in steps:
+                y = jnp.concatenate([conv(y) for conv in step], axis=-1)
+            outputs.append(y)
+        if pool is None:
+            outputs.append(max_pool(x, 2, 0))
         else:
-            a, b, c, d = entries(x, one, three, double, pool)
-            d = nn.relu(average_pool(d))
-        b, c = nn.relu(b), Conv(384, (3, 3), padding=(1, 1), name="branch3x3dbl_2")(nn.relu(c))
-        split = [_row(384, 3, "branch3x3_2a")(b), _column(384, 3, "branch3x3_2b")(b)]
-        split += [_row(384, 3, "branch3x3dbl_3a")(c), _column(384, 3, "branch3x3dbl_3b")(c)]
-        return jnp.concatenate([nn.relu(a), *split, d], axis=-1)
+            outputs.append(pool(max_pool(x, 1, 1)) if self.pools_by_maximum else nn.relu(average_pool(entered.pop())))
+        return jnp.concatenate(outputs, axis=-1)
+
+    def _convolutions(self, name: str, *steps: Any) -> list[list[Conv]]:
+        chain = []
+        for i, step in enumerate(steps, 1):
+            numbered = f"{name}_{i}" if len(steps) > 1 else name
+            parts = {numbered + "a": step[0], numbered + "b": step[1]} if len(step) == 2 else {numbered: step}
+            halves = self.pool_features is None and i == len(steps)
+            chain.append(
+                [
+                    Conv(features, (h, w), 1 + halves, (0, 0) if halves else (h // 2, w // 2), name=part)
+                    for part, (features, h, w) in parts.items()
+                ]
+            )
+        return chain
+
+
+THREE_TWICE = ("branch3x3dbl", (64, 1, 1), (96, 3, 3), (96, 3, 3))
+FORK = (384, 1, 3), (384, 3, 1)
+BLOCK_A = ("branch1x1", (64, 1, 1)), ("branch5x5", (48, 1, 1), (64, 5, 5)), THREE_TWICE
+BLOCK_B = ("branch3x3", (384, 3, 3)), THREE_TWICE
+BLOCK_D = (
+    ("branch3x3", (192, 1, 1), (320, 3, 3)),
+    ("branch7x7x3", (192, 1, 1), (192, 1, 7), (192, 7, 1), (192, 3, 3)),
+)
+BLOCK_E = (
+    ("branch1x1", (320, 1, 1)),
+    ("branch3x3", (384, 1, 1), FORK),
+    ("branch3x3dbl", (448, 1, 1), (384, 3, 3), FORK),
+)
+
+
+def block_c(c: int) -> tuple[tuple[Any, ...], ...]:
+    """7x7 convolutions as rows and columns, with c channels inside."""
+    return (
+        ("branch1x1", (192, 1, 1)),
+        ("branch7x7", (c, 1, 1), (c, 1, 7), (192, 7, 1)),
+        ("branch7x7dbl", (c, 1, 1), (c, 7, 1), (c, 1, 7), (c, 7, 1), (192, 1, 7)),
+    )
+
+
+BLOCKS: dict[str, tuple[Any, ...]] = {
+    "Mixed_5b": (BLOCK_A, 32),
+    "Mixed_5c": (BLOCK_A, 64),
+    "Mixed_5d": (BLOCK_A, 64),
+    "Mixed_6a": (BLOCK_B,),
+    "Mixed_6b": (block_c(128), 192),
+    "Mixed_6c": (block_c(160), 192),
+    "Mixed_6d": (block_c(160), 192),
+    "Mixed_6e": (block_c(192), 192),
+    "Mixed_7a": (BLOCK_D,),
+    "Mixed_7b": (BLOCK_E, 192),
+    "Mixed_7c": (BLOCK_E, 192, True),
+}
+"""`Block`'s arguments, in order: 35 px up to 6a, 17 px up to 7a, then 8 px."""
 
 
 class Pool3(nn.Module):
@@ -247,16 +226,9 @@ class Pool3(nn.Module):
         x = Conv(32, (3, 3), name="Conv2d_2a_3x3")(x)
         x = Conv(64, (3, 3), padding=(1, 1), name="Conv2d_2b_3x3")(x)
         x = Conv(80, name="Conv2d_3b_1x1")(max_pool(x, 2, 0))
-        x = Conv(192, (3, 3), name="Conv2d_4a_3x3")(x)
-        x = max_pool(x, 2, 0)
-        for name, pool_features in (("Mixed_5b", 32), ("Mixed_5c", 64), ("Mixed_5d", 64)):
-            x = BlockA(pool_features, name=name)(x)
-        x = BlockB(name="Mixed_6a")(x)
-        for name, inner in (("Mixed_6b", 128), ("Mixed_6c", 160), ("Mixed_6d", 160), ("Mixed_6e", 192)):
-            x = BlockC(inner, name=name)(x)
-        x = BlockD(name="Mixed_7a")(x)
-        x = BlockE(pools_by_maximum=False, name="Mixed_7b")(x)
-        x = BlockE(pools_by_maximum=True, name="Mixed_7c")(x)
+        x = max_pool(Conv(192, (3, 3), name="Conv2d_4a_3x3")(x), 2, 0)
+        for name, block in BLOCKS.items():
+            x = Block(*block, name=name)(x)
         return x.mean(axis=(1, 2))
 
 
@@ -315,29 +287,16 @@ def load_inception(path: Path) -> Inception:
     names the file and the fix; also for torchvision's Inception, which has the same names.
     """
     path = Path(path)
-    readers = {".pth": read_torch, ".pt": read_torch, ".npz": _read_npz}
-    if path.suffix not in readers:
-        raise UserError(
-            f"{path}: Inception weights must be one of {', '.join(readers)}, not {path.suffix or 'no suffix'!r}"
-        )
-    if not path.is_file():
-        raise UserError(
-            f"{path}: no such file; set evaluation.inception_weights to pytorch-fid's "
-            f"pt_inception-2015-12-05-{PUBLISHED}.pth, or evaluation.features=vgg19"
-        )
-    digest = sha256(path)
-    try:
-        state = readers[path.suffix](path)
-    except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: cannot be read as Inception weights ({error}); fetch the file again") from error
+    state, digest = read_weights(
+        path,
+        "Inception",
+        {".pth": read_torch, ".pt": read_torch, ".npz": read_npz},
+        f"set evaluation.inception_weights to pytorch-fid's pt_inception-2015-12-05-{PUBLISHED}.pth, or "
+        "evaluation.features=vgg19",
+    )
     if any(name.startswith("AuxLogits.") for name in state) or state.get("fc.bias", np.empty(1008)).size == 1000:
         raise UserError(
             f"{path}: is torchvision's Inception, which does not give FID; use pytorch-fid's file "
             f"pt_inception-2015-12-05-{PUBLISHED}.pth"
         )
     return Inception(params=folded(state, path), sha256=digest, file=path.name)
-
-
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
+from tsgan_jax.nn.resample import bilinear_matrix
 from tsgan_jax.types import Array
 
 
@@ -114,19 +114,9 @@ def _conv3x3(x: Array, w: Array, stride: int) -> Array:
 
 def _bilinear(x: Array, height: int, width: int) -> Array:
     """Bilinear resize of [h, w, c] with half-pixel centres (align_corners false), as two matrix products."""
-    rows = jnp.asarray(_bilinear_matrix(x.shape[0], height), x.dtype)
-    cols = jnp.asarray(_bilinear_matrix(x.shape[1], width), x.dtype)
+    rows = jnp.asarray(bilinear_matrix(x.shape[0], height), x.dtype)
+    cols = jnp.asarray(bilinear_matrix(x.shape[1], width), x.dtype)
     return jnp.einsum("ij,jkc,lk->ilc", rows, x, cols, optimize=[(0, 1), (0, 1)])
-
-
-def _bilinear_matrix(source: int, target: int) -> np.ndarray:
-    """[target, source] weights; each row sums to 1, positions beyond the ends take the end's value."""
-    position = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
-    low = np.minimum(np.floor(position).astype(int), max(source - 2, 0))
-    matrix = np.zeros((target, source), np.float32)
-    np.add.at(matrix, (np.arange(target), low), 1 - (position - low))
-    np.add.at(matrix, (np.arange(target), np.minimum(low + 1, source - 1)), position - low)
-    return matrix
 
 
 class LocalImportanceAttention(nn.Module):

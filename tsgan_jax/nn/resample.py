@@ -6,6 +6,7 @@ times slower on a CPU.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from tsgan_jax.types import Array
 
@@ -26,6 +27,19 @@ def downsample(x: Array) -> Array:
     return x.reshape(n, h // 2, 2, w // 2, 2, c).mean(axis=(2, 4))
 
 
+def bilinear_matrix(source: int, target: int) -> np.ndarray:
+    """Weights float32 [target, source] of a bilinear resize along one axis, two in each row, which sum to 1.
+
+    Centres of pixels are aligned as in PyTorch (align_corners false): positions beyond the ends take the end's value.
+    """
+    position = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
+    low = np.minimum(position.astype(int), max(source - 2, 0))
+    matrix, rows = np.zeros((target, source), np.float32), np.arange(target)
+    np.add.at(matrix, (rows, low), 1 - (position - low))
+    np.add.at(matrix, (rows, np.minimum(low + 1, source - 1)), position - low)
+    return matrix
+
+
 @jax.custom_vjp
 def blur(x: Array) -> Array:
     """Separable [1, 2, 1] / 4 filter over h and w of x [n, h, w, c], zeros outside.
@@ -44,15 +58,7 @@ def _smooth(x: Array, axis: int) -> Array:
     return 0.5 * x + 0.25 * (before + after)
 
 
-def _blur_forward(x: Array) -> tuple[Array, None]:
-    return blur(x), None
-
-
-def _blur_backward(_: None, dy: Array) -> tuple[Array]:
-    return (blur(dy),)
-
-
-blur.defvjp(_blur_forward, _blur_backward)
+blur.defvjp(lambda x: (blur(x), None), lambda _, dy: (blur(dy),))
 
 
 def fade(previous: Array, current: Array, alpha: Array) -> Array:

@@ -10,8 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from tsgan_jax.nn.layers import Conv, UpConv
-from tsgan_jax.nn.norm import InstanceNorm
+from tsgan_jax.nn.layers import Conv, UpConv, instance_norm
 from tsgan_jax.types import Array
 
 
@@ -31,7 +30,7 @@ class ResidualBlock(nn.Module):
             Conv(x.shape[-1], 3, stride=1, padding=0, use_bias=False, dtype=self.dtype, name=f"conv{i}") for i in (0, 1)
         )
         y = second(reflect(_norm_relu(first(reflect(x, 1))), 1))
-        return x + InstanceNorm(affine=False)(y)
+        return x + instance_norm(y)
 
 
 class Encoder(nn.Module):
@@ -76,4 +75,4 @@ class Decoder(nn.Module):
 
 
 def _norm_relu(x: Array) -> Array:
-    return jax.nn.relu(InstanceNorm(affine=False)(x))
+    return jax.nn.relu(instance_norm(x))

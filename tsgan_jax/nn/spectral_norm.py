@@ -2,7 +2,8 @@
 
 A kernel [..., c, f] is flattened to a matrix of f columns.  Power iteration tracks its largest singular value, with
 one vector [f] per kernel and one iteration per training step.  The vectors are part of the training state, not
-parameters.  Networks receive the divided kernels, so their layers are ordinary ones.
+parameters.  Networks receive the divided kernels, so their layers are ordinary ones.  (Flax's SpectralNorm keeps its
+vectors as variables of the module, which every call would have to hand on.)
 """
 
 from collections.abc import Collection

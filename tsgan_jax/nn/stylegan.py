@@ -11,20 +11,13 @@ import jax
 import jax.numpy as jnp
 
 from tsgan_jax.nn.equalized import Bias, EqualizedDense, leaky
+from tsgan_jax.nn.layers import instance_norm
 from tsgan_jax.types import Array, Key
 
 
 def pixel_norm(x: Array) -> Array:
     """x [n, c] scaled so that each row has mean square 1."""
     return x * jax.lax.rsqrt(jnp.square(x).mean(axis=-1, keepdims=True) + 1e-8)
-
-
-def instance_norm(x: Array) -> Array:
-    """x [n, h, w, c] with mean 0 and variance 1 in every channel of every example; statistics in float32."""
-    wide = x.astype(jnp.float32)
-    centred = wide - wide.mean(axis=(1, 2), keepdims=True)
-    variance = jnp.square(centred).mean(axis=(1, 2), keepdims=True)
-    return (centred * jax.lax.rsqrt(variance + 1e-8)).astype(x.dtype)
 
 
 def modulate(x: Array, style: Array) -> Array:
@@ -45,7 +38,7 @@ class StyleEpilogue(nn.Module):
         channels = x.shape[-1]
         strength = self.param("noise", nn.initializers.zeros, (channels,))
         x = x + noise.astype(x.dtype) * strength[None, None, None].astype(x.dtype)
-        x = instance_norm(leaky(Bias(name="bias")(x)))
+        x = instance_norm(leaky(Bias(name="bias")(x)), epsilon=1e-8)
         style = EqualizedDense(2 * channels, gain=1.0, dtype=x.dtype.name, name="style")(w)
         return modulate(x, style)
 

@@ -14,8 +14,7 @@ published sets of weights are different networks and need different input:
 """
 
 import re
-import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -25,7 +24,7 @@ import numpy as np
 
 from tsgan_jax.errors import UserError
 from tsgan_jax.nn.conv import conv2d
-from tsgan_jax.nn.weight_files import read_torch, sha256
+from tsgan_jax.nn.weight_files import read_npz, read_torch, read_weights
 from tsgan_jax.types import Array
 
 Kind = Literal["torchvision", "caffe"]
@@ -99,26 +98,13 @@ def load_vgg19(path: Path, layers: Sequence[str]) -> Vgg19:
     after the deepest of them.  Raises UserError, which names the file and the fix.
     """
     path = Path(path)
-    readers: dict[str, tuple[Callable[[Path], _Lookup], Kind]] = {
-        ".pth": (_read_torch, "torchvision"),
-        ".pt": (_read_torch, "torchvision"),
-        ".h5": (_read_keras, "caffe"),
-        ".npz": (_read_npz, "caffe"),
-    }
-    if path.suffix not in readers:
-        raise UserError(
-            f"{path}: VGG-19 weights must be one of {', '.join(readers)}, not {path.suffix or 'no suffix'!r}"
-        )
-    if not path.is_file():
-        raise UserError(
-            f"{path}: no such file; set translation.vgg_weights to a VGG-19 file, or translation.perceptual=off"
-        )
-    digest = sha256(path)
-    read, kind = readers[path.suffix]
-    try:
-        lookup = read(path)
-    except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: cannot be read as VGG-19 weights ({error}); fetch the file again") from error
+    lookup, digest = read_weights(
+        path,
+        "VGG-19",
+        {".pth": _read_torch, ".pt": _read_torch, ".h5": _read_keras, ".npz": _read_npz},
+        "set translation.vgg_weights to a VGG-19 file, or translation.perceptual=off",
+    )
+    kind: Kind = "torchvision" if path.suffix in (".pth", ".pt") else "caffe"
     needed = CONVS[: _depth(layers)]
     missing = [f"conv{b}_{c}" for b, c in needed if (b, c) not in lookup]
     if missing:
@@ -185,13 +171,13 @@ def _read_keras(path: Path) -> _Lookup:
 
 
 def _read_npz(path: Path) -> _Lookup:
-    with np.load(path, allow_pickle=False) as file:
-        places = {name.split("/")[0]: _place(name) for name in file.files}
-        return {
-            place: (file[f"{group}/kernel"], file[f"{group}/bias"])
-            for group, place in places.items()
-            if place and {f"{group}/kernel", f"{group}/bias"} <= set(file.files)
-        }
+    arrays = read_npz(path)
+    places = {name.removesuffix("/kernel"): _place(name) for name in arrays if name.endswith("/kernel")}
+    return {
+        place: (arrays[f"{group}/kernel"], arrays[f"{group}/bias"])
+        for group, place in places.items()
+        if place and f"{group}/bias" in arrays
+    }
 
 
 def _place(name: str) -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""The methods of stage 2 by name.  A new method has a folder and a line here; docs/extending.md has the steps."""
+"""The methods of stage 2 by name.  A new method has a file and a line here; docs/extending.md has the steps."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType

@@ -6,9 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from tsgan_jax.nn.layers import Conv
-from tsgan_jax.nn.norm import InstanceNorm
-from tsgan_jax.nn.patch_critic import PatchCritic
+from tsgan_jax.nn.layers import Conv, PatchCritic, instance_norm
 from tsgan_jax.nn.resample import downsample, upsample
 from tsgan_jax.types import Array, Key
 
@@ -36,13 +34,11 @@ class Spade(nn.Module):
         hidden = jax.nn.relu(conv(self.width, "hidden")(mask))
         gamma = conv(x.shape[-1], "gamma")(hidden)
         beta = conv(x.shape[-1], "beta", self.beta_bias)(hidden)
-        return InstanceNorm(affine=False)(x) * (1 + gamma) + beta
+        return instance_norm(x) * (1 + gamma) + beta
 
 
-BLOCKS = {"head": 16.0, "middle0": 16.0, "middle1": 16.0, "up0": 8.0, "up1": 4.0, "up2": 2.0, "up3": 1.0}
-"""Residual blocks in order, with their output channels in units of the generator's width."""
-LAST_BLOCK = {"up4": 0.5}
-"""The last block, only with seven doublings."""
+BLOCKS = {"head": 16.0, "middle0": 16.0, "middle1": 16.0, "up0": 8.0, "up1": 4.0, "up2": 2.0, "up3": 1.0, "up4": 0.5}
+"""Residual blocks in order, with their output channels in units of the generator's width; up4: with seven doublings."""
 DOUBLINGS = ("up3", "up2", "up1", "up0", "middle0", "middle1", "up4")
 """Blocks after a doubling: the first `num_ups` of these.  Published are 5 to 7; small images need fewer."""
 
@@ -72,9 +68,8 @@ class SpadeBlock(nn.Module):
 
         shortcut = x
         if x.shape[-1] != self.features:
-            shortcut = Conv(
-                self.features, kernel=1, stride=1, padding=0, use_bias=False, dtype=self.dtype, name="shortcut"
-            )(spade(x, "spade_shortcut", self.use_bias))
+            shortcut = spade(x, "spade_shortcut", self.use_bias)
+            shortcut = Conv(self.features, 1, 1, padding=0, use_bias=False, dtype=self.dtype, name="shortcut")(shortcut)
         y = conv(spade(x, "spade0"), min(x.shape[-1], self.features), False, "conv0")
         return shortcut + conv(spade(y, "spade1"), self.features, self.use_bias, "conv1")
 
@@ -102,11 +97,11 @@ class Generator(nn.Module):
             x = Conv(first, kernel=3, stride=1, use_bias=False, dtype=self.dtype, name="start")(shrunk(mask, side))
         else:
             x = nn.Dense(side * side * first, dtype=self.dtype, name="start")(style).reshape(-1, side, side, first)
-        blocks = BLOCKS | (LAST_BLOCK if "up4" in doubled else {})
-        for name, width in blocks.items():
+        last = "up4" if "up4" in doubled else "up3"
+        for name in list(BLOCKS)[: list(BLOCKS).index(last) + 1]:
             x = upsample(x) if name in doubled else x
-            last = name == list(blocks)[-1]
-            block = SpadeBlock(int(width * self.width), self.spade_width, last, self.dtype, name=name)
+            features = int(BLOCKS[name] * self.width)
+            block = SpadeBlock(features, self.spade_width, name == last, self.dtype, name=name)
             x = block(x, shrunk(mask, x.shape[1]))
         x = Conv(1, kernel=3, stride=1, dtype=self.dtype, name="image")(jax.nn.leaky_relu(x, 0.2))
         return jnp.tanh(x.astype(jnp.float32))
@@ -147,19 +142,11 @@ class MultiscaleCritic(nn.Module):
 
 def halved(x: Array) -> Array:
     """3x3 mean with stride 2 over the pixels inside the image: [n, h, w, c] to [n, h/2, w/2, c], h and w even."""
-    for axis in (1, 2):
-        side = x.shape[axis] // 2
-        padded = jnp.pad(x, [(1 if a == axis else 0, 0) for a in range(4)])
-        rows = jnp.moveaxis(padded, axis, 0)
-        total = rows[0:-1:2] + rows[1::2] + rows[2::2]
-        inside = jnp.where(jnp.arange(side) == 0, 2.0, 3.0).reshape(-1, 1, 1, 1)
-        x = jnp.moveaxis(total / inside, 0, axis)
-    return x
+    return nn.avg_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)), count_include_pad=False)
 
 
 LARGEST = 256
-"""Side in pixels; larger images are halved first."""
-LAST = 4
+"""Side in pixels of the style encoder's input; larger images are halved first."""
 
 
 class Style(NamedTuple):
@@ -167,6 +154,10 @@ class Style(NamedTuple):
 
     mean: Array
     log_variance: Array
+
+    def sample(self, keys: Key) -> Array:
+        """One style [n, z_dim] for each image, by keys [n]."""
+        return self.mean + jnp.exp(0.5 * self.log_variance) * standard_styles(keys, self.mean.shape[-1])
 
 
 class StyleEncoder(nn.Module):
@@ -187,10 +178,10 @@ class StyleEncoder(nn.Module):
         x = ct
         while x.shape[1] > LARGEST:
             x = downsample(x)
-        for i in range((x.shape[1] // LAST).bit_length() - 1):
+        for i in range((x.shape[1] // 4).bit_length() - 1):
             features = self.width * min(2**i, 8)
             x = Conv(features, kernel=3, use_bias=False, dtype=self.dtype, name=f"down{i}")(x)
-            x = jax.nn.leaky_relu(InstanceNorm(affine=False)(x), 0.2)
+            x = jax.nn.leaky_relu(instance_norm(x), 0.2)
         x = x.reshape(x.shape[0], -1).astype(jnp.float32)
         return Style(nn.Dense(self.z_dim, name="mean")(x), nn.Dense(self.z_dim, name="log_variance")(x))
 
@@ -198,9 +189,3 @@ class StyleEncoder(nn.Module):
 def standard_styles(keys: Key, z_dim: int) -> Array:
     """N(0, 1) from each of keys [n]: [n, z_dim]."""
     return jax.vmap(lambda key: jax.random.normal(key, (z_dim,)))(keys)
-
-
-def sample(style: Style, keys: Key) -> Array:
-    """One style [n, z_dim] from each distribution."""
-    noise = standard_styles(keys, style.mean.shape[-1])
-    return style.mean + jnp.exp(0.5 * style.log_variance) * noise

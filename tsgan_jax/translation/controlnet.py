@@ -1,22 +1,26 @@
-"""ControlNet-style diffusion as a Translator: an unconditional model, then its control, in one training step."""
+"""ControlNet-style diffusion (Zhang et al. 2023) without Stable Diffusion's prior, trained on the CT only.
+
+One training step serves both phases: an unconditional model first, then its control.
+"""
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from tsgan_jax.config import CONTROLNET_STYLE, ControlNetConfig
 from tsgan_jax.errors import UserError
 from tsgan_jax.labels import NUM_CLASSES
 from tsgan_jax.train.learner import Params, Player, moving_average, new_player, step_streams, stream, update_player
 from tsgan_jax.translation.api import Translator
-from tsgan_jax.translation.common import adam, learning_rate, one_hot
-from tsgan_jax.translation.controlnet.diffusion import add_noise, ddim_sample, kept_signal, noise_in, target
-from tsgan_jax.translation.controlnet.generator import Control, Shape, UNet, fold, initialise_unet, unfold
+from tsgan_jax.translation.common import rate_factor
+from tsgan_jax.translation.controlnet_networks import Control, Shape, UNet, fold, initialise_unet, unfold
+from tsgan_jax.translation.diffusion import add_noise, ddim_sample, kept_signal, noise_in, target
 from tsgan_jax.types import Array, Key, Metrics, PairBatch
 
 EMA_RAMP = 0.05
@@ -67,8 +71,10 @@ def controlnet(config: ControlNetConfig, images_per_epoch: int) -> Translator[Co
     """
     prior_images = _prior_images(config, images_per_epoch)
     _check(config)
-    nets, channels = _networks(config), config.patch**2
-    kept = kept_signal(config.noise_steps, config.betas)
+    channels, kept = config.patch**2, kept_signal(config.noise_steps, config.betas)
+    levels = config.multipliers, config.residual_blocks, config.attention_levels
+    shape = Shape(config.generator_width, *levels, dtype=jnp.dtype(config.precision))
+    nets = _Networks(UNet(shape, channels), Control(shape))
 
     def init(key: Key) -> ControlledDiffusion:
         side = config.resolution // config.patch
@@ -76,10 +82,10 @@ def controlnet(config: ControlNetConfig, images_per_epoch: int) -> Translator[Co
         mask = jnp.zeros((1, side, side, channels * NUM_CLASSES))
         base = initialise_unet(nets.base, stream(key, "base"), image, times)
         control = initialise_unet(nets.control, stream(key, "control"), image, times, mask)
-        tx = adam(0.0, config.adam_betas)
+        tx = optax.adam(0.0, *config.adam_betas)
         return ControlledDiffusion(
-            step=jnp.zeros((), jnp.int32),
-            images_seen=jnp.zeros((), jnp.int32),
+            step=jnp.int32(0),
+            images_seen=jnp.int32(0),
             key=key,
             base=new_player(tx, base),
             control=new_player(tx, control),
@@ -90,15 +96,32 @@ def controlnet(config: ControlNetConfig, images_per_epoch: int) -> Translator[Co
     def step(state: ControlledDiffusion, batch: PairBatch) -> tuple[ControlledDiffusion, Metrics]:
         past_prior = state.locked | (state.images_seen >= prior_images)
         at = _of_all(state.images_seen, past_prior, prior_images, config.epochs * images_per_epoch)
-        rate = learning_rate(config.learning_rate, config.epochs, config.decay_start, images_per_epoch, at)
-        noisy, size = _noisy(config, state, batch, kept), batch.ct.shape[0]
-        train_base, train_control = _phases(config, nets, noisy, rate, prior_images)
+        rate = config.learning_rate * rate_factor(config, images_per_epoch, at)
+        noisy = _noisy(config, state, batch, kept)
+
+        def train_base(state: ControlledDiffusion) -> tuple[ControlledDiffusion, Metrics]:
+            def output(params: Params) -> Array:
+                return nets.base.apply({"params": params}, noisy.image, noisy.times)
+
+            return _update(config, state, "base", output, noisy.target, rate, state.images_seen)
+
+        def train_control(state: ControlledDiffusion) -> tuple[ControlledDiffusion, Metrics]:
+            state = lock(state)
+
+            def output(params: Params) -> Array:
+                players = {"base": state.base.params, "control": params}
+                return controlled(nets, players, noisy.image, noisy.times, noisy.mask)
+
+            since = jnp.maximum(state.images_seen - prior_images, 0)
+            return _update(config, state, "control", output, noisy.target, rate, since)
+
         state, metrics = jax.lax.cond(past_prior, train_control, train_base, state)
-        state = state.replace(step=state.step + 1, images_seen=state.images_seen + size)  # type: ignore[attr-defined]
+        seen = state.images_seen + batch.ct.shape[0]
+        state = state.replace(step=state.step + 1, images_seen=seen)  # type: ignore[attr-defined]
         return state, {**metrics, "learning_rate": rate}
 
     def translate(state: ControlledDiffusion, masks: Array, keys: Key) -> Array:
-        mask = fold(one_hot(masks), config.patch)
+        mask = fold(jax.nn.one_hot(masks, NUM_CLASSES), config.patch)
         start = jax.vmap(lambda key: jax.random.normal(key, (*mask.shape[1:3], channels)))(keys)
 
         def predict(noisy: Array, time: Array) -> Array:
@@ -138,59 +161,27 @@ def controlled(nets: _Networks, params: Params, image: Array, times: Array, mask
     return nets.base.apply({"params": params["base"]}, image, times, controls)
 
 
-Phase = Callable[[ControlledDiffusion], tuple[ControlledDiffusion, Metrics]]
+def _update(
+    config: ControlNetConfig,
+    state: ControlledDiffusion,
+    name: Literal["base", "control"],
+    output: Callable[[Params], Array],
+    target: Array,
+    rate: Array,
+    images: Array,
+) -> tuple[ControlledDiffusion, Metrics]:
+    """One step of one player by DDPM's simple loss (Eq. 14), in float32, and of its running mean.
 
-
-def _phases(
-    config: ControlNetConfig, nets: _Networks, noisy: _Noisy, rate: Array, prior_images: int
-) -> tuple[Phase, Phase]:
-    """One update of the base, and one of the control; both report the same metrics."""
-    tx = adam(rate, config.adam_betas)
-
-    def averaged(average: Params, player: Player, images: Array) -> Params:
-        half_life = jnp.minimum(EMA_RAMP * images, config.ema_half_life)
-        return moving_average(average, player.params, len(noisy.image), half_life)
-
-    def train_base(state: ControlledDiffusion) -> tuple[ControlledDiffusion, Metrics]:
-        def loss(params: Params) -> Array:
-            return _error(nets.base.apply({"params": params}, noisy.image, noisy.times), noisy.target)
-
-        error, grads = jax.value_and_grad(loss)(state.base.params)
-        base, norm = update_player(tx, state.base, grads)
-        ema = {**state.ema, "base": averaged(state.ema["base"], base, state.images_seen)}
-        state = state.replace(base=base, ema=ema)  # type: ignore[attr-defined]
-        return state, {
-            "denoising": error,
-            "base_gradient": norm,
-            "control_gradient": jnp.zeros(()),
-            "locked": jnp.zeros(()),
-        }
-
-    def train_control(state: ControlledDiffusion) -> tuple[ControlledDiffusion, Metrics]:
-        state = lock(state)
-
-        def loss(params: Params) -> Array:
-            players = {"base": state.base.params, "control": params}
-            return _error(controlled(nets, players, noisy.image, noisy.times, noisy.mask), noisy.target)
-
-        error, grads = jax.value_and_grad(loss)(state.control.params)
-        control, norm = update_player(tx, state.control, grads)
-        since = jnp.maximum(state.images_seen - prior_images, 0)
-        ema = {**state.ema, "control": averaged(state.ema["control"], control, since)}
-        state = state.replace(control=control, ema=ema)  # type: ignore[attr-defined]
-        return state, {
-            "denoising": error,
-            "base_gradient": jnp.zeros(()),
-            "control_gradient": norm,
-            "locked": jnp.ones(()),
-        }
-
-    return train_base, train_control
-
-
-def _error(output: Array, target: Array) -> Array:
-    """DDPM's simple loss (Eq. 14), in float32."""
-    return jnp.square(output - target).mean()
+    output: params -> the model's output for the noisy images; images: seen in this phase.
+    """
+    player: Player = getattr(state, name)
+    error, grads = jax.value_and_grad(lambda params: jnp.square(output(params) - target).mean())(player.params)
+    player, norm = update_player(optax.adam(rate, *config.adam_betas), player, grads)
+    half_life = jnp.minimum(EMA_RAMP * images, config.ema_half_life)
+    mean = moving_average(state.ema[name], player.params, len(target), half_life)
+    norms = {"base_gradient": jnp.zeros(()), "control_gradient": jnp.zeros(()), f"{name}_gradient": norm}
+    metrics = {"denoising": error, **norms, "locked": jnp.float32(name == "control")}
+    return state.replace(**{name: player}, ema={**state.ema, name: mean}), metrics  # type: ignore[attr-defined]
 
 
 def _noisy(config: ControlNetConfig, state: ControlledDiffusion, batch: PairBatch, kept: np.ndarray) -> _Noisy:
@@ -200,23 +191,9 @@ def _noisy(config: ControlNetConfig, state: ControlledDiffusion, batch: PairBatc
     times = jax.random.randint(times_key, clean.shape[:1], 0, len(kept))
     noise = jax.random.normal(noise_key, clean.shape)
     left = jnp.asarray(kept)[times][:, None, None, None]
-    return _Noisy(
-        image=add_noise(clean, noise, left),
-        target=target(clean, noise, left, config.prediction),
-        times=times,
-        mask=fold(one_hot(batch.mask), config.patch),
-    )
-
-
-def _networks(config: ControlNetConfig) -> _Networks:
-    shape = Shape(
-        width=config.generator_width,
-        multipliers=config.multipliers,
-        blocks=config.residual_blocks,
-        attention_levels=config.attention_levels,
-        dtype=jnp.dtype(config.precision),
-    )
-    return _Networks(UNet(shape, config.patch**2), Control(shape))
+    wanted = target(clean, noise, left, config.prediction)
+    mask = fold(jax.nn.one_hot(batch.mask, NUM_CLASSES), config.patch)
+    return _Noisy(add_noise(clean, noise, left), wanted, times, mask)
 
 
 def _prior_images(config: ControlNetConfig, images_per_epoch: int) -> int:

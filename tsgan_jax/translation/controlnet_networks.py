@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from tsgan_jax.nn.conv import upsample_conv2d
-from tsgan_jax.nn.layers import STD, Conv, initialise
-from tsgan_jax.nn.norm import GroupNorm
+from tsgan_jax.nn.layers import STD, Conv, GroupNorm, initialise
 from tsgan_jax.nn.window_attention import window_attention
 from tsgan_jax.train.learner import Params
 from tsgan_jax.types import Array, Key

@@ -1,4 +1,5 @@
-"""AttentionGAN: its generator, and the method as a Translator.  It is trained like CycleGAN."""
+"""AttentionGAN v2 (Tang et al. 2021): CycleGAN with a generator that blends generated images and its input by attention
+maps."""
 
 from typing import Any, NamedTuple
 
@@ -9,9 +10,9 @@ import jax.numpy as jnp
 from tsgan_jax.config import AttentionGANConfig
 from tsgan_jax.nn.layers import Conv
 from tsgan_jax.nn.resnet import Decoder, Encoder, reflect
-from tsgan_jax.translation.adversarial import Adversarial
 from tsgan_jax.translation.api import Translator
-from tsgan_jax.translation.cycle import cycle_translator
+from tsgan_jax.translation.common import Adversarial
+from tsgan_jax.translation.cyclegan import cycle_translator
 from tsgan_jax.types import Array
 
 
@@ -36,9 +37,8 @@ class Generator(nn.Module):
     def layers(self, image: Array) -> Layers:
         """image: [n, h, w, 1] in [-1, 1], h and w multiples of 4.  Returns the terms of `__call__`, float32."""
         x = Encoder(self.width, self.blocks, self.dtype, name="encoder")(image)
-        content = Decoder(self.width, self.dtype, name="content_decoder")(x)
-        paint = Conv(self.contents, 7, stride=1, padding=0, dtype=self.dtype, name="content")
-        content = paint(reflect(content, 3))
+        content = reflect(Decoder(self.width, self.dtype, name="content_decoder")(x), 3)
+        content = Conv(self.contents, 7, stride=1, padding=0, dtype=self.dtype, name="content")(content)
         maps = Decoder(self.width, self.dtype, name="attention_decoder")(x)
         maps = Conv(self.contents + 1, 1, stride=1, padding=0, dtype=self.dtype, name="attention")(maps)
         images = jnp.concatenate([jnp.tanh(content.astype(jnp.float32)), image], axis=-1)
@@ -51,11 +51,7 @@ class Generator(nn.Module):
 
 
 def attentiongan(config: AttentionGANConfig, images_per_epoch: int) -> Translator[Adversarial]:
-    """AttentionGAN v2 on unpaired masks and CT.
-
-    images_per_epoch: real training images, which turns images seen into epochs of the schedule.
-    Raises UserError when critic_layers leaves no patch.
-    """
+    """AttentionGAN v2 on unpaired masks and CT; see `cycle_translator`."""
     dtype = jnp.dtype(config.precision)
     generator = Generator(config.contents, config.generator_width, config.residual_blocks, dtype)
     return cycle_translator(config, generator, images_per_epoch)

@@ -1,4 +1,4 @@
-"""GauGAN as a Translator: players, losses and one training step.
+"""GauGAN (Park et al. 2019) as a Translator: a generator with norms modulated by the mask, critics at two scales.
 
 Differences from the publication: each image is normalised alone (`Spade`); the critics get the images of the
 generator's step (published: images generated again after it); singular values are updated once per step (published:
@@ -6,10 +6,11 @@ in every pass); VGG-19 gets the input that its weights expect (published: images
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from tsgan_jax import losses
 from tsgan_jax.config import GauGANConfig
@@ -18,18 +19,20 @@ from tsgan_jax.labels import NUM_CLASSES
 from tsgan_jax.nn import spectral_norm
 from tsgan_jax.nn.layers import initialise, xavier
 from tsgan_jax.train.learner import Params, step_streams, stream
-from tsgan_jax.translation import perceptual
-from tsgan_jax.translation.adversarial import Adversarial, Loss, alternate, start
 from tsgan_jax.translation.api import Translator
-from tsgan_jax.translation.common import adam, learning_rate, one_hot
-from tsgan_jax.translation.gaugan.networks import (
-    Generator,
-    MultiscaleCritic,
-    Style,
-    StyleEncoder,
-    sample,
-    standard_styles,
+from tsgan_jax.translation.common import (
+    Adversarial,
+    Extractor,
+    Loss,
+    about_vgg,
+    alternate,
+    extractor,
+    frozen_vgg,
+    load_vgg,
+    rate_factor,
+    start,
 )
+from tsgan_jax.translation.gaugan_networks import Generator, MultiscaleCritic, Style, StyleEncoder, standard_styles
 from tsgan_jax.types import Array, Key, Metrics, PairBatch
 
 DEPTH_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
@@ -56,8 +59,13 @@ def gaugan(config: GauGANConfig, images_per_epoch: int) -> Translator[Adversaria
     Raises UserError when settings contradict each other or VGG-19's weights are missing.
     """
     _check(config)
-    nets = _networks(config)
-    features = perceptual.load_features(config)
+    dtype, width = jnp.dtype(config.precision), config.generator_width
+    nets = _Networks(
+        Generator(config.num_ups, width, config.spade_width, dtype),
+        StyleEncoder(width, config.z_dim, dtype) if config.encoder else None,
+        MultiscaleCritic(config.critic_scales, config.critic_width, config.critic_layers, dtype),
+    )
+    features = load_vgg(config)
 
     def init(key: Key) -> Adversarial:
         generator, critic = _first_params(config, nets, key)
@@ -65,47 +73,41 @@ def gaugan(config: GauGANConfig, images_per_epoch: int) -> Translator[Adversaria
         vectors["generator"] = {
             name: spectral_norm.start(params, getattr(nets, name).spectral) for name, params in generator.items()
         }
-        return start(key, generator, critic, config.adam_betas, frozen=perceptual.frozen(features), memory=vectors)
+        return start(key, generator, critic, config.adam_betas, frozen=frozen_vgg(features), memory=vectors)
 
     def step(state: Adversarial, batch: PairBatch) -> tuple[Adversarial, Metrics]:
         (noise,) = step_streams(state.key, state.step, "style")
-        rate, critic_rate = (
-            learning_rate(base, config.epochs, config.decay_start, images_per_epoch, state.images_seen)
-            for base in (config.learning_rate, config.critic_learning_rate)
-        )
-        mask, size = one_hot(batch.mask), batch.ct.shape[0]
-        vectors = {
-            player: spectral_norm.iterate(getattr(state, player).params, vectors)
-            for player, vectors in state.memory.items()
-        }
-        outputs_of = _critic_outputs(nets.critic, vectors["critic"], mask)
+        factor = rate_factor(config, images_per_epoch, state.images_seen)
+        mask, keys = jax.nn.one_hot(batch.mask, NUM_CLASSES), jax.random.split(noise, len(batch.ct))
+        weights = {"generator": state.generator.params, "critic": state.critic.params}
+        vectors = {player: spectral_norm.iterate(weights[player], u) for player, u in state.memory.items()}
+
+        def outputs_of(params: Params, image: Array) -> list[list[Array]]:
+            divided = spectral_norm.normalised(params, vectors["critic"])
+            return nets.critic.apply({"params": divided}, jnp.concatenate([mask, image], -1))
+
+        extract = extractor(config, features, state.frozen)
+        critic_loss, generator_loss = _losses(config, outputs_of, batch.ct, extract)
         state, metrics = alternate(
             state.replace(memory=vectors),  # type: ignore[attr-defined]
-            lambda params: _generate(nets, params, vectors["generator"], mask, batch.ct, jax.random.split(noise, size)),
-            _critic_loss(outputs_of, batch.ct),
-            _generator_loss(config, outputs_of, batch.ct, perceptual.extractor(config, features, state.frozen)),
-            adam(rate, config.adam_betas),
-            images=size,
-            critic_adam=adam(critic_rate, config.adam_betas),
+            lambda params: _generate(
+                nets, spectral_norm.normalised(params, vectors["generator"]), mask, batch.ct, keys
+            ),
+            critic_loss,
+            generator_loss,
+            optax.adam(config.learning_rate * factor, *config.adam_betas),
+            images=len(batch.ct),
+            critic_adam=optax.adam(config.critic_learning_rate * factor, *config.adam_betas),
             generator_first=True,
         )
-        return state, {**metrics, "learning_rate": rate}
+        return state, {**metrics, "learning_rate": config.learning_rate * factor}
 
     def translate(state: Adversarial, masks: Array, keys: Key) -> Array:
         params = spectral_norm.normalised(state.generator.params, state.memory["generator"])["generator"]
         style = standard_styles(keys, config.z_dim) if config.encoder else None
-        return nets.generator.apply({"params": params}, one_hot(masks), style)[..., 0]
+        return nets.generator.apply({"params": params}, jax.nn.one_hot(masks, NUM_CLASSES), style)[..., 0]
 
-    return Translator(init, step, translate, perceptual.about(features))
-
-
-def _networks(config: GauGANConfig) -> _Networks:
-    dtype = jnp.dtype(config.precision)
-    return _Networks(
-        generator=Generator(config.num_ups, config.generator_width, config.spade_width, dtype),
-        encoder=StyleEncoder(config.generator_width, config.z_dim, dtype) if config.encoder else None,
-        critic=MultiscaleCritic(config.critic_scales, config.critic_width, config.critic_layers, dtype),
-    )
+    return Translator(init, step, translate, about_vgg(features))
 
 
 def _first_params(config: GauGANConfig, nets: _Networks, key: Key) -> tuple[Params, Params]:
@@ -119,52 +121,35 @@ def _first_params(config: GauGANConfig, nets: _Networks, key: Key) -> tuple[Para
     return generator, initialise(nets.critic, stream(key, "critic"), pair, deviation=xavier)
 
 
-def _generate(nets: _Networks, params: Params, vectors: Any, mask: Array, ct: Array, keys: Key) -> Generated:
+def _generate(nets: _Networks, weights: Params, mask: Array, ct: Array, keys: Key) -> Generated:
     """CT from the masks, in the style of the real CT if there is an encoder; keys: [n]."""
-    weights = spectral_norm.normalised(params, vectors)
     style = nets.encoder.apply({"params": weights["encoder"]}, ct) if nets.encoder else None
-    drawn = sample(style, keys) if style else None
+    drawn = style.sample(keys) if style else None
     return Generated(nets.generator.apply({"params": weights["generator"]}, mask, drawn), style)
 
 
-CriticOutputs = Callable[[Params, Array], list[list[Array]]]
-"""(critic params, images) -> every scale's outputs."""
+def _losses(
+    config: GauGANConfig,
+    outputs_of: Callable[[Params, Array], list[list[Array]]],
+    real: Array,
+    extract: Extractor | None,
+) -> tuple[Callable[[Params, Generated], Loss], Callable[[Generated, Params], Loss]]:
+    """The critics' hinge loss, and the generator's: hinge + feature matching + perceptual (+ KL), weighted.
 
+    outputs_of: (critic params, images) -> every scale's outputs.  The metrics are the unweighted terms.
+    """
+    layers = {layer: DEPTH_WEIGHTS[int(layer[4]) - 1] for layer in config.perceptual_layers}
 
-def _critic_outputs(critic: MultiscaleCritic, vectors: Any, mask: Array) -> CriticOutputs:
-    def outputs_of(params: Params, image: Array) -> list[list[Array]]:
-        weights = spectral_norm.normalised(params, vectors)
-        return critic.apply({"params": weights}, jnp.concatenate([mask, image], -1))
-
-    return outputs_of
-
-
-def _logits(outputs: list[list[Array]]) -> list[Array]:
-    return [scale[-1] for scale in outputs]
-
-
-def _critic_loss(outputs_of: CriticOutputs, real: Array) -> Callable[[Params, Generated], Loss]:
-    """The hinge loss."""
-
-    def loss(params: Params, generated: Generated) -> Loss:
+    def critic_loss(params: Params, generated: Generated) -> Loss:
         real_logits, fake_logits = (_logits(outputs_of(params, image)) for image in (real, generated.image))
         total = losses.hinge_critic(real_logits, fake_logits)
-        return total, {
-            "critic_loss": total,
+        means = {
             "critic_real": losses.mean_of_means(real_logits),
             "critic_fake": losses.mean_of_means(fake_logits),
         }
+        return total, {"critic_loss": total, **means}
 
-    return loss
-
-
-def _generator_loss(
-    config: GauGANConfig, outputs_of: CriticOutputs, real: Array, extract: perceptual.Extractor | None
-) -> Callable[[Generated, Params], Loss]:
-    """GAN + feature matching + perceptual (+ KL), weighted; the metrics are the unweighted terms."""
-    weights = {layer: DEPTH_WEIGHTS[int(layer[4]) - 1] for layer in config.perceptual_layers}
-
-    def loss(generated: Generated, params: Params) -> Loss:
+    def generator_loss(generated: Generated, params: Params) -> Loss:
         fake_outputs, real_outputs = outputs_of(params, generated.image), outputs_of(params, real)
         terms = {
             "gan": losses.hinge_generator(_logits(fake_outputs)),
@@ -172,14 +157,18 @@ def _generator_loss(
         }
         total = terms["gan"] + config.matching_weight * terms["matching"]
         if extract is not None:
-            terms["perceptual"] = losses.perceptual(extract(generated.image), extract(real), weights)
+            terms["perceptual"] = losses.perceptual(extract(generated.image), extract(real), layers)
             total += config.perceptual_weight * terms["perceptual"]
         if generated.style is not None:
             terms["kl"] = losses.divergence_from_normal(*generated.style)
             total += config.kl_weight * terms["kl"]
         return total, {"generator_loss": total, **terms}
 
-    return loss
+    return critic_loss, generator_loss
+
+
+def _logits(outputs: list[list[Array]]) -> list[Array]:
+    return [scale[-1] for scale in outputs]
 
 
 def _check(config: GauGANConfig) -> None:

@@ -9,14 +9,19 @@ import optax
 import pytest
 
 from tsgan_jax import losses
+from tsgan_jax.config.translation import TranslatorConfig
 from tsgan_jax.train.learner import new_player
-from tsgan_jax.translation.adversarial import Adversarial, alternate
-from tsgan_jax.translation.common import adam, learning_rate
+from tsgan_jax.translation.common import Adversarial, alternate, rate_factor
+
+
+def factor_at(images_seen: int, epochs: int, decay_start: int, images_per_epoch: int) -> float:
+    config = TranslatorConfig(epochs=epochs, decay_start=decay_start)
+    return float(rate_factor(config, images_per_epoch, jnp.int32(images_seen)))
 
 
 def test_schedule_of_100_and_100_epochs() -> None:
     def factor(epoch: int, image: int = 0) -> float:
-        return float(learning_rate(1.0, 200, 100, 949, jnp.int32(epoch * 949 + image)))
+        return factor_at(epoch * 949 + image, 200, 100, 949)
 
     assert [factor(e) for e in (0, 50, 99)] == [1.0, 1.0, 1.0]
     assert factor(99, 948) == 1.0
@@ -28,21 +33,10 @@ def test_schedule_of_100_and_100_epochs() -> None:
 
 @pytest.mark.parametrize(("epochs", "decay_start"), [(10, 10), (6, 0), (7, 3)])
 def test_schedule_falls_by_equal_steps_and_never_reaches_0_within_training(epochs: int, decay_start: int) -> None:
-    rates = [float(learning_rate(2e-4, epochs, decay_start, 5, jnp.int32(5 * e))) for e in range(epochs)]
-    assert rates[:decay_start] == pytest.approx([2e-4] * decay_start)
-    fall = -np.diff([2e-4, *rates[decay_start:], 0.0])
-    np.testing.assert_allclose(fall, 2e-4 / (epochs - decay_start + 1), rtol=1e-4)
-
-
-def test_adam_with_a_traced_rate_is_optax_adam() -> None:
-    params = {"w": jnp.array([1.0, -2.0, 3.0])}
-    ours, theirs = adam(0.01, (0.5, 0.999)), optax.adam(0.01, 0.5, 0.999)
-    a, b, p = ours.init(params), theirs.init(params), params
-    for i in range(3):
-        grads = jax.tree.map(lambda w, i=i: jnp.sin(w + i), p)
-        (ua, a), (ub, b) = ours.update(grads, a), theirs.update(grads, b)
-        np.testing.assert_allclose(ua["w"], ub["w"], rtol=1e-6)
-        p = optax.apply_updates(p, ua)
+    factors = [factor_at(5 * e, epochs, decay_start, 5) for e in range(epochs)]
+    assert factors[:decay_start] == pytest.approx([1.0] * decay_start)
+    fall = -np.diff([1.0, *factors[decay_start:], 0.0])
+    np.testing.assert_allclose(fall, 1 / (epochs - decay_start + 1), rtol=1e-4)
 
 
 DESCENT = optax.sgd(0.1)
