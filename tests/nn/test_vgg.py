@@ -1,13 +1,13 @@
 """VGG-19: weight layouts, arithmetic, and the perceptual loss on it (Eq. 10; T19)."""
 
 import hashlib
-import sys
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch_files
 
 from tsgan_jax import losses
 from tsgan_jax.errors import UserError
@@ -94,44 +94,15 @@ def test_keras_h5(tmp_path: Path, kernel_name: str, bias_name: str) -> None:
     check_against_loops(tmp_path / "vgg.h5", weights, "caffe", vgg.CAFFE_SCALE)
 
 
-def test_torchvision_state_dict(tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch", reason="torch is not installed; .pth files need it")
+@pytest.mark.parametrize("legacy", [True, False])
+def test_torchvision_state_dict(tmp_path: Path, legacy: bool) -> None:
+    """Both of PyTorch's formats: torchvision's own file is of the earlier one."""
     weights, state = random_weights(), {}
     for index, (kernel, bias) in zip((0, 2, 5), weights.values(), strict=True):
-        state[f"features.{index}.weight"] = torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy())
-        state[f"features.{index}.bias"] = torch.from_numpy(bias)
-    torch.save(state, tmp_path / "vgg.pth")
+        state[f"features.{index}.weight"] = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
+        state[f"features.{index}.bias"] = bias
+    torch_files.write(tmp_path / "vgg.pth", state, legacy=legacy)
     check_against_loops(tmp_path / "vgg.pth", weights, "torchvision", 1.0)
-
-
-class _Tensor:
-    """What the reader uses of a torch tensor."""
-
-    def __init__(self, array: np.ndarray) -> None:
-        self._array = array
-
-    def numpy(self) -> np.ndarray:
-        return self._array
-
-
-def test_torchvision_names_and_order_of_axes_without_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The conversion itself, with a stand-in for `torch.load`, where torch is not installed."""
-    weights, state = random_weights(), {}
-    for index, (kernel, bias) in zip((0, 2, 5), weights.values(), strict=True):
-        state[f"features.{index}.weight"] = _Tensor(kernel.transpose(3, 2, 0, 1))
-        state[f"features.{index}.bias"] = _Tensor(bias)
-    calls = {}
-
-    class Torch:
-        @staticmethod
-        def load(path: Path, **settings: object) -> dict:
-            calls.update(settings)
-            return state
-
-    monkeypatch.setitem(sys.modules, "torch", Torch)
-    (tmp_path / "vgg.pth").write_bytes(b"not read by the stand-in")
-    check_against_loops(tmp_path / "vgg.pth", weights, "torchvision", 1.0)
-    assert calls["weights_only"] is True  # a pickle could run code
 
 
 def test_torchvision_positions_of_every_convolution() -> None:
@@ -139,10 +110,9 @@ def test_torchvision_positions_of_every_convolution() -> None:
     assert vgg._torch_indices() == from_listing
 
 
-def test_without_torch_a_pth_is_refused_with_the_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torch", None)
+def test_a_pth_that_is_none_is_refused_with_the_fix(tmp_path: Path) -> None:
     (tmp_path / "vgg.pth").write_bytes(b"x")
-    with pytest.raises(UserError, match="install torch"):
+    with pytest.raises(UserError, match="cannot be read as VGG-19 weights .*; fetch the file again"):
         vgg.load_vgg19(tmp_path / "vgg.pth", LAYERS)
 
 

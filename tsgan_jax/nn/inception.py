@@ -20,9 +20,10 @@ import numpy as np
 from jax import lax
 
 from tsgan_jax.errors import UserError
+from tsgan_jax.nn import torch_file
 from tsgan_jax.nn.conv import DIMENSIONS
 from tsgan_jax.nn.resample import bilinear_matrix
-from tsgan_jax.nn.weight_files import read_npz, read_torch, read_weights
+from tsgan_jax.nn.weight_files import read_npz, read_weights
 from tsgan_jax.types import Array
 
 SIDE = 299
@@ -283,14 +284,14 @@ def _checked(source: Path | str, state: Mapping[str, np.ndarray], name: str, sha
 def load_inception(path: Path) -> Inception:
     """Read pytorch-fid's weights.
 
-    path: its state dict (.pth, .pt; needs torch), or .npz with the same names and layout.  Raises UserError, which
+    path: its state dict (.pth, .pt), or .npz with the same names and layout.  Raises UserError, which
     names the file and the fix; also for torchvision's Inception, which has the same names.
     """
     path = Path(path)
     state, digest = read_weights(
         path,
         "Inception",
-        {".pth": read_torch, ".pt": read_torch, ".npz": read_npz},
+        {".pth": torch_file.read, ".pt": torch_file.read, ".npz": read_npz},
         f"set evaluation.inception_weights to pytorch-fid's pt_inception-2015-12-05-{PUBLISHED}.pth, or "
         "evaluation.features=vgg19",
     )

@@ -23,8 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from tsgan_jax.errors import UserError
+from tsgan_jax.nn import torch_file
 from tsgan_jax.nn.conv import conv2d
-from tsgan_jax.nn.weight_files import read_npz, read_torch, read_weights
+from tsgan_jax.nn.weight_files import read_npz, read_weights
 from tsgan_jax.types import Array
 
 Kind = Literal["torchvision", "caffe"]
@@ -93,7 +94,7 @@ def _depth(layers: Sequence[str]) -> int:
 def load_vgg19(path: Path, layers: Sequence[str]) -> Vgg19:
     """Read the weights that `layers` need.
 
-    path: torchvision's state dict (.pth, .pt; needs torch), Keras' (.h5), or .npz with keys
+    path: torchvision's state dict (.pth, .pt), Keras' (.h5), or .npz with keys
     "block1_conv1/kernel" (HWIO) and "block1_conv1/bias" in Keras' values.  The file may end
     after the deepest of them.  Raises UserError, which names the file and the fix.
     """
@@ -137,7 +138,7 @@ def _checked(path: Path, block: int, conv: int, arrays: tuple[np.ndarray, np.nda
 
 def _read_torch(path: Path) -> _Lookup:
     """torchvision's `vgg19` state dict: features.N.weight in OIHW."""
-    state = read_torch(path, ", or give the Keras file (.h5) instead")
+    state = torch_file.read(path)
     found = {}
     for (block, conv), index in zip(CONVS, _torch_indices(), strict=True):
         if f"features.{index}.weight" in state:

@@ -1,6 +1,5 @@
 """Files of published weights: their hash, and safe reading."""
 
-import pickle
 import re
 import zipfile
 from collections.abc import Callable, Mapping
@@ -34,7 +33,7 @@ def read_weights(path: Path, network: str, readers: Mapping[str, Callable[[Path]
         )
     try:
         return readers[path.suffix](path), digest
-    except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, RuntimeError, EOFError, NotImplementedError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: cannot be read as {network} weights ({error}); fetch the file again") from error
 
 
@@ -42,23 +41,3 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a .npz file, by name."""
     with np.load(path, allow_pickle=False) as file:
         return dict(file)
-
-
-def read_torch(path: Path, instead: str = "") -> dict[str, np.ndarray]:
-    """The arrays of a state dict, by name, loaded with weights_only.
-
-    instead: an alternative for the user, for the message when torch is not installed.
-    Raises ValueError for a file with anything else than tensors.
-    """
-    try:
-        import torch
-    except ImportError:
-        raise UserError(
-            f"{path}: reading a .pth file needs torch, which is not installed; install torch (the CPU build is enough)"
-            f"{instead}"
-        ) from None
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(str(error).splitlines()[0]) from None
-    return {name: value.numpy() for name, value in state.items() if hasattr(value, "numpy")}
