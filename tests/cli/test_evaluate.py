@@ -104,7 +104,7 @@ def test_masks_of_stage_1_need_no_stage_2_and_no_set(run, tmp_path, capsys, monk
     assert {record.kind for record in found} == {"mask sources", "mask truncation"}
     shares = {r.subject: r for r in found if r.metric == "passes the gate"}
     assert shares["stage 1"].n == 8 and shares["stage 1"].details["pixel_mm_of_all"] == 2.5
-    assert shares["psi 0.5"].n == 6 and shares["psi 1.0"].made_from["masks"]["step"] == 4
+    assert shares["psi 0.6"].n == 6 and shares["psi 1.0"].made_from["masks"]["step"] == 4
     printed = capsys.readouterr().out
     assert "Masks by their source, before the gate" in printed and "psi 0.9" in printed
     assert {path.name for path in alone.iterdir()} == {"config.yaml", "evaluation", "masks", "report.html"}

@@ -150,7 +150,7 @@ def test_the_others_stand_where_nothing_can_be_deformed(case):
 def test_each_truncation_is_measured(case):
     found = measure_truncations(case)
     assert {one.kind for one in found} == {"mask truncation"} and {one.metric for one in found} == set(SWEPT_ROWS)
-    names = [f"psi {psi}" for psi in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)]
+    names = [f"psi {psi}" for psi in (0.6, 0.7, 0.8, 0.9, 1.0, 1.1)]
     assert list(values(found, "recall")) == ["real training", *names]
     same, varied = (values(found, "pairwise IoU")[name] for name in ("psi 0.9", "psi 1.0"))
     assert same == 1 and varied == pytest.approx(mean_pairwise_iou(list(TRAINING.mask[:20])))

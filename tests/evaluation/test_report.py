@@ -38,7 +38,7 @@ RECORDS = [
     *(
         Record("mask truncation", "pix2pix", subject, metric, value, 250)
         for metric, values in {"passes the gate": (0.9, 0.6, 0.4), "recall": (0.88, 0.1, 0.37)}.items()
-        for subject, value in zip(("real training", "psi 0.5", "psi 1.0"), values, strict=True)
+        for subject, value in zip(("real training", "psi 0.6", "psi 1.0"), values, strict=True)
     ),
     Record("adherence", "pix2pix", "left lung", "Dice", 0.94, 30, (0.93, 0.95), 0.97),
     Record("copies", "pix2pix", "ct", "share of copies", 0.1, 30, (0.03, 0.25), 0.0),

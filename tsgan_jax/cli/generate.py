@@ -144,7 +144,9 @@ def _parser() -> argparse.ArgumentParser:
         "--out", required=True, metavar="SET", help="directory; a name without a folder means DIR/sets/NAME of a run"
     )
     parser.add_argument("--seed", type=_seed, metavar="S", help="default: the run's generation.seed")
-    parser.add_argument("--truncation", type=_arguments.share, metavar="T", help="0 to 1; smaller: more typical masks")
+    parser.add_argument(
+        "--truncation", type=_arguments.truncation, metavar="T", help="0 to 1.5; smaller: more typical masks; 1: none"
+    )
     parser.add_argument(
         "--batch",
         "--batch-size",

@@ -35,7 +35,7 @@ REAL_TEST, STAGE_1, DEFORM, REAL_TRAINING = "real test", "stage 1", "deform", "r
 
 MEASURED = 500
 """Number of masks of each source.  At 512 px the gate and the properties take 0.05 s per mask, a deformation 0.3 s."""
-PSIS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+PSIS = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
 """Truncations psi of the sweep."""
 SWEPT = 250
 """Number of masks at each psi."""

@@ -34,7 +34,7 @@ class Record:
     """One figure.
 
     kind: what was measured.  method: the evaluated system ("dl_pix2pix", "real", ...).  subject: the part measured
-    ("full", "lungs", "nodules"; for masks the property; for mask sources the source; for mask truncation "psi 0.5" or
+    ("full", "lungs", "nodules"; for masks the property; for mask sources the source; for mask truncation "psi 0.6" or
     a real source; for detection the training set, such as "real+500").  metric: its printed name ("PSNR",
     "FD-VGG19 relu3_4", "mAP50").  value: None with a `reason` if there is none.  n: number of images or objects.
     interval: 95 %, if there is one.  floor: the same figure of real against real.  fold: the test fold.
