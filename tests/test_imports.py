@@ -30,7 +30,7 @@ HOMES = {
     "tensorflow_datasets": {"data/dataset.py"},
     "SimpleITK": {"data/metaimage.py", "phantom/writing.py"},
     "ultralytics": {"detection/worker.py"},
-    "torch": {"nn/weight_files.py", "detection/worker.py"},  # the worker's; else only to read weights
+    "torch": {"detection/worker.py"},
     "argparse": {"cli/"},
     "rich": {"cli/"},
 }

@@ -99,6 +99,13 @@ def read_fold(builder: Luna16Slices, fold: int) -> list[dict[str, Any]]:
         return list(tfds.as_numpy(builder.as_dataset(split=f"fold_{fold}", shuffle_files=False, read_config=config)))
 
 
+def read_all(folder: Path) -> int:
+    """Read every slice of a dataset's folder, with its checksum; returns their number.  UserError for damage."""
+    with damage_named(folder):
+        splits = tfds.builder_from_directory(str(folder)).as_dataset()
+        return sum(1 for split in splits.values() for _ in tfds.as_numpy(split))
+
+
 @contextmanager
 def damage_named(folder: Path) -> Iterator[None]:
     """Turn what TFDS and TensorFlow make of files that are not as they were written into a UserError."""
