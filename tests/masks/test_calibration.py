@@ -132,13 +132,21 @@ def test_objects_survive_json():
 
 
 def test_levels_give_the_shares_asked_for_whatever_the_heights():
-    """A second peak counts only where the first does, and its level may then be below the first's."""
+    """A second peak counts only where the first does."""
     rng = np.random.default_rng(0)
     heights = -np.sort(-(rng.uniform(-1, 1, (4000, 3)) ** 3), axis=1)
-    levels, chosen = calibration._levels(heights, (0.6, 0.3, 0.05))
+    levels, chosen = calibration._levels(heights, (0.6, 0.15, 0.015))
     counts = np.cumprod(heights >= levels, axis=1).sum(1)
-    np.testing.assert_allclose([(counts >= k).mean() for k in (1, 2, 3)], (0.6, 0.3, 0.05), atol=0.002)
+    np.testing.assert_allclose([(counts >= k).mean() for k in (1, 2, 3)], (0.6, 0.15, 0.015), atol=0.002)
     np.testing.assert_array_equal(chosen.sum(1), counts)
+
+
+def test_a_further_peak_is_as_high_as_a_first_one():
+    """Where the network draws too few second peaks, lower ones, which may be anywhere, are no objects."""
+    heights = np.array([[0.9, 0.8], [0.8, -0.5], [0.7, -0.6], [-0.7, -0.9]])
+    levels, chosen = calibration._levels(heights, (0.75, 0.5))
+    assert levels[1] == levels[0]
+    assert chosen.tolist() == [[True, True], [True, False], [True, False], [False, False]]
 
 
 def test_maps_without_enough_peaks_have_what_they_can():

@@ -3,8 +3,8 @@
 A generator places nodules and trachea rightly long before it makes their distance maps as high as real ones: a peak
 that should be at .6 is at .2, and by sign there would be no object.  So a peak's rank decides instead of its height.
 The k-th highest peak of a map that has k - 1 objects is one more if it is among the highest of such maps' k-th peaks,
-as many as real masks have a k-th object; its area is that of the real object of the same rank.  Place and shape are the
-network's, count and area are the training set's.
+as many as real masks have a k-th object, and as high as a first one must be; its area is that of the real object of the
+same rank.  Place and shape are the network's, count and area are the training set's.
 
 Two more things follow the training set, because a young network gets them wrong.  Nodules are drawn with more certainty
 inside a lung than at the pleura, so peaks are ranked by their height less a slope times the nearer lung's channel; the
@@ -28,7 +28,7 @@ SMALL = (TRACHEA, NODULE)
 APART = 1 / 32
 """Least distance of two peaks, as a share of the slice's side."""
 
-OUTLIERS = 0.005
+OUTLIERS = 0.01
 """Share of real objects, at either end, whose surroundings are no rule."""
 
 MOST = 4
@@ -217,6 +217,8 @@ def _chosen(
 def _levels(ranks: np.ndarray, present: tuple[float, ...]) -> tuple[tuple[float, ...], np.ndarray]:
     """Levels of the first, second, ... peak, with which as many maps as asked for have that many objects.
 
+    No level is below the first: where a network draws too few further peaks, as of main bronchi, masks have fewer
+    further objects than real ones rather than specks at the wrong place.
     ranks: [n, k], falling, NONE where a map has no such peak.  Also returns which peaks are objects, bool [n, k].
     """
     levels = []
@@ -224,7 +226,8 @@ def _levels(ranks: np.ndarray, present: tuple[float, ...]) -> tuple[tuple[float,
     having = np.ones(len(ranks), bool)
     for k, (column, share) in enumerate(zip(ranks.T, present, strict=True)):
         asked = min(1.0, share / having.mean()) if having.any() else 0.0
-        levels.append(float(np.quantile(column[having], 1 - asked)) if having.any() else np.inf)
+        least = float(np.quantile(column[having], 1 - asked)) if having.any() else np.inf
+        levels.append(max([least, *levels[:1]]))
         having &= (column >= levels[-1]) & (column > NONE)
         chosen[:, k] = having
     return tuple(levels), chosen
