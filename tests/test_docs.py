@@ -11,7 +11,7 @@ from tests.test_imports import LAYERS
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("architecture", "extending", "gpu", "masks", "methods")),
+    *(ROOT / "docs" / f"{name}.md" for name in ("architecture", "extending", "gpu", "masks", "methods", "reliability")),
 )
 
 
