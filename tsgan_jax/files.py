@@ -99,7 +99,8 @@ def locked(path: Path, busy: str, wait: bool = False) -> Iterator[None]:
     waiting.  The lock ends with the process.
     """
     path = path.resolve()
-    lock = FileLock(path.with_name(f".{path.name}.lock") if path.is_dir() else path)
+    beside = path.with_name(f".{path.name}.lock") if path.is_dir() else None
+    lock = FileLock(beside or path)
     try:
         lock.acquire(blocking=False)
     except Timeout:
@@ -110,6 +111,8 @@ def locked(path: Path, busy: str, wait: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
+        if beside:  # while it is held: who waits for a removed file tries again
+            beside.unlink(missing_ok=True)
         lock.release()
 
 

@@ -116,7 +116,7 @@ def test_mistakes_are_told_without_a_traceback(run, tmp_path, capsys, monkeypatc
         ["--run", "r", "--out", "x", "--count", "some"],
         ["--run", "r", "--out", "x", "--batch-size", "0"],
         ["--run", "r", "--out", "x", "--seed", "4294967297"],
-        ["--run", "r", "--out", "x", "--truncation", "1.5"],
+        ["--run", "r", "--out", "x", "--truncation", "1.6"],
         ["--run", "r", "--out", "x", "--real-fold", "5"],
         ["--run", "r", "--out", "x", "--real-fold", "1", "--count", "3"],
     ],

@@ -419,8 +419,8 @@ def test_a_run_says_where_its_masks_come_from(real, monkeypatch, kind, expected)
     config = Config(generation={"masks": kind})
     assert config.stages == ("translation",) and config.system.startswith("dl_pix2pix (")
     trained = TrainedRun(config, None, None, None, 1.0, {}, ())
-    masks = generation._masks_of(trained, 3, None)
+    masks = generation.masks_of(trained, 3, None)
     assert masks.made_from == expected(real, 3).made_from
     assert asked == [pipeline.training_folds(config.data)]
     with pytest.raises(UserError, match=f"generation.masks is {kind}"):
-        generation._masks_of(trained, 3, 0.5)
+        generation.masks_of(trained, 3, 0.5)

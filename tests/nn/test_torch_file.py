@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch_files
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.nn import torch_files
 from tsgan_jax.nn.torch_file import read
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "weights" / "yolov5n_state_dict_fp32.pt"

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch_files
 
+from tests.nn import torch_files
 from tsgan_jax import losses
 from tsgan_jax.errors import UserError
 from tsgan_jax.nn import vgg
