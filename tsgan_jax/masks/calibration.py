@@ -221,7 +221,7 @@ def _levels(ranks: np.ndarray, present: tuple[float, ...]) -> tuple[tuple[float,
     further objects than real ones rather than specks at the wrong place.
     ranks: [n, k], falling, NONE where a map has no such peak.  Also returns which peaks are objects, bool [n, k].
     """
-    levels = []
+    levels: list[float] = []
     chosen = np.zeros(ranks.shape, bool)
     having = np.ones(len(ranks), bool)
     for k, (column, share) in enumerate(zip(ranks.T, present, strict=True)):
