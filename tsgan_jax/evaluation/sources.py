@@ -45,7 +45,7 @@ class GeneratedSet:
             raise UserError(f"{path}: the set is not finished; run bin/generate again to finish it")
         accepted = [record for record in self.manifest["images"] if record["accepted"]]
         if not self.manifest["images"]:
-            raise UserError(f"{path}: the set is empty (made with a count of 0); run bin/generate with a larger --count")
+            raise UserError(f"{path}: the set is empty (made with a count of 0); run bin/generate with a larger one")
         if not accepted:
             of_slices = "masks" in self.manifest.get("made_from", {})
             mend = "raise generation.attempts" if of_slices else "stage 1 needs more training"
