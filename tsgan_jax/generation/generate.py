@@ -89,13 +89,27 @@ def translate(
     Raises UserError for a mask with anything but the six class codes.
     """
     masks = check_mask(masks, "masks to translate").astype(np.uint8)
-    count, side = masks.shape[:2]
-    hu = np.empty(masks.shape, np.float32)
-    if count:
-        size = batch_size_for(translator, state, side, count, batch_size)
-        each = ([Candidate(i, masks[i]) for i in range(at, min(at + size, count))] for at in range(0, count, size))
-        for batch, ct in rendered(renderer(translator, state, key, size), each):
-            hu[batch[0].index : batch[-1].index + 1] = to_hu(ct, window)
+    drawn = [Candidate(i, mask) for i, mask in enumerate(masks)]
+    return hu_of(drawn, masks.shape[1], translator, state, key, window, batch_size)
+
+
+def hu_of(
+    drawn: list[Candidate],
+    side: int,
+    translator: Translator[Any],
+    state: Any,
+    key: Key,
+    window: Window,
+    batch_size: int | None = None,
+) -> NDArray[np.float32]:
+    """CT, float32 HU [n, side, side], of candidates with masks, each with the noise of its own index."""
+    hu = np.empty((len(drawn), side, side), np.float32)
+    if drawn:
+        size = batch_size_for(translator, state, side, len(drawn), batch_size)
+        starts = range(0, len(drawn), size)
+        each = (drawn[at : at + size] for at in starts)
+        for at, (batch, ct) in zip(starts, rendered(renderer(translator, state, key, size), each), strict=True):
+            hu[at : at + len(batch)] = to_hu(ct, window)
     return hu
 
 

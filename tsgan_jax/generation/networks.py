@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 
 from tsgan_jax.errors import UserError
 from tsgan_jax.generation import packed, runs
-from tsgan_jax.generation.candidates import Candidate, candidates
-from tsgan_jax.generation.generate import PNG_THREADS, ct_key, masks_of, translate
-from tsgan_jax.generation.rendering import batch_size_for, rendered, renderer
+from tsgan_jax.generation.candidates import candidates
+from tsgan_jax.generation.generate import PNG_THREADS, ct_key, hu_of, masks_of, translate
 from tsgan_jax.generation.runs import TrainedRun
-from tsgan_jax.images import to_hu
 from tsgan_jax.masks.sample import Indices, sample_masks
 from tsgan_jax.types import Array, Key
 
@@ -66,20 +64,9 @@ class Networks:
             found = {one.index: one for one in candidates(source, list(indices), attempts, source.at_once, pool)}
         kept = [found[index] for index in indices if found[index].mask is not None]
         masks = np.array([one.mask for one in kept], np.uint8).reshape(-1, source.side, source.side)
-        return Pairs(np.array([one.index for one in kept], int), masks, self._ct(kept, ct_key(seed), source.side))
-
-    def _ct(self, drawn: list[Candidate], key: Key, side: int) -> NDArray[np.float32]:
-        """HU [n, side, side] of masks, each with the noise of its own index."""
-        hu = np.empty((len(drawn), side, side), np.float32)
-        if drawn:
-            translator, state = self.trained.translator, self.trained.translator_state
-            size = batch_size_for(translator, state, side, len(drawn))
-            batches = (drawn[at : at + size] for at in range(0, len(drawn), size))
-            done = 0
-            for batch, ct in rendered(renderer(translator, state, key, size), batches):
-                hu[done : done + len(batch)] = to_hu(ct, self.trained.config.data.hu_window)
-                done += len(batch)
-        return hu
+        window = trained.config.data.hu_window
+        ct = hu_of(kept, source.side, trained.translator, trained.translator_state, ct_key(seed), window)
+        return Pairs(np.array([one.index for one in kept], int), masks, ct)
 
 
 def load_run(run: str | Path, say: Callable[[str], None] = print) -> Networks:
