@@ -26,6 +26,7 @@ examples: bin/evaluate --run runs/luna16 evaluation.inception_weights=/data/pt_i
           bin/evaluate --run runs/luna16 --only masks --only report
           bin/evaluate --run runs/luna16 --only mask_sources
           bin/evaluate --run runs/luna16 --tables
+          bin/evaluate --set rare
 """
 
 _OPEN = ("evaluation.", "detection.", "data.root=", "data.prepared=", "translation.vgg_weights=")
@@ -40,11 +41,17 @@ _TABLES = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
-    arguments = _parser().parse_intermixed_args(argv)
+    parser = _parser()
+    arguments = parser.parse_intermixed_args(argv)
+    if arguments.run is None and (arguments.set is None or arguments.only or arguments.tables or arguments.settings):
+        parser.error("--run is required; without it, --set FOLDER alone compares a set with its request")
     return ending(lambda: _run(arguments), "figures finished so far are kept")
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    if arguments.run is None:
+        print(_requested(Path(arguments.set)))
+        return 0
     run: Path = arguments.run
     config = _config(run, arguments.settings)
     if arguments.tables:
@@ -52,19 +59,29 @@ def _run(arguments: argparse.Namespace) -> int:
     from tsgan_jax.cli._console import console
     from tsgan_jax.detection import run_detection
     from tsgan_jax.evaluation.evaluate import PARTS, evaluate
+    from tsgan_jax.evaluation.obtained import has_request
+    from tsgan_jax.evaluation.subject import DEFAULT_SET
     from tsgan_jax.train.devices import keep_compiled
 
     keep_compiled()
-    screen = console()
+    screen, name = console(), arguments.set or DEFAULT_SET
     try:
-        made = evaluate(
-            run, config, arguments.only or PARTS, set_name=arguments.set, say=screen.say, detect=run_detection
-        )
+        made = evaluate(run, config, arguments.only or PARTS, set_name=name, say=screen.say, detect=run_detection)
     finally:
         screen.finish()
     for line in summary(made):
         screen.say(line)
+    if arguments.set and has_request(run / "sets" / name):
+        screen.say(_requested(run / "sets" / name))
     return 3 if any(record.value is None for record in made) else 0
+
+
+def _requested(path: Path) -> str:
+    """The table of nodules as requested and as obtained, of a set."""
+    from tsgan_jax.evaluation import obtained
+    from tsgan_jax.evaluation.sources import GeneratedSet
+
+    return obtained.table(obtained.compare(GeneratedSet(path))).markdown()
 
 
 def summary(records: Sequence["Record"]) -> list[str]:
@@ -115,14 +132,19 @@ def _tables(run: Path) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _arguments.parser("evaluate", __doc__, _EPILOG)
-    parser.add_argument("--run", required=True, type=Path, metavar="DIR", help="run directory of bin/train")
+    parser.add_argument("--run", type=Path, metavar="DIR", help="run directory of bin/train")
     parser.add_argument(
         "--only",
         action="append",
         choices=("images", "masks", "mask_sources", "detection", "report"),
         help="only this part; repeatable",
     )
-    parser.add_argument("--set", default="synthetic", metavar="NAME", help="set under DIR/sets (default: synthetic)")
+    parser.add_argument(
+        "--set",
+        metavar="NAME",
+        help="set under DIR/sets (default: synthetic); without --run, the folder of a set made with bin/generate's "
+        "--diameter-mm and the like, of which requested and obtained nodules are compared",
+    )
     parser.add_argument("--tables", action="store_true", help="rebuild Tables 1 to 4 from the records only")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="override one setting of the run's config")
     return parser

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tsgan_jax.cli import _arguments
+from tsgan_jax.cli import _arguments, _request
 from tsgan_jax.cli._ending import ending, program
 from tsgan_jax.errors import UserError
 
@@ -25,6 +25,7 @@ or failed with a message, 130 or 143 interrupted.
 examples: bin/generate --run runs/luna16 --count 2500 --out nodules
           bin/generate --run runs/luna16 --real-fold 0 --out real_test
           bin/generate --run runs/luna16 --set nodules --format yolo,nifti
+          bin/generate --network luna16-128 --count 60 --out rare --diameter-mm 6-12 --balance size,place
 """
 
 
@@ -49,7 +50,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _set_of(arguments: argparse.Namespace) -> Path:
     """The folder of the finished set that --set names."""
-    for name in ("network", "count", "real_fold", "seed", "truncation", "batch_size"):
+    for name in ("network", "count", "real_fold", "seed", "truncation", "batch_size", *_request.NAMES):
         if getattr(arguments, name) is not None:
             raise UserError(f"--{name.replace('_', '-')}: has no effect on a finished set; omit it")
     bare = arguments.run is not None and "/" not in arguments.set
@@ -66,12 +67,13 @@ def _convert(directory: Path, formats: list[str]) -> int:
 
 def _make(arguments: argparse.Namespace, run: Path, out: Path) -> int:
     if arguments.real_fold is not None:
-        for name in ("seed", "truncation", "batch_size"):
+        for name in ("seed", "truncation", "batch_size", *_request.NAMES):
             if getattr(arguments, name) is not None:
                 raise UserError(f"--{name.replace('_', '-')}: has no effect on real slices; omit it")
         return _export(run, arguments.real_fold, out)
     from tsgan_jax.cli._console import console
 
+    request = _request.request_of(arguments)
     screen = console()
     screen.say(f"set {out}: loading the networks of {run}")
     from tsgan_jax.generation.generate import generate_run
@@ -87,6 +89,7 @@ def _make(arguments: argparse.Namespace, run: Path, out: Path) -> int:
             seed=arguments.seed,
             truncation=arguments.truncation,
             batch_size=arguments.batch_size,
+            request=request,
             progress=_reporter(screen),
             say=screen.say,
         )
@@ -196,6 +199,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="images at a time; default: as many as fit in memory",
     )
+    _request.add(parser)
     return parser
 
 

@@ -11,7 +11,7 @@ memory does not grow with the set.
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -27,11 +27,13 @@ from tsgan_jax.generation import coco, runs
 from tsgan_jax.generation.candidates import Candidate, ahead, batches, candidates
 from tsgan_jax.generation.provenance import fingerprint, versions
 from tsgan_jax.generation.rendering import Render, batch_size_for, rendered, renderer
+from tsgan_jax.generation.requests import Request, real_nodules, requested_masks
 from tsgan_jax.generation.sets import Record, SetDirectory, SetImage
 from tsgan_jax.generation.sources import MaskSource, deformed_masks, real_masks, stylegan_masks
 from tsgan_jax.generation.writing import Writer
 from tsgan_jax.images import Window, check_mask, to_hu, to_uint8
 from tsgan_jax.masks import plausibility
+from tsgan_jax.masks.nodules import RealNodule
 from tsgan_jax.masks.sample import MaskGenerator
 from tsgan_jax.train.learner import stream, without_optimizers
 from tsgan_jax.translation.api import Translator
@@ -137,6 +139,8 @@ def generate(
     attempts: int = 50,
     batch_size: int | None = None,
     source: dict[str, Any] | None = None,
+    request: Request | None = None,
+    bank: Sequence[RealNodule] = (),
     resume: bool = True,
     progress: Callable[[SetProgress], None] | None = None,
     say: Callable[[str], None] = lambda line: None,
@@ -148,6 +152,7 @@ def generate(
     an image before it is recorded as rejected.  batch_size: images at a time; None: as many as fit in the device's
     memory, which `say` tells.  source: provenance; with the settings and the networks' hashes
     it identifies the set's origin; a directory with another origin is refused.
+    request: nodules in place of the masks' own; bank: real ones for their shapes and positions (requests.py).
     Raises UserError for such a directory, for a full disk (the set can be finished later) and for a network
     whose CT is not finite.
     """
@@ -157,6 +162,8 @@ def generate(
     else:
         masks = stylegan_masks(generator, masks_key(seed), truncation, pixel_mm)
         weights["masks"] = fingerprint((generator.params, generator.w_avg, generator.alpha))
+    if request is not None:
+        masks = requested_masks(masks, request, seed, bank)
     weights["translation"] = fingerprint(without_optimizers(translator_state))
     made_from = {
         "kind": "synthetic",
@@ -204,14 +211,18 @@ def generate_run(
     seed: int | None = None,
     truncation: float | None = None,
     batch_size: int | None = None,
+    request: Request | None = None,
     progress: Callable[[SetProgress], None] | None = None,
     say: Callable[[str], None] = print,
 ) -> SetSummary:
     """`generate` with the networks of a run directory; defaults are the run's `generation.*`.
 
-    Raises UserError for a truncation if the run's masks come from real slices.
+    Raises UserError for a truncation if the run's masks come from real slices, and for a request that pixels of the
+    run's masks cannot hold.
     """
     trained = runs.restore(run, say)
+    if request is not None and (note := request.coarse(trained.pixel_mm)):
+        say(note)
     for stage in trained.unfinished:
         say(f"stage {stage} of {run} is not fully trained; the set uses its newest checkpoint")
     defaults = trained.config.generation
@@ -229,6 +240,8 @@ def generate_run(
         attempts=defaults.attempts,
         batch_size=batch_size or defaults.batch_size,
         source=trained.source,
+        request=request,
+        bank=real_nodules(trained, say) if request else (),
         progress=progress,
         say=say,
     )

@@ -57,7 +57,9 @@ class Request:
     def __post_init__(self) -> None:
         (fewest, most), (low, high) = self.nodules, self.diameter_mm
         if not 1 <= fewest <= most <= MOST:
-            raise UserError(f"nodules {fewest}-{most}: expected 1 to {MOST} nodules in an image, the smaller number first")
+            raise UserError(
+                f"nodules {fewest}-{most}: expected 1 to {MOST} nodules in an image, the smaller number first"
+            )
         if not NODULE_MM[0] <= low <= high <= NODULE_MM[1]:
             raise UserError(f"diameter {low:g}-{high:g} mm: expected {_span(NODULE_MM)} mm, the smaller one first")
         for name, value, known in (("side", self.side, tuple(SIDES)), ("place", self.place, PLACES)):

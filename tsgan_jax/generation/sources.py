@@ -36,6 +36,7 @@ class MaskSource:
     draw: attempt, indices to masks; at_once: a draw's size is best a multiple of it; side: height and width of a mask;
     pixel_mm: index to the side of a pixel; facts: index to the fields about the mask in the image's record; made_from:
     provenance of the masks.
+    lacks: index to what the latest mask of an image cannot show, for which it is refused (requests.py).
     """
 
     draw: Draw
@@ -44,6 +45,7 @@ class MaskSource:
     pixel_mm: Callable[[int], float]
     facts: Callable[[int], dict[str, Any]]
     made_from: dict[str, Any]
+    lacks: Callable[[int], tuple[str, ...]] = lambda index: ()
 
 
 def mask_drawer(generator: MaskGenerator, key: Key, truncation: float) -> Draw:

@@ -3,8 +3,8 @@
 juxtapleural: touches the outline of its lung (pixels at a side or a corner), at the chest wall or the mediastinum.
 peripheral: does not touch it, and the centre is at most PERIPHERAL_MM from it.  central: the centre is deeper.
 
-The limit of 20 mm is ours, since clinical definitions differ: a lung is 60 to 110 mm wide in a slice, and a third of its
-area and of real nodules are deeper than that.  "central" is thus not "near the large airways".
+The limit of 20 mm is ours, since clinical definitions differ: a lung is 60 to 110 mm wide in a slice, and over a third
+of its area is deeper than that.  "central" is thus deep in the lung, not "near the large airways".
 """
 
 from dataclasses import dataclass
@@ -61,8 +61,7 @@ def located(mask: NDArray[np.uint8], pixel_mm: float) -> list[Located]:
     found = []
     for patch in patches:
         y, x = (
-            float(where.mean()) + part.start
-            for where, part in zip(np.nonzero(patch.inside), patch.window, strict=True)
+            float(where.mean()) + part.start for where, part in zip(np.nonzero(patch.inside), patch.window, strict=True)
         )
         window, inside = patch.widened(1, mask.shape)
         around = ndimage.binary_dilation(inside, NEIGHBOURS)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tsgan_jax.components import NEIGHBOURS, components
+from tsgan_jax.components import NEIGHBOURS
 from tsgan_jax.labels import NODULE
 from tsgan_jax.masks.distance import signed_distance, with_nodules
 from tsgan_jax.masks.nodules import RealNodule, apart, contour_depth, likely, pixel_range
@@ -74,12 +74,15 @@ def with_requested(
     contour = real.contour if real else bank[rng.integers(len(bank))].contour if bank else smooth_contour(rng)
     for code in _lungs(mask, wanted.side, real, rng):
         lung = with_nodules(mask, code)
+        if not lung.any():
+            continue
         depth = signed_distance(lung)
         centres = (mask == code) & _depths(depth, radius, pixel_mm, wanted.place) & apart(mask, radius + GAP)
         if not centres.any():
             continue
         room = (mask == code) & apart(mask, GAP) & (depth > (GAP if wanted.place in ("peripheral", "central") else 0))
-        chances = likely(real, lung, depth * pixel_mm, centres) if real and real.lung == code else centres / centres.sum()
+        known = real is not None and real.lung == code
+        chances = likely(real, lung, depth * pixel_mm, centres) if known else centres / centres.sum()
         for at in rng.choice(mask.size, TRIES, p=chances.ravel()):
             centre = np.array(np.unravel_index(at, mask.shape)) + rng.uniform(-0.5, 0.5, 2)
             patch = _patch(room, contour, centre, pixels, rng)
@@ -135,7 +138,11 @@ def _depths(
 
 
 def _patch(
-    room: NDArray[np.bool_], contour: NDArray[np.bool_], centre: NDArray[np.float64], pixels: int, rng: np.random.Generator
+    room: NDArray[np.bool_],
+    contour: NDArray[np.bool_],
+    centre: NDArray[np.float64],
+    pixels: int,
+    rng: np.random.Generator,
 ) -> NDArray[np.bool_] | None:
     """A nodule's pixels, bool [h, w]: of `room`, the `pixels` deepest in the contour; None if these are in pieces."""
     scale = float(np.sqrt(pixels / contour.sum()))
@@ -144,14 +151,15 @@ def _patch(
     depth[~room[window]] = -np.inf
     deepest = np.zeros(depth.shape, bool)
     deepest.flat[np.argsort(-depth, axis=None, kind="stable")[:pixels]] = True
+    deepest &= room[window]
+    if deepest.sum() != pixels or ndimage.label(deepest, NEIGHBOURS)[1] != 1:
+        return None
     patch = np.zeros(room.shape, bool)
-    patch[window] = deepest & room[window]
-    return patch if patch.sum() == pixels and len(list(components(patch))) == 1 else None
+    patch[window] = deepest
+    return patch
 
 
-def _place(
-    patch: NDArray[np.bool_], lung: NDArray[np.bool_], depth: NDArray[np.float32], pixel_mm: float
-) -> Place:
+def _place(patch: NDArray[np.bool_], lung: NDArray[np.bool_], depth: NDArray[np.float32], pixel_mm: float) -> Place:
     """As `places.located` finds it; depth: in pixels."""
     touches = bool((ndimage.binary_dilation(patch, NEIGHBOURS) & ~lung).any())
     y, x = (float(where.mean()) for where in np.nonzero(patch))
