@@ -83,9 +83,9 @@ def write_mask(path: Path, mask: NDArray[np.uint8], sync: bool = True) -> bytes:
     return _write(path, image, sync)
 
 
-def read_mask(path: Path) -> NDArray[np.uint8]:
-    """Class codes [h, w] of an indexed PNG; a code that is not one of the six is refused."""
-    return check_mask(_read(path, {"P"}), str(path)).astype(np.uint8)
+def read_mask(path: Path, grey: bool = False) -> NDArray[np.uint8]:
+    """Class codes [h, w] of an indexed PNG or, if `grey`, also of a grey one; any other code is refused."""
+    return check_mask(_read(path, {"L", "P"} if grey else {"P"}), str(path)).astype(np.uint8)
 
 
 def check_mask(mask: ArrayLike, source: str) -> NDArray[np.integer]:
@@ -93,10 +93,14 @@ def check_mask(mask: ArrayLike, source: str) -> NDArray[np.integer]:
     codes = np.asarray(mask)
     if not np.issubdtype(codes.dtype, np.integer):
         raise UserError(f"{source}: a mask of {codes.dtype}; expected whole class codes, 0 to {NUM_CLASSES - 1}")
-    unknown = codes[(codes < 0) | (codes >= NUM_CLASSES)]
-    if unknown.size:
+    unknown = np.argwhere((codes < 0) | (codes >= NUM_CLASSES))
+    if len(unknown):
+        first = tuple(unknown[0].tolist())
+        names = ("slice", "row", "column")[-len(first) :]
+        place = ", ".join(f"{name} {at}" for name, at in zip(names, first, strict=False))
         raise UserError(
-            f"{source}: class code {unknown[0]} is unknown in {unknown.size} pixels; codes are 0 to {NUM_CLASSES - 1}"
+            f"{source}: class code {codes[first]} at {place} is unknown, as in {len(unknown)} pixels in all; "
+            f"codes are 0 to {NUM_CLASSES - 1}"
         )
     return codes
 

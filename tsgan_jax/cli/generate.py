@@ -143,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", required=True, metavar="SET", help="directory; a name without a folder means DIR/sets/NAME of a run"
     )
-    parser.add_argument("--seed", type=_seed, metavar="S", help="default: the run's generation.seed")
+    parser.add_argument("--seed", type=_arguments.seed, metavar="S", help="default: the run's generation.seed")
     parser.add_argument(
         "--truncation", type=_arguments.truncation, metavar="T", help="0 to 1.5; smaller: more typical masks; 1: none"
     )
@@ -156,12 +156,6 @@ def _parser() -> argparse.ArgumentParser:
         help="images at a time; default: as many as fit in memory",
     )
     return parser
-
-
-def _seed(text: str) -> int:
-    from tsgan_jax.config import SEEDS
-
-    return _arguments.whole(below=SEEDS)(text)
 
 
 if __name__ == "__main__":
