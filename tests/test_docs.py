@@ -11,7 +11,8 @@ from tests.test_imports import LAYERS
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("architecture", "extending", "gpu", "masks", "methods", "reliability")),
+    *(ROOT / "docs" / f"{name}.md" for name in ("architecture", "export", "extending", "gpu", "masks", "methods")),
+    ROOT / "docs" / "reliability.md",
 )
 
 

@@ -16,6 +16,7 @@ import tsgan_jax
 from tsgan_jax.cli import export as command
 from tsgan_jax.generation import exported
 from tsgan_jax.generation.candidates import Candidate
+from tsgan_jax.generation.export import export_networks
 from tsgan_jax.generation.generate import ct_key, hu_of, masks_key
 from tsgan_jax.generation.sources import mask_drawer
 
@@ -33,9 +34,14 @@ JAX_AND_WHAT_IT_NEEDS = ("jax", "jaxlib", "numpy", "numpy.libs", "scipy", "scipy
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def trained():
+    return tsgan_jax.load_run("phantom-64").trained
+
+
+@pytest.fixture(scope="module")
+def folder(trained, tmp_path_factory):
     out = tmp_path_factory.mktemp("exported") / "phantom"
-    assert command.main(["--network", "phantom-64", "--platforms", "cpu,cuda", "--out", str(out)]) == 0
+    export_networks(trained, out, ("cpu", "cuda"))
     return out
 
 
@@ -43,12 +49,11 @@ def used(python, folder, out):
     """What USE makes of an exported folder; away from the checkout, so that it cannot import the package."""
     arguments = [str(folder), str(out), str(SEED), str(IMAGES)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    subprocess.run([*python, "-c", USE, *arguments], cwd=out.parent, env=environment, check=True, timeout=300)
+    subprocess.run([*python, "-B", "-c", USE, *arguments], cwd=out.parent, env=environment, check=True, timeout=300)
     return np.load(out)
 
 
-def check_images(made):
-    trained = tsgan_jax.load_run("phantom-64").trained
+def check_images(made, trained):
     masks = mask_drawer(trained.generator, masks_key(SEED), 1.0)(0, list(range(IMAGES)))
     np.testing.assert_array_equal(made["mask"], masks)
     np.testing.assert_array_equal(made["alone"], masks[:1])
@@ -61,18 +66,18 @@ def check_images(made):
         np.testing.assert_allclose(made[name], ct, atol=0.02)  # HU, of a window of 1,400
 
 
-def test_images_are_those_of_the_package_with_jax_alone(folder, tmp_path):
+def test_images_are_those_of_the_package_with_jax_alone(folder, trained, tmp_path):
     """The packages are links to those installed here, and no others can be imported."""
     for name in JAX_AND_WHAT_IT_NEEDS:
         installed = Path(jax.__file__).parent.parent / name
         if installed.exists():
             (tmp_path / name).symlink_to(installed)
-    check_images(used([sys.executable, "-S"], folder, tmp_path / "made.npz"))
+    check_images(used([sys.executable, "-S"], folder, tmp_path / "made.npz"), trained)
 
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_images_are_those_of_the_package_in_an_environment_that_has_jax_alone(folder, tmp_path):
+def test_images_are_those_of_the_package_in_an_environment_that_has_jax_alone(trained, tmp_path):
     venv = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", venv], check=True, timeout=120)
     wanted = [f"{name}=={version(name)}" for name in ("jax", "jaxlib", "numpy")]
@@ -80,7 +85,9 @@ def test_images_are_those_of_the_package_in_an_environment_that_has_jax_alone(fo
     done = subprocess.run(install, capture_output=True, text=True, timeout=400)
     if done.returncode:
         pytest.skip(f"jax cannot be installed here: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
-    check_images(used([venv / "bin" / "python"], folder, tmp_path / "made.npz"))
+    folder = tmp_path / "exported"
+    assert command.main(["--network", "phantom-64", "--platforms", "cpu,cuda", "--out", str(folder)]) == 0
+    check_images(used([venv / "bin" / "python"], folder, tmp_path / "made.npz"), trained)
 
 
 def test_the_description_says_what_is_in_the_folder(folder):
@@ -98,7 +105,8 @@ def test_the_description_says_what_is_in_the_folder(folder):
     ]
     assert [(each["name"], each["shape"]) for each in outputs] == [("mask", ["n", 64, 64]), ("ct", ["n", 64, 64])]
     assert len((folder / "load.py").read_text().splitlines()) < 70
-    assert {path.name for path in folder.iterdir()} == {"about.json", "load.py", *(f"{n}.stablehlo" for n in about["functions"])}
+    names = {"about.json", "load.py", *(one["file"] for one in about["functions"].values())}
+    assert {path.name for path in folder.iterdir()} == names
 
 
 def test_a_changed_file_is_refused(folder, tmp_path):

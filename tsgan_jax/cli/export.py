@@ -7,6 +7,7 @@ from pathlib import Path
 from tsgan_jax.cli import _arguments
 from tsgan_jax.cli._ending import ending, program
 
+_PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 _EPILOG = """\
 The folder has masks (noise to mask), ct (mask to CT in HU) and pairs (both) as portable StableHLO, about.json (inputs,
 outputs, labels, units, hashes) and load.py, which runs them with jax alone.  See docs/export.md.
@@ -46,8 +47,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _platforms(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(","))
-    if unknown := [name for name in names if name not in ("cpu", "cuda", "rocm", "tpu")]:
-        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is not one of cpu, cuda, rocm, tpu")
+    if unknown := [name for name in names if name not in _PLATFORMS]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is not one of {', '.join(_PLATFORMS)}")
     return names
 
 

@@ -42,7 +42,7 @@ class Exportable:
 def exportables(trained: TrainedRun, truncation: float | None = None) -> dict[str, Exportable]:
     """The functions of a run: masks, ct and pairs; ct alone where its masks are not drawn by stage 1.
 
-    truncation: None for the run's `generation.truncation`.  It is fixed, because the calibration of masks depends on it.
+    truncation: None for the run's `generation.truncation`.  Fixed, because the calibration depends on it.
     """
     generator, side = trained.generator, trained.config.translation.resolution
     low, high = trained.config.data.hu_window

@@ -28,7 +28,10 @@ def load(name: str, folder: Path = HERE) -> Callable[..., Any]:
     if hashlib.sha256(code).hexdigest() != one["sha256"]:
         raise SystemExit(f"{folder / one['file']}: changed since it was written; export it again")
     (n,) = export.symbolic_shape("n")
-    given, made = ([jax.ShapeDtypeStruct((n, *a["shape"][1:]), a["dtype"]) for a in one[k]] for k in ("inputs", "outputs"))
+    given, made = (
+        [jax.ShapeDtypeStruct((n, *array["shape"][1:]), array["dtype"]) for array in one[side]]
+        for side in ("inputs", "outputs")
+    )
 
     def like(*arrays: Any) -> list[Any]:  # has the same inputs and outputs; its code is replaced
         return [jnp.zeros((arrays[0].shape[0], *a.shape[1:]), a.dtype) for a in made]
@@ -40,7 +43,7 @@ def load(name: str, folder: Path = HERE) -> Callable[..., Any]:
 
 
 def noise(seed: int, indices: Sequence[int], attempt: int = 0, folder: Path = HERE) -> tuple[Any, Any, Any]:
-    """(z, mask_key, ct_key) of images of `bin/generate --seed SEED`, at an attempt at their mask; the gate is not run."""
+    """(z, mask_key, ct_key) of images of `bin/generate --seed SEED`, at an attempt at their mask."""
     z_dim = json.loads((folder / "about.json").read_text())["z_dim"]
 
     def stream(key: Any, name: str) -> Any:
