@@ -9,8 +9,8 @@ import pytest
 from tests.test_imports import LAYERS
 
 ROOT = Path(__file__).resolve().parent.parent
-_DOCS = ("architecture", "extending", "gpu", "masks", "methods", "own_ct", "reliability")
-PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in _DOCS))
+NAMES = ("architecture", "export", "extending", "formats", "gpu", "masks", "methods", "own_ct", "reliability")
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in NAMES))
 
 
 def blocks(page: Path, language: str) -> list[str]:

@@ -12,11 +12,11 @@ from hospital_files import SERIES, image_of, spoil_nifti, write_dicom
 from luna16_trees import chest, write_annotations, write_mhd
 
 from tsgan_jax.cli import prepare as command
-from tsgan_jax.data.formats import read_scan
 from tsgan_jax.data.metaimage import VolumeError, axial
 from tsgan_jax.data.nodules import Nodule, read_annotations
 from tsgan_jax.data.own import add_scans
 from tsgan_jax.data.preparation import prepare_case
+from tsgan_jax.data.scans import read_scan
 from tsgan_jax.data.verify import find_cases
 from tsgan_jax.errors import UserError
 

@@ -13,7 +13,7 @@ from tsgan_jax.cli import translate as command
 from tsgan_jax.errors import UserError
 from tsgan_jax.generation.generate import ct_key
 from tsgan_jax.generation.painted import mask_files
-from tsgan_jax.images import read_hu, read_png, to_uint8, write_mask
+from tsgan_jax.images import read_hu, read_png, to_uint8, write_colours
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_png_and_nifti_give_what_the_networks_give(run: Path, masks: np.ndarray,
     given = tmp_path / "masks"
     given.mkdir()
     Image.fromarray(masks[0]).save(given / "grey.png")
-    write_mask(given / "indexed.png", masks[0])
+    write_colours(given / "indexed.png", masks[0])
     image = write_nifti(given / "left.nii.gz", masks.astype(np.float32), "RAI")
     (given / "notes.txt").write_text("mine")
     assert command.main(["--run", str(run), "--masks", str(given), "--out", str(tmp_path / "ct"), "--seed", "3"]) == 0

@@ -17,9 +17,9 @@ import numpy as np
 from scipy import ndimage
 
 from tsgan_jax.components import SMALLEST_NODULE
-from tsgan_jax.data.formats import Scan, image_like, read_scan, write_metaimage
 from tsgan_jax.data.metaimage import VolumeError, axial, read_image
 from tsgan_jax.data.nodules import COLUMNS, Nodule, read_annotations
+from tsgan_jax.data.scans import Scan, image_like, read_scan, write_metaimage
 from tsgan_jax.data.slices import NUM_FOLDS, scan_of
 from tsgan_jax.data.volume import HU_MAX, Volume, check_grid, hounsfield
 from tsgan_jax.errors import UserError

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsgan_jax.data.formats import is_nifti, read_nifti, stem, voxels_of, write_nifti
 from tsgan_jax.data.metaimage import axial
+from tsgan_jax.data.scans import is_nifti, read_nifti, stem, voxels_of, write_nifti
 from tsgan_jax.errors import UserError
 from tsgan_jax.files import replacing
 from tsgan_jax.generation.generate import ct_key
@@ -94,7 +94,7 @@ def _read(path: Path, side: int, resize: bool) -> tuple[NDArray[np.uint8], Any, 
         check_mask(codes, str(path))
         masks = axial(image, path)[0].astype(np.uint8)
     else:
-        masks = read_mask(path, grey=True)[None]
+        masks = read_mask(path)[None]
     height, width = masks.shape[1:]
     if (height, width) == (side, side):
         return masks, image, ""
