@@ -26,7 +26,13 @@ TRIES = 24
 """Positions tried in a lung."""
 
 GAP = 2
-"""Pixels of lung between a nodule and the outline of its lung, unless it touches it, and between two nodules."""
+"""Pixels between two nodules, and of lung between a nodule and the outline of its lung, unless it touches it."""
+
+COARSE_MM = 4.0
+"""With larger pixels there is one pixel of lung."""
+
+CLEAR_MM = 2.0
+"""A nodule's centre keeps so far from the limit between peripheral and central, as CT moves it a little."""
 
 FLATTENED = 0.6
 """Least depth of the centre of a nodule at the pleura, in radii: it is at most so far cut off by the outline."""
@@ -80,7 +86,9 @@ def with_requested(
         centres = (mask == code) & _depths(depth, radius, pixel_mm, wanted.place) & apart(mask, radius + GAP)
         if not centres.any():
             continue
-        room = (mask == code) & apart(mask, GAP) & (depth > (GAP if wanted.place in ("peripheral", "central") else 0))
+        room = (mask == code) & apart(mask, GAP)
+        if wanted.place in ("peripheral", "central"):
+            room &= depth > _gap(pixel_mm)
         known = real is not None and real.lung == code
         chances = likely(real, lung, depth * pixel_mm, centres) if known else centres / centres.sum()
         for at in rng.choice(mask.size, TRIES, p=chances.ravel()):
@@ -124,17 +132,19 @@ def _lungs(
 def _depths(
     depth: NDArray[np.float32], radius: float, pixel_mm: float, place: Place | Literal["any"]
 ) -> NDArray[np.bool_]:
-    """The pixels at a depth (pixels) that suits the centre of a nodule of a radius (pixels).
-
-    A pixel is kept from the limit between peripheral and central, so that a centre measured on CT is on the same side.
-    """
-    limit = PERIPHERAL_MM / pixel_mm
+    """The pixels at a depth (pixels) that suits the centre of a nodule of a radius (pixels)."""
     if place == "juxtapleural":
         return (depth > FLATTENED * radius - 0.5) & (depth < radius + 0.75)
     if place == ANY:
         return depth > FLATTENED * radius
-    deep_enough = depth > radius + GAP - 0.5
-    return deep_enough & (depth > limit + 1) if place == "central" else deep_enough & (depth < limit - 1)
+    limit = depth > (PERIPHERAL_MM + CLEAR_MM) / pixel_mm
+    if place == "peripheral":
+        limit = depth < (PERIPHERAL_MM - CLEAR_MM) / pixel_mm
+    return limit & (depth > radius + _gap(pixel_mm) - 0.5)
+
+
+def _gap(pixel_mm: float) -> int:
+    return GAP if pixel_mm <= COARSE_MM else 1
 
 
 def _patch(
