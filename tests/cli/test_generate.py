@@ -10,7 +10,6 @@ import time
 
 import numpy as np
 import pytest
-from trained_run import make_run
 
 from tsgan_jax.cli import generate
 from tsgan_jax.cli.generate import main
@@ -20,10 +19,8 @@ from tsgan_jax.masks.plausibility import Verdict
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    run = tmp_path_factory.mktemp("runs") / "tiny"
-    make_run(run)
-    return run
+def run(trained, tmp_path_factory):
+    return shutil.copytree(trained, tmp_path_factory.mktemp("runs") / "tiny")
 
 
 @pytest.fixture(autouse=True)
@@ -234,8 +231,8 @@ def test_the_pace_is_told_once_it_is_known(monkeypatch):
     clock = iter([0.0, 10.0, 10.0, 20.0, 20.0])
     monkeypatch.setattr(generate.time, "monotonic", lambda: next(clock))
     show = generate._reporter(Screen())
-    show(generation.SetProgress(count=20, accepted=4, rejected=0, before=2))
-    show(generation.SetProgress(count=20, accepted=8, rejected=1, before=2))
+    show(4, 0, 20)
+    show(8, 1, 20)
     assert lines[0] == (0.2, "4/20 images, 0 rejected")
     assert lines[1] == (0.45, "9/20 images, 1 rejected, 0.5 images/s, 22 s left")
 

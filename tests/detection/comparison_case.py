@@ -11,7 +11,7 @@ from tsgan_jax.data.luna16 import prepare
 from tsgan_jax.data.pipeline import SliceSet, load, training_folds
 from tsgan_jax.experiment import rundir
 from tsgan_jax.generation import coco
-from tsgan_jax.generation.provenance import decisive_settings, fingerprint, versions
+from tsgan_jax.generation.runs import decisive_settings, fingerprint, versions
 from tsgan_jax.generation.sets import SetDirectory, SetImage
 from tsgan_jax.images import to_uint8
 

@@ -13,7 +13,7 @@ from tsgan_jax.detection.datasets import open_set
 from tsgan_jax.errors import UserError
 from tsgan_jax.files import read_json, write_json
 from tsgan_jax.generation.generate import export_fold
-from tsgan_jax.generation.provenance import decisive_settings, fingerprint
+from tsgan_jax.generation.runs import decisive_settings, fingerprint
 
 
 @pytest.fixture(scope="module")

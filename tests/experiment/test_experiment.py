@@ -8,10 +8,10 @@ import jax
 import pytest
 
 from tsgan_jax.config import Config
-from tsgan_jax.experiment.stage import evenly, masks_work, translation_work
+from tsgan_jax.experiment.stage import masks_work, translation_work
 from tsgan_jax.experiment.train import train
 from tsgan_jax.generation import runs
-from tsgan_jax.generation.provenance import fingerprint
+from tsgan_jax.generation.runs import fingerprint
 from tsgan_jax.train.loop import Interrupted
 from tsgan_jax.train.progress import Silent
 
@@ -129,11 +129,6 @@ def test_damaged_last_checkpoint_costs_one_interval_not_the_run(unbroken):
     assert any("is not usable" in line for line in screen.lines)
     assert any(line.startswith("stage masks: resumed at step 12") for line in screen.lines)
     assert networks(root / "run") == before
-
-
-def test_points_end_at_the_end():
-    assert evenly(100, 200, 3) == (133, 166, 200)
-    assert evenly(0, 10, 1) == (10,)
 
 
 def test_work_is_within_a_third_of_measured_steps():

@@ -7,8 +7,9 @@ import sys
 import jax
 import numpy as np
 import pytest
-from trained_run import config_at, make_run, save_masks, save_translation
+from trained_run import config_at, save_masks, save_translation
 
+from tsgan_jax.config.reading import run_config
 from tsgan_jax.errors import UserError
 from tsgan_jax.files import read_json, write_json
 from tsgan_jax.generation import runs
@@ -18,16 +19,9 @@ from tsgan_jax.train.checkpoint import size
 from tsgan_jax.translation.registry import translator
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    run = tmp_path_factory.mktemp("template") / "run"
-    make_run(run)
-    return run
-
-
 @pytest.fixture
-def run(template, tmp_path):
-    return shutil.copytree(template, tmp_path / "run")
+def run(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "run")
 
 
 def equal(a, b):
@@ -41,7 +35,7 @@ def names(folder):
 
 def test_both_networks_come_back_as_saved(run):
     trained = runs.restore(run)
-    config = runs.read_config(run)
+    config = run_config(run)
     state = jax.jit(stylegan(config.masks, plan(config.masks)[-1]).init)(jax.random.key(3))
     assert equal(trained.generator.params, state.ema)
     assert trained.generator.size == 16 and float(trained.generator.alpha) == 1.0
@@ -58,7 +52,7 @@ def test_both_networks_come_back_as_saved(run):
 def test_only_what_makes_images_is_read(run):
     state = runs.restore(run).translator_state
     assert state.generator.opt_state == state.critic.opt_state == () and state.frozen is None
-    config = runs.read_config(run)
+    config = run_config(run)
     whole = jax.eval_shape(translator(config.translation).init, jax.random.key(0))
     assert size(state) < 0.4 * size(whole)  # weights, without two moments of each
     for unread in (whole.generator.opt_state, whole.critic.opt_state):
@@ -67,7 +61,7 @@ def test_only_what_makes_images_is_read(run):
 
 def test_translating_needs_no_vgg_file(run, tmp_path):
     """A run whose perceptual loss is on, its weight file gone."""
-    config = runs.read_config(run)
+    config = run_config(run)
     lost = {"perceptual": True, "vgg_weights": tmp_path / "gone.npz"}
     config = config.model_copy(update={"translation": config.translation.model_copy(update=lost)})
     assert config.translation.perceptual_on
@@ -84,7 +78,7 @@ def test_reading_changes_nothing_even_while_a_checkpoint_is_being_written(run):
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(run):
-    save_translation(run, runs.read_config(run), 8, jax.random.key(5))
+    save_translation(run, run_config(run), 8, jax.random.key(5))
     assert runs.restore(run).source["parents"]["translation"]["step"] == 8
     newest = run / "translation" / "checkpoints" / "8"
     victim = max((p for p in newest.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
@@ -99,7 +93,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(run):
 
 def test_another_checkpoint_is_another_parent(run):
     first = runs.restore(run).source
-    save_masks(run, runs.read_config(run), 5, jax.random.key(8))
+    save_masks(run, run_config(run), 5, jax.random.key(8))
     second = runs.restore(run).source
     assert first["parents"]["masks"]["sha256"] != second["parents"]["masks"]["sha256"]
     assert first["parents"]["translation"] == second["parents"]["translation"]
@@ -151,11 +145,11 @@ def test_the_refusal_of_other_networks_is_all_that_is_printed(run):
 
 
 def test_paths_do_not_decide_what_a_network_is(run):
-    before = runs.decisive_settings(runs.read_config(run))
+    before = runs.decisive_settings(run_config(run))
     text = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(text.replace("prepared: prepared", "prepared: elsewhere"))
     assert "elsewhere" in (run / "config.yaml").read_text()
-    assert runs.decisive_settings(runs.read_config(run)) == before
+    assert runs.decisive_settings(run_config(run)) == before
 
 
 @pytest.mark.parametrize("kind", ["real", "deform"])

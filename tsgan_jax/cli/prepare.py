@@ -6,8 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tsgan_jax.cli import _arguments
-from tsgan_jax.cli._ending import ending, program
+from tsgan_jax.cli._command import ending, parser_of, program, whole
 
 if TYPE_CHECKING:
     from tsgan_jax.data.luna16 import Prepared
@@ -53,10 +52,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _arguments.parser("prepare", __doc__, _EPILOG)
+    parser = parser_of("prepare", __doc__, _EPILOG)
     parser.add_argument("--config", required=True, metavar="FILE", help="experiment, a YAML file")
     parser.add_argument(
-        "--workers", type=_arguments.whole(1), metavar="N", help="processes; default: one per core, at most 8"
+        "--workers", type=whole(1), metavar="N", help="processes; default: one per core, at most 8"
     )
     parser.add_argument("--json", action="store_true", help="print only the verdicts, as JSON")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="override one setting of the file")

@@ -113,6 +113,13 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     return file.overridden(overrides).validated(Config)
 
 
+def run_config(run: Path, overrides: Sequence[str] = ()) -> Config:
+    """The config of a run directory, or of packed networks; UserError if a folder is neither."""
+    if not (run / "config.yaml").is_file():
+        raise UserError(f"{run}: not a run directory (it has no config.yaml); bin/train makes one")
+    return load_config(run / "config.yaml", overrides)
+
+
 def read_settings(path: str | Path) -> Settings:
     """The settings of a file and its bases.  Raises UserError for a file that cannot be read or is its own base."""
     return _read_over_bases(Path(path), ())

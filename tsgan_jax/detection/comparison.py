@@ -24,7 +24,7 @@ from tsgan_jax.errors import UserError
 from tsgan_jax.evaluation.records import Record
 from tsgan_jax.files import locked_run
 from tsgan_jax.generation.generate import export_fold
-from tsgan_jax.generation.provenance import decisive_settings, fingerprint
+from tsgan_jax.generation.runs import decisive_settings, fingerprint
 
 Say = Callable[[str], None]
 Results = list[dict[str, Any]]

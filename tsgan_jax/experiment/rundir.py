@@ -6,7 +6,7 @@ sets/<name>/               generated sets
 """
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,16 @@ from tsgan_jax.config import Config
 from tsgan_jax.config.reading import config_hash, dump_config, flatten, load_config, with_absolute_paths
 from tsgan_jax.errors import UserError
 from tsgan_jax.files import read_json, write_bytes, write_json
-from tsgan_jax.generation import provenance
-from tsgan_jax.generation.provenance import decisive_settings
+from tsgan_jax.generation import runs
+from tsgan_jax.masks.growth import phase_at, plan
+from tsgan_jax.masks.learner import stylegan
+from tsgan_jax.train.checkpoint import MANIFEST, META, differs, unsound
+from tsgan_jax.train.learner import without_frozen
+from tsgan_jax.translation.registry import translator
 from tsgan_jax.workers import cores
 
 STAGES = ("masks", "translation")
 CONFIG = "config.yaml"
-MANIFEST = "manifest.json"
 
 Differences = dict[str, dict[str, tuple[Any, Any]]]
 """Stage to key to (trained with, asked for)."""
@@ -31,7 +34,7 @@ Differences = dict[str, dict[str, tuple[Any, Any]]]
 
 def settings(config: Config, stage: str) -> dict[str, Any]:
     """The settings that a stage's result depends on, with dotted keys; files are compared by hash."""
-    decisive = decisive_settings(config)
+    decisive = runs.decisive_settings(config)
     return flatten({name: decisive[name] for name in ("seed", "precision", "data", stage)})
 
 
@@ -60,6 +63,38 @@ def compare(run: Path, config: Config, allowed: Sequence[str] = ()) -> Differenc
             f"choose another --run directory, undo the changes, or accept them with: {flags}"
         )
     return {stage: changes for stage, changes in differences.items() if changes}
+
+
+def check_loads(run: Path, config: Config, differences: Differences, slices: int) -> None:
+    """Raise UserError if a sound checkpoint of a changed stage cannot be loaded under `config`; reads no array.
+
+    slices: real slices that are trained on.
+    """
+    for stage, changes in differences.items():
+        folders = [path.parent for path in (run / stage / "checkpoints").glob(f"*/{MANIFEST}")]
+        for folder in sorted(one for one in folders if one.name.isdecimal() and unsound(one) is None):
+            state = _state(folder, config, stage, read_json(folder / META), slices)
+            if reason := differs(folder, without_frozen(state), whole=True):
+                raise UserError(
+                    f"{', '.join(changes)}: this change is of other networks than those trained\n({folder}: {reason}; "
+                    "use the config it was trained with, or another --run directory)"
+                )
+
+
+def _state(folder: Path, config: Config, stage: str, meta: Mapping[str, Any], slices: int) -> Any:
+    """The state that training would go on with, as shapes."""
+    if stage == "masks":
+        phases, trained = plan(config.masks), meta["phase"]
+        next_phase, _ = phase_at(phases, meta["images_seen"])
+        if trained >= len(phases) or next_phase not in (trained, trained + 1):
+            raise UserError(
+                f"{folder}: was saved in phase {trained + 1}, its {meta['images_seen']} images end in phase "
+                f"{next_phase + 1} of the changed plan; change the lengths of later phases only"
+            )
+        init = stylegan(config.masks, phases[trained]).init
+    else:
+        init = translator(config.translation, slices).init
+    return jax.eval_shape(init, jax.random.key(0))
 
 
 def accept(run: Path, config: Config, differences: Differences) -> None:
@@ -176,4 +211,4 @@ def note_progress(run: Path, stage: str, images: int, step: int, total: int) -> 
 def versions() -> dict[str, str]:
     """Versions of software and the device of training."""
     packages = ("jaxlib", "flax", "optax", "orbax-checkpoint")
-    return {"python": platform.python_version(), **provenance.versions(), **{name: version(name) for name in packages}}
+    return {"python": platform.python_version(), **runs.versions(), **{name: version(name) for name in packages}}

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tsgan_jax.config import Config
-from tsgan_jax.config.reading import dump_config, load_config
+from tsgan_jax.config.reading import dump_config
 from tsgan_jax.errors import UserError
 from tsgan_jax.files import file_sha256, read_json, write_bytes, write_json
 
@@ -62,11 +62,6 @@ def write(out: Path, config: Config, parts: dict[str, Any], facts: dict[str, Any
     files = [CONFIG, *(f"{stage}.npz" for stage in parts)]
     hashes = {name: file_sha256(out / name) for name in files}
     write_json(out / MANIFEST, {"kind": KIND, **facts, "sha256": hashes}, indent=1)
-
-
-def read_config(folder: Path) -> Config:
-    """The settings of packed networks."""
-    return load_config(folder / CONFIG)
 
 
 def read(folder: Path, stage: str, shapes: Any) -> Any:

@@ -6,7 +6,6 @@ side by side, and CT is equal bit for bit whatever the batch.
 """
 
 import functools
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -18,7 +17,7 @@ from jax.stages import Compiled
 from numpy.typing import NDArray
 
 from tsgan_jax.generation.candidates import Candidate
-from tsgan_jax.train.devices import data_mesh, free_bytes, needed_bytes, on_cpu, replicated, split
+from tsgan_jax.train.devices import data_mesh, free_bytes, needed_bytes, on_cpu, overlapped, replicated, split
 from tsgan_jax.translation.api import Translator
 from tsgan_jax.types import Array, Key
 
@@ -83,17 +82,8 @@ def rendered(
     render: Render, batches: Iterable[list[Candidate]]
 ) -> Iterator[tuple[list[Candidate], NDArray[np.float32]]]:
     """Batches with their CT [len(batch), h, w], in order; AT_A_TIME of them are on the device."""
-    computing: deque[tuple[list[Candidate], Array]] = deque()
-    for batch in batches:
-        computing.append((batch, render(batch)))
-        if len(computing) == AT_A_TIME:
-            yield _fetched(*computing.popleft())
-    while computing:
-        yield _fetched(*computing.popleft())
-
-
-def _fetched(batch: list[Candidate], ct: Array) -> tuple[list[Candidate], NDArray[np.float32]]:
-    return batch, np.asarray(ct)[: len(batch)]
+    for batch, ct in overlapped(((batch, render(batch)) for batch in batches), AT_A_TIME):
+        yield batch, np.asarray(ct)[: len(batch)]
 
 
 def _even(count: int, most: int) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsgan_jax.errors import UserError
-from tsgan_jax.generation.provenance import fingerprint
+from tsgan_jax.generation.runs import fingerprint
 from tsgan_jax.labels import MIRROR
 from tsgan_jax.masks.deform import Deformer
 from tsgan_jax.masks.plausibility import check
@@ -35,7 +35,7 @@ class MaskSource:
 
     draw: attempt, indices to masks; at_once: a draw's size is best a multiple of it; side: height and width of a mask;
     pixel_mm: index to the side of a pixel; facts: index to the fields about the mask in the image's record; made_from:
-    provenance of the masks.
+    provenance of the masks; weights: of the network that draws them, if one does.
     """
 
     draw: Draw
@@ -44,26 +44,23 @@ class MaskSource:
     pixel_mm: Callable[[int], float]
     facts: Callable[[int], dict[str, Any]]
     made_from: dict[str, Any]
-
-
-def mask_drawer(generator: MaskGenerator, key: Key, truncation: float) -> Draw:
-    """Masks by (attempt, index)."""
-
-    def draw(attempt: int, indices: list[int]) -> NDArray[np.uint8]:
-        return sample_masks(generator, jax.random.fold_in(key, attempt), jnp.array(indices, jnp.uint32), truncation)
-
-    return draw
+    weights: Any = None
 
 
 def stylegan_masks(generator: MaskGenerator, key: Key, truncation: float, pixel_mm: float) -> MaskSource:
     """Masks of stage 1; attempt a at image i uses the key `fold_in(key, a)`."""
+
+    def draw(attempt: int, indices: list[int]) -> NDArray[np.uint8]:
+        return sample_masks(generator, jax.random.fold_in(key, attempt), jnp.array(indices, jnp.uint32), truncation)
+
     return MaskSource(
-        draw=mask_drawer(generator, key, truncation),
+        draw=draw,
         at_once=chunk_size(generator.synthesis.resolution),
         side=generator.size,
         pixel_mm=lambda index: pixel_mm,
         facts=lambda index: {},
         made_from={"truncation": truncation},
+        weights=(generator.params, generator.w_avg, generator.alpha),
     )
 
 

@@ -70,17 +70,15 @@ class Objects:
 class Calibration:
     """What makes an object of a peak.
 
-    slope: a peak's rank is its height less `slope` times the nearer lung's channel there.
-    levels: least rank of the first, second, ... peak of a map to be an object, if those before it are; ranks (rising),
-    areas: the area, as a share of the slice, of an object whose peak has that rank.
-    real: the objects that it was made for.
+    real: the objects that it is made for.  slope: a peak's rank is its height less `slope` times the nearer lung's
+    channel there.  levels: least rank of the first, second, ... peak of a map to be an object, if those before it are;
+    ranks: rising, of peaks whose objects have the areas `real.areas`.
     """
 
+    real: Objects
     slope: float
     levels: tuple[float, ...]
     ranks: tuple[float, ...]
-    areas: tuple[float, ...]
-    real: Objects
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,12 +162,10 @@ def to_json(objects: Mapping[int, Objects]) -> dict[str, Any]:
 
 def from_json(tree: Mapping[str, Any]) -> dict[int, Objects]:
     """`to_json` undone."""
-
-    def objects(each: Mapping[str, Any]) -> Objects:
-        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in each.items()}
-        return Objects(**values)
-
-    return {NAMES.index(label): objects(each) for label, each in tree.items()}
+    return {
+        NAMES.index(label): Objects(**{key: tuple(v) if isinstance(v, list) else v for key, v in each.items()})
+        for label, each in tree.items()
+    }
 
 
 def calibrate(maps: np.ndarray, size: int, real: Mapping[int, Objects]) -> dict[int, Calibration]:
@@ -178,12 +174,12 @@ def calibrate(maps: np.ndarray, size: int, real: Mapping[int, Objects]) -> dict[
     size: of the masks that will be decoded with it.
     """
     maps = np.stack([enlarged(one, size) for one in maps])
-    out = {}
-    for label, objects in real.items():
-        peaks = [_peaks(one, label, objects) for one in maps]
-        if any(len(each.heights) for each in peaks):
-            out[label] = _calibrate(peaks, objects, size)
-    return out
+    peaks = {label: [_peaks(one, label, objects) for one in maps] for label, objects in real.items()}
+    return {
+        label: _calibrate(found, real[label], size)
+        for label, found in peaks.items()
+        if any(len(each.heights) for each in found)
+    }
 
 
 def _calibrate(peaks: Sequence[_Peaks], real: Objects, size: int) -> Calibration:
@@ -196,8 +192,7 @@ def _calibrate(peaks: Sequence[_Peaks], real: Objects, size: int) -> Calibration
             _, _, depths = _chosen(peaks, real, size, slope)
             gentle, steep = (slope, steep) if depths.mean() > real.depth else (gentle, slope)
     levels, ranks, _ = _chosen(peaks, real, size, slope)
-    quantiles = np.quantile(ranks, np.linspace(0, 1, len(real.areas)))
-    return Calibration(slope, levels, tuple(quantiles.tolist()), real.areas, real)
+    return Calibration(real, slope, levels, tuple(np.quantile(ranks, np.linspace(0, 1, len(real.areas))).tolist()))
 
 
 def _chosen(
@@ -240,16 +235,14 @@ def decode(maps: np.ndarray, size: int, calibration: Mapping[int, Calibration]) 
 
 def _decode(one: np.ndarray, calibration: Mapping[int, Calibration]) -> np.ndarray:
     mask = organs(one)
-    for label in SMALL:  # nodules last: they have precedence
-        if label not in calibration:
-            continue
+    for label in (label for label in SMALL if label in calibration):  # nodules last: they have precedence
         rule = calibration[label]
         peaks = _peaks(one, label, rule.real)
         ranks, order = peaks.ranked(rule.slope, rule.real.spread * len(mask))
         for level, rank, at in zip(rule.levels, ranks, order, strict=False):
             if rank < level:
                 break
-            pixels = max(1, round(np.interp(rank, rule.ranks, rule.areas) * mask.size))
+            pixels = max(1, round(np.interp(rank, rule.ranks, rule.real.areas) * mask.size))
             row, column = peaks.places[at]
             _draw(mask, one[..., CHANNELS.index(label)], (row, column), pixels, label)
     return mask

@@ -54,15 +54,12 @@ class Deformer:
     @property
     def facts(self) -> dict[str, Any]:
         """Numbers of usable masks and nodules, and the constants of the deformation."""
-        chosen = {
-            warp: ("KNOTS", "DISPLACEMENT", "SMOOTHING", "SCALE", "ASPECT", "DEGREES", "SHIFT"),
-            nodules: ("PLACE_JITTER", "DEPTH_JITTER_MM", "SCALE", "TRIES", "SUITS"),
+        names = {
+            warp: "knots displacement smoothing scale aspect degrees shift",
+            nodules: "place_jitter depth_jitter_mm scale tries suits",
         }
-        constants = {
-            module.__name__.rpartition(".")[2]: {name.lower(): getattr(module, name) for name in names}
-            for module, names in chosen.items()
-        }
-        return {"usable": len(self.masks), "real_nodules": len(self.nodules), **constants}
+        chosen = [{name: getattr(module, name.upper()) for name in listed.split()} for module, listed in names.items()]
+        return {"usable": len(self.masks), "real_nodules": len(self.nodules), "warp": chosen[0], "nodules": chosen[1]}
 
     def source(self, seed: int, index: int) -> int:
         """Index in `masks` of the source of a set's mask `index`: each source once, in the seed's order, then again."""

@@ -1,7 +1,6 @@
 """Masks from a trained generator: image i depends on the key and on i, on nothing else."""
 
 import functools
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,11 +12,10 @@ from tsgan_jax.config import MasksConfig
 from tsgan_jax.masks import calibration
 from tsgan_jax.masks.calibration import Calibration, Objects
 from tsgan_jax.masks.growth import MaskGanState, Phase, fade_alpha
-from tsgan_jax.masks.mapping import Mapping as MappingNetwork
-from tsgan_jax.masks.mapping import mapping_of, num_layers, truncate
+from tsgan_jax.masks.networks import Mapping as MappingNetwork
+from tsgan_jax.masks.networks import Synthesis, layer_noise, networks_of, num_layers, truncate
 from tsgan_jax.masks.representation import Representation, representation_of
-from tsgan_jax.masks.synthesis import Synthesis, layer_noise, synthesis_of
-from tsgan_jax.train.devices import on_cpu
+from tsgan_jax.train.devices import on_cpu, overlapped
 from tsgan_jax.train.learner import Params, stream
 from tsgan_jax.types import Array, Key
 
@@ -34,11 +32,9 @@ CALIBRATION_MASKS = 256
 class MaskGenerator:
     """A generator to draw masks from.
 
-    mapping, synthesis: the networks (static); params: their running mean; w_avg: [w_dim]; alpha: the fade at
-    which it was taken, 1 after a stable phase.  size: height and width of its masks; the network's own resolution may
-    be lower (`representation.decode` enlarges).
-    objects: the small objects of the real masks it was trained on, by class, to which its masks are calibrated
-    (calibration.py); none: maps are decoded as they are.
+    mapping, synthesis: the networks (static); params: their running mean; w_avg: [w_dim]; alpha: of the fade, 1 after a
+    stable phase.  size: height and width of its masks; the network's own resolution may be lower.
+    objects: small objects of the real masks, by class, to which its masks are calibrated; None: decoded as they are.
     """
 
     mapping: MappingNetwork
@@ -58,9 +54,10 @@ def generator_of(
 
     objects: of real masks, used where `config.calibrate` is on.
     """
+    networks = networks_of(config, phase)
     return MaskGenerator(
-        mapping_of(config),
-        synthesis_of(config, phase),
+        networks.mapping,
+        networks.synthesis,
         state.ema,
         state.w_avg,
         fade_alpha(phase, state.images_seen),
@@ -114,29 +111,16 @@ def _chunks(generator: MaskGenerator, key: Key, indices: Indices, truncation: fl
     if not len(wanted):
         raise ValueError("no indices given")
     size = chunk_size(generator.synthesis.resolution)
-    computing: deque[tuple[int, Array]] = deque()
-    for start in range(0, len(wanted), size):
-        part = wanted[start : start + size]
-        filled = np.pad(part, (0, size - len(part)), mode="edge")  # so that every chunk has the compiled size
-        maps = _maps(
-            generator.mapping,
-            generator.synthesis,
-            generator.params,
-            generator.w_avg,
-            generator.alpha,
-            key,
-            filled,
-            jnp.float32(truncation),
-        )
-        computing.append((len(part), maps))
-        if len(computing) == AT_A_TIME:
-            yield _fetched(*computing.popleft())
-    while computing:
-        yield _fetched(*computing.popleft())
+    networks = generator.mapping, generator.synthesis, generator.params, generator.w_avg, generator.alpha
 
+    def started() -> Iterator[tuple[int, Array]]:
+        for start in range(0, len(wanted), size):
+            part = wanted[start : start + size]
+            filled = np.pad(part, (0, size - len(part)), mode="edge")  # so that every chunk has the compiled size
+            yield len(part), _maps(*networks, key, filled, jnp.float32(truncation))
 
-def _fetched(count: int, maps: Array) -> np.ndarray:
-    return np.asarray(maps)[:count]
+    for count, maps in overlapped(started(), AT_A_TIME):
+        yield np.asarray(maps)[:count]
 
 
 @functools.partial(jax.jit, static_argnames=("mapping", "synthesis"))
