@@ -17,9 +17,7 @@ from tsgan_jax.errors import UserError
 
 OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR}
 """Error numbers with a cause in the file system that the user can correct."""
-DEFECT = 70
-"""Exit code of an internal error (EX_SOFTWARE)."""
-
+DEFECT = 70  # exit code of an internal error (EX_SOFTWARE)
 _is_program = False
 
 

@@ -34,8 +34,7 @@ METHOD_SECTIONS: Mapping[str, type[BaseModel]] = {
     section.model_fields["method"].default: section for section in get_args(get_args(TranslationConfig)[0])
 }
 """The settings of each method of stage 2."""
-TRANSLATION_METHOD = "dl_pix2pix"
-"""The default method."""
+TRANSLATION_METHOD = "dl_pix2pix"  # the default method
 
 
 @dataclass(frozen=True)

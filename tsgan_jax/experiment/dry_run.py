@@ -21,8 +21,7 @@ from tsgan_jax.train.learner import Learner, without_frozen
 from tsgan_jax.translation.registry import translator
 from tsgan_jax.types import MaskBatch, PairBatch
 
-LUNA16_TRAINING_SLICES = 949
-"""Four fifths of LUNA16's 1,186 nodules (section 4.1)."""
+LUNA16_TRAINING_SLICES = 949  # four fifths of LUNA16's 1,186 nodules (section 4.1)
 
 
 def describe(config: Config, run: Path, stages: Sequence[str] = rundir.STAGES) -> tuple[str, str | None]:

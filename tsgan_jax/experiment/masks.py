@@ -28,8 +28,7 @@ from tsgan_jax.types import MaskBatch
 
 ENCODED_AT_ONCE = 64
 
-SAMPLES = 16
-"""Number of masks in a sample grid."""
+SAMPLES = 16  # number of masks in a sample grid
 
 
 def train_masks(stage: Stage, slices: SliceSet) -> None:

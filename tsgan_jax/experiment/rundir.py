@@ -28,8 +28,7 @@ from tsgan_jax.workers import cores
 STAGES = ("masks", "translation")
 CONFIG = "config.yaml"
 
-Differences = dict[str, dict[str, tuple[Any, Any]]]
-"""Stage to key to (trained with, asked for)."""
+Differences = dict[str, dict[str, tuple[Any, Any]]]  # stage to key to (trained with, asked for)
 
 
 def settings(config: Config, stage: str) -> dict[str, Any]:

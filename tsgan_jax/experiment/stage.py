@@ -45,9 +45,7 @@ GENERATOR_WORK = {
     "controlnet": 140.0,
 }
 """GFLOP of one real image in a step of each method, at 512 px and a width of 64, without VGG-19."""
-TYPICAL_WORK = 1000.0
-"""The value for a method without an entry."""
-
+TYPICAL_WORK = 1000.0  # the value for a method without an entry
 VGG_WORK = 650.0
 
 
@@ -68,20 +66,16 @@ def stage_work(config: Config, slices: int) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of a run.
+    """One stage of a run."""
 
-    name: masks or translation; images: real images of the whole stage.
-    work: of the stage; work_left: of the stage and all that follows in the command.
-    """
-
-    name: str
-    images: int
+    name: str  # masks or translation
+    images: int  # real images of the whole stage
     run: Path
     config: Config
     console: Console
     checkpoints: Checkpoints
     work: float
-    work_left: float
+    work_left: float  # of the stage and all that follows in the command
 
     @property
     def directory(self) -> Path:
@@ -96,21 +90,16 @@ class Stage:
 
 @dataclass(frozen=True)
 class TrainingPhase:
-    """A part of a stage with one compiled step.
-
-    batches: images seen -> endless batches; load: whether to skip the newest checkpoint -> the state to return to;
-    render: state -> image uint8 [h, w, 3], `samples` times; span: its images and their work; labels: fields of every
-    log line and checkpoint.
-    """
+    """A part of a stage with one compiled step."""
 
     learner: Learner
     mesh: Mesh
-    batches: Callable[[int], Iterator[Any]]
-    load: Callable[[bool], Any]
-    render: Callable[[Any], NDArray[np.uint8]]
+    batches: Callable[[int], Iterator[Any]]  # images seen -> endless batches
+    load: Callable[[bool], Any]  # whether to skip the newest checkpoint -> the state to return to
+    render: Callable[[Any], NDArray[np.uint8]]  # state -> image [h, w, 3], `samples` times
     samples: int
     span: Span
-    labels: Mapping[str, Any]
+    labels: Mapping[str, Any]  # fields of every log line and checkpoint
 
 
 class Note(Hook):
@@ -227,8 +216,7 @@ def sample_points(start: int, end: int, count: int) -> tuple[int, ...]:
     return tuple(start + (end - start) * (i + 1) // count for i in range(count))
 
 
-TILE = 96
-"""Least side of a tile of a sample grid, in pixels; the tiles are GAP pixels of grey apart."""
+TILE = 96  # least side of a tile of a sample grid, in pixels; the tiles are GAP pixels of grey apart
 GAP, GAP_GREY = 2, 40
 
 

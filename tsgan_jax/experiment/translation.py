@@ -19,8 +19,7 @@ from tsgan_jax.train.progress import Span
 from tsgan_jax.translation.api import Translator
 from tsgan_jax.types import PairBatch
 
-SAMPLES = 4
-"""Number of (mask, real, generated) triples in a sample grid."""
+SAMPLES = 4  # number of (mask, real, generated) triples in a sample grid
 
 
 def train_translation(stage: Stage, translator: Translator, slices: SliceSet, test_slices: SliceSet) -> None:

@@ -48,22 +48,17 @@ Progress = Callable[[int, int, int], None]
 
 @dataclass(frozen=True)
 class SetSummary:
-    """A finished set.
-
-    count: images requested; accepted: images in it; drawn: masks drawn for them; reasons: counts of the gate's
-    reasons; objects: nodule boxes; specks: nodule components too small for a box (A28); made: images finished
-    by this call; damaged: finished images that were made again.
-    """
+    """A finished set."""
 
     out: Path
-    count: int
-    accepted: int
-    drawn: int
-    reasons: dict[str, int]
-    objects: int
-    specks: int
-    made: int
-    damaged: int
+    count: int  # images requested
+    accepted: int  # images in it
+    drawn: int  # masks drawn for them
+    reasons: dict[str, int]  # the gate's, with their counts
+    objects: int  # nodule boxes
+    specks: int  # nodule components too small for a box (A28)
+    made: int  # images finished by this call
+    damaged: int  # finished images that were made again
 
 
 def translate(

@@ -46,9 +46,9 @@ def is_packed(folder: Path) -> bool:
 
 
 def write(out: Path, config: Config, parts: dict[str, Any], facts: dict[str, Any]) -> None:
-    """Write networks to a new folder.
+    """Write networks to a new folder; UserError if it has files.
 
-    parts: stage to its tree of arrays; facts: further entries of the manifest.  Raises UserError if `out` has files.
+    parts: stage to its tree of arrays; facts: further entries of the manifest.
     """
     if out.is_dir() and any(out.iterdir()):
         raise UserError(f"{out}: has files; choose a new folder")
@@ -65,10 +65,7 @@ def write(out: Path, config: Config, parts: dict[str, Any], facts: dict[str, Any
 
 
 def read(folder: Path, stage: str, shapes: Any) -> Any:
-    """A stage's tree of arrays; shapes: the tree of what it must be.
-
-    Raises UserError for a file that is damaged, missing or holds another network.
-    """
+    """A stage's tree of arrays, of the `shapes` given; UserError for a file that is damaged, missing or of others."""
     path = folder / f"{stage}.npz"
     if not path.is_file():
         raise UserError(f"{path}: missing; get the folder again")

@@ -24,9 +24,7 @@ from tsgan_jax.types import Array, Key
 MOST_PIXELS = {True: 2**17, False: 2**20}
 """Pixels of a batch chosen by memory, on a CPU and elsewhere: larger ones are no faster, and delay the first file."""
 
-AT_A_TIME = 2
-"""Batches on the device at a time: one is computed while the one before it is fetched."""
-
+AT_A_TIME = 2  # batches on the device at a time: one is computed while the one before it is fetched
 Render = Callable[[list[Candidate]], Array]
 
 
@@ -38,10 +36,8 @@ def batch_size_for(
     wanted: int | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> int:
-    """Images of a batch for `count` masks of side `side`: `wanted`, or the most of which AT_A_TIME fit into memory.
-
-    Found by compiling; the program is kept for `renderer`.  The images are shared evenly among the batches.  Where not
-    even one fits it is one: the device then says so itself.
+    """Images of a batch for `count` masks of side `side`: `wanted`, or the most of which AT_A_TIME fit into memory,
+    shared evenly among the batches; at least one.  Found by compiling; `renderer` uses the program.
     """
     if wanted is not None:
         return min(wanted, count)
@@ -59,8 +55,7 @@ def batch_size_for(
 def renderer(translator: Translator[Any], state: Any, key: Key, size: int) -> Render:
     """CT [n, h, w] in [-1, 1] of up to `size` masks; rows past the masks given are padding.
 
-    Image i's noise comes from `fold_in(key, i)`.  The devices share a batch.  The result is being computed when the
-    call returns.
+    Image i's noise comes from `fold_in(key, i)`.  The result is still being computed when the call returns.
     """
     mesh = data_mesh(size)
     state, key = jax.device_put((state, key), replicated(mesh))

@@ -68,25 +68,20 @@ def decisive_settings(config: Config) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """The networks of a run with the settings for their use.
-
-    generator: of stage 1, None if the run's sets use masks of real slices.  pixel_mm: side of a pixel of the
-    masks.  unfinished: stages that are not fully trained.
-    """
+    """The networks of a run with the settings for their use."""
 
     config: Config
-    generator: MaskGenerator | None
+    generator: MaskGenerator | None  # of stage 1, None if the run's sets use masks of real slices
     translator: Translator
     translator_state: Any
-    pixel_mm: float
-    source: dict[str, Any]
-    unfinished: tuple[str, ...]
+    pixel_mm: float  # side of a pixel of the masks
+    source: dict[str, Any]  # what identifies the networks
+    unfinished: tuple[str, ...]  # stages that are not fully trained
 
 
 def restore(run: Path, say: Say = print) -> TrainedRun:
-    """The networks for the run's sets, from their newest valid checkpoints.
+    """The networks of a run directory, from their newest valid checkpoints, or of packed ones.
 
-    run: a run directory, or a folder of packed networks.
     Raises UserError for a stage without one, or if stage 1 has not reached the translator's resolution.
     """
     if packed.is_packed(run):
@@ -163,10 +158,7 @@ def restore_masks(run: Path, config: Config, say: Say = print) -> tuple[MaskGene
 
 
 def restore_translation(run: Path, config: Config, say: Say = print) -> tuple[Translator, Any, dict[str, Any]]:
-    """Stage 2's translator, the part of its state that `translate` reads, and its parent.
-
-    Making CT needs no optimiser state and no perceptual loss, so no VGG-19 file either.
-    """
+    """Stage 2's translator without its perceptual loss, the part of its state that `translate` reads, its parent."""
     folder, parent, _ = _newest(run, "translation", say)
     method = _method(config)
     return method, _read(folder, without_optimizers(jax.eval_shape(method.init, jax.random.key(0)))), parent
@@ -205,9 +197,8 @@ def _newest(run: Path, stage: str, say: Say) -> tuple[Path, dict[str, Any], dict
 
 
 def _read(folder: Path, shapes: Any) -> Any:
-    """The part of a checkpoint's state that `shapes` names, on one device.
-
-    Raises UserError if the checkpoint lacks an array of it or holds one of another shape.
+    """The part of a checkpoint's state that `shapes` names, on one device; UserError if it lacks an array of it or has
+    one of another shape.
     """
     wanted = abstract_like(shapes, replicated(data_mesh(1)))
     if reason := differs(folder, wanted, whole=False):

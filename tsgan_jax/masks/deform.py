@@ -19,19 +19,13 @@ from tsgan_jax.masks.warp import warped
 
 @dataclass(frozen=True)
 class Deformer:
-    """The training data for new masks; `draw` makes one mask.
+    """The training data for new masks; `draw` makes one mask."""
 
-    masks: uint8 [n, h, h], the training masks whose anatomy is plausible (plausibility.py), without their nodules;
-    slices: int [n], their indices among the training masks; pixel_mm: float [n], side of a pixel.
-    nodules: the real nodules of 3 to 30 mm at a lung.  counts: int [m], the number of these in each training mask that
-    has any; a mask without a nodule would be rejected.
-    """
-
-    masks: NDArray[np.uint8]
-    slices: NDArray[np.int64]
-    pixel_mm: NDArray[np.float64]
-    nodules: tuple[RealNodule, ...]
-    counts: NDArray[np.int64]
+    masks: NDArray[np.uint8]  # [n, h, h], those with plausible anatomy (plausibility.py), without their nodules
+    slices: NDArray[np.int64]  # [n], their indices among the training masks
+    pixel_mm: NDArray[np.float64]  # [n], side of a pixel
+    nodules: tuple[RealNodule, ...]  # the real ones of 3 to 30 mm at a lung
+    counts: NDArray[np.int64]  # [m], number of these in each training mask that has any: one without would be rejected
 
     @classmethod
     def of_masks(cls, masks: NDArray[np.uint8], pixel_mm: NDArray[np.floating]) -> Self:

@@ -21,39 +21,28 @@ from tsgan_jax.types import Array, Key
 
 Indices = Array | np.ndarray | Sequence[int]
 
-AT_A_TIME = 4
-"""Chunks on the device at a time: some are computed while the one before them is decoded."""
-
-CALIBRATION_MASKS = 256
-"""Drawn to calibrate a generator: the share of masks with a nodule is then right within .02."""
+AT_A_TIME = 4  # chunks on the device at a time: some are computed while the one before them is decoded
+CALIBRATION_MASKS = 256  # drawn to calibrate a generator: the share of masks with a nodule is then right within .02
 
 
 @dataclass(frozen=True, eq=False)
 class MaskGenerator:
-    """A generator to draw masks from.
-
-    mapping, synthesis: the networks (static); params: their running mean; w_avg: [w_dim]; alpha: of the fade, 1 after a
-    stable phase.  size: height and width of its masks; the network's own resolution may be lower.
-    objects: small objects of the real masks, by class, to which its masks are calibrated; None: decoded as they are.
-    """
+    """A generator to draw masks from."""
 
     mapping: MappingNetwork
     synthesis: Synthesis
-    params: Params
-    w_avg: Array
-    alpha: Array
+    params: Params  # running mean of both networks'
+    w_avg: Array  # [w_dim]
+    alpha: Array  # of the fade, 1 after a stable phase
     representation: Representation
-    size: int
-    objects: Mapping[int, Objects] | None = None
+    size: int  # side of its masks; the network's own resolution may be lower
+    objects: Mapping[int, Objects] | None = None  # small objects of real masks by class, to calibrate its masks to
 
 
 def generator_of(
     state: MaskGanState, config: MasksConfig, phase: Phase, objects: Mapping[int, Objects] | None = None
 ) -> MaskGenerator:
-    """The generator of a training state of `phase`; shares the state's arrays (copy before donating them).
-
-    objects: of real masks, used where `config.calibrate` is on.
-    """
+    """The generator of a training state of `phase`; shares the state's arrays (copy before donating them)."""
     networks = networks_of(config, phase)
     return MaskGenerator(
         networks.mapping,
@@ -68,9 +57,8 @@ def generator_of(
 
 
 def chunk_size(resolution: int) -> int:
-    """Masks of one program: a constant of the device's kind and the resolution, so that no caller's batch changes one.
-
-    More fill no accelerator better; on a CPU several programs run side by side.
+    """Masks of one program: a constant of the device's kind and the resolution, so that no caller's batch changes a
+    mask.  More fill no accelerator better; on a CPU several programs run side by side.
     """
     most = 16 if on_cpu() else 128
     return max(1, min(most, 64 * most // resolution))
@@ -79,8 +67,8 @@ def chunk_size(resolution: int) -> int:
 def sample_maps(generator: MaskGenerator, key: Key, indices: Indices, truncation: float = 1.0) -> np.ndarray:
     """Encoded masks float32 [n, r, r, c] of images `indices` [n], integers, at the network's resolution.
 
-    Each image's latent and noise come from `fold_in(key, index)`.  truncation: psi of the first 8 layers;
-    1 for none, smaller for more typical masks.  Compiled once for a network, whatever n is.
+    Each image's latent and noise come from `fold_in(key, index)`.  truncation: psi of the first 8 layers; 1 for none.
+    Compiled once for a network, whatever n is.
     """
     return np.concatenate(list(_chunks(generator, key, indices, truncation)))
 

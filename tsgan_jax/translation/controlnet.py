@@ -29,19 +29,15 @@ EMA_RAMP = 0.05
 
 @flax.struct.dataclass
 class ControlledDiffusion:
-    """State of both phases.
-
-    ema: {"base", "control"}, running means of the players' weights, used for sampling.
-    locked: bool, whether the base is trained and copied into the control.
-    """
+    """State of both phases."""
 
     step: Array
     images_seen: Array
     key: Key
     base: Player
     control: Player
-    ema: Params
-    locked: Array
+    ema: Params  # {"base", "control"}, running means of the players' weights, used for sampling
+    locked: Array  # bool, whether the base is trained and copied into the control
 
 
 class _Networks(NamedTuple):
@@ -50,15 +46,11 @@ class _Networks(NamedTuple):
 
 
 def controlnet(config: ControlNetConfig, images_per_epoch: int) -> Translator[ControlledDiffusion]:
-    """The unconditional diffusion model for `prior_fraction` of all images, then its control (section 3 of the paper).
+    """An unconditional model for `prior_fraction` of all images, then its control; see `registry.translator`.
 
-    images_per_epoch: real training images, which turns images seen into epochs of the schedule.  Each phase uses
-    the full learning rate schedule over its share of the images.
-
-    At the end of the prior its averaged weights are locked and copied into the control's encoder.  Before
-    that the control's outputs are zero, so `translate` ignores the mask.
-
-    Raises UserError when settings contradict each other.
+    Each phase has the full learning rate schedule over its share of the images.  At the end of the first its averaged
+    weights are locked and copied into the control's encoder.  Until then the control's outputs are zero, so
+    `translate` ignores the mask.
     """
     prior_images = _prior_images(config, images_per_epoch)
     _check(config)

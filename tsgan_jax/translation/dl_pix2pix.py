@@ -88,10 +88,8 @@ class Generator(nn.Module):
 
 
 def noisy_levels(depth: int) -> tuple[int, ...]:
-    """Levels whose up-sampling ends in dropout, the only noise of the network, in training and in sampling.
-
-    pix2pix has dropout in its depth - 5 middle blocks.  Networks with a depth below 6 have none of them and would have
-    no noise, so they use the innermost block (A8).
+    """Levels whose up-sampling ends in dropout, the only noise of the network, in training and in sampling: pix2pix's
+    depth - 5 middle blocks, or the innermost block where there is none of them (A8).
     """
     return tuple(range(4, depth - 1)) or (depth - 1,)
 
@@ -105,17 +103,11 @@ def _dropout(x: Array, rate: float, keys: Key, level: int) -> Array:
 
 
 def dl_pix2pix(config: DLPix2PixConfig, images_per_epoch: int) -> Translator[Adversarial]:
-    """DL-Pix2Pix, or pix2pix if its parts are switched off.
-
-    images_per_epoch: real training images, which turns images seen into epochs of the schedule.
-    Raises UserError when settings contradict each other or VGG-19's weights are missing.
-    """
+    """DL-Pix2Pix, or pix2pix if its parts are switched off; see `registry.translator`."""
     _check(config)
     features, dtype = load_vgg(config), jnp.dtype(config.precision)
-    sizes = {
-        name: getattr(config, name) for name in ("depth", "lia", "lia_width", "dwmh", "heads", "window", "dropout")
-    }
-    generator = Generator(width=config.generator_width, dtype=dtype, **sizes)
+    parts = {name: getattr(config, name) for name in ("lia", "lia_width", "dwmh", "heads", "window", "dropout")}
+    generator = Generator(config.depth, config.generator_width, dtype=dtype, **parts)
     critic = PatchCritic(config.critic_width, config.critic_layers, dtype)
 
     def init(key: Key) -> Adversarial:

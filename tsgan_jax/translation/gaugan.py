@@ -35,8 +35,7 @@ from tsgan_jax.translation.common import (
 from tsgan_jax.translation.gaugan_networks import Generator, MultiscaleCritic, Style, StyleEncoder, standard_styles
 from tsgan_jax.types import Array, Key, Metrics, PairBatch
 
-DEPTH_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
-"""Weights of the perceptual loss for each block of VGG-19."""
+DEPTH_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)  # weights of the perceptual loss for each block of VGG-19
 
 
 class _Networks(NamedTuple):
@@ -53,11 +52,7 @@ class Generated(NamedTuple):
 
 
 def gaugan(config: GauGANConfig, images_per_epoch: int) -> Translator[Adversarial]:
-    """GauGAN, with or without its style encoder.
-
-    images_per_epoch: real training images, which turns images seen into epochs of the schedule.
-    Raises UserError when settings contradict each other or VGG-19's weights are missing.
-    """
+    """GauGAN, with or without its style encoder; see `registry.translator`."""
     _check(config)
     dtype, width = jnp.dtype(config.precision), config.generator_width
     nets = _Networks(
@@ -143,11 +138,8 @@ def _losses(
     def critic_loss(params: Params, generated: Generated) -> Loss:
         real_logits, fake_logits = (_logits(outputs_of(params, image)) for image in (real, generated.image))
         total = losses.hinge_critic(real_logits, fake_logits)
-        means = {
-            "critic_real": losses.mean_of_means(real_logits),
-            "critic_fake": losses.mean_of_means(fake_logits),
-        }
-        return total, {"critic_loss": total, **means}
+        real_mean, fake_mean = losses.mean_of_means(real_logits), losses.mean_of_means(fake_logits)
+        return total, {"critic_loss": total, "critic_real": real_mean, "critic_fake": fake_mean}
 
     def generator_loss(generated: Generated, params: Params) -> Loss:
         fake_outputs, real_outputs = outputs_of(params, generated.image), outputs_of(params, real)

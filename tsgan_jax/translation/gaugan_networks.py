@@ -146,8 +146,7 @@ def halved(x: Array) -> Array:
     return nn.avg_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)), count_include_pad=False)
 
 
-LARGEST = 256
-"""Side in pixels of the style encoder's input; larger images are halved first."""
+LARGEST = 256  # side in pixels of the style encoder's input; larger images are halved first
 
 
 class Style(NamedTuple):
