@@ -1,6 +1,5 @@
 """A set is a function of the networks, the seed and the index: not of batches, interruptions or retries."""
 
-import json
 import threading
 
 import jax
@@ -17,6 +16,7 @@ from tsgan_jax.generation.candidates import Candidate, candidates
 from tsgan_jax.generation.generate import generate, translate
 from tsgan_jax.generation.rendering import renderer
 from tsgan_jax.generation.runs import fingerprint
+from tsgan_jax.generation.sets import read_manifest
 from tsgan_jax.generation.sources import MaskSource, stylegan_masks
 from tsgan_jax.images import to_hu, to_uint8
 from tsgan_jax.masks import plausibility
@@ -86,7 +86,7 @@ def tree(out):
 def test_each_image_follows_from_seed_index_and_attempt(make, generator, weights, tmp_path):
     """Against a plain loop over images and attempts, one at a time."""
     summary = make(tmp_path / "set")
-    manifest = json.loads((tmp_path / "set" / "manifest.json").read_text())
+    manifest = read_manifest(tmp_path / "set")
     root = jax.random.key(5)
     refused, accepted = 0, 0
     for index, record in enumerate(manifest["images"]):
@@ -193,8 +193,8 @@ def test_other_weights_do_not_mix_into_a_set(make, generator, translator, weight
 def test_seeds_give_different_sets(make, tmp_path):
     for seed in (5, 6):
         make(tmp_path / str(seed), count=4, seed=seed)
-    assert tree(tmp_path / "5")["manifest.json"] != tree(tmp_path / "6")["manifest.json"]
-    shared = (tree(tmp_path / "5").keys() & tree(tmp_path / "6").keys()) - {"manifest.json", "annotations.json"}
+    assert read_manifest(tmp_path / "5") != read_manifest(tmp_path / "6")
+    shared = tree(tmp_path / "5").keys() & tree(tmp_path / "6").keys()
     assert all(tree(tmp_path / "5")[n] != tree(tmp_path / "6")[n] for n in shared if n.startswith("hu/"))
 
 
@@ -202,7 +202,7 @@ def test_when_every_mask_is_refused_the_set_is_empty_and_says_why(make, tmp_path
     monkeypatch.setattr(candidates_of, "check", lambda mask, pixel_mm: Verdict(False, ("no lung",)))
     summary = make(tmp_path, count=3)
     assert (summary.accepted, summary.drawn, summary.reasons) == (0, 9, {"no lung": 9})
-    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    manifest = read_manifest(tmp_path)
     assert [r["refused"] for r in manifest["images"]] == [[["no lung"]] * 3] * 3
     assert coco.read(tmp_path / "annotations.json")["images"] == []
 

@@ -1,7 +1,5 @@
 """Sets on masks of real slices: unchanged and mirrored, or deformed (A39, A40)."""
 
-import json
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,6 +11,7 @@ from tsgan_jax.data import pipeline
 from tsgan_jax.errors import UserError
 from tsgan_jax.generation.generate import generate, masks_of
 from tsgan_jax.generation.runs import TrainedRun, fingerprint
+from tsgan_jax.generation.sets import read_manifest
 from tsgan_jax.generation.sources import deformed_masks, real_masks
 from tsgan_jax.masks.deform import Deformer
 from tsgan_jax.translation.api import Translator
@@ -37,7 +36,7 @@ def tree(out):
 def test_real_masks_are_each_slices_own_then_mirrored(real, tmp_path):
     count = 2 * 4 + 1
     generate(real_masks(real, 5), GREY, STATE, count=count, out=tmp_path, batch_size=4, **SETTINGS)
-    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    manifest = read_manifest(tmp_path)
     made = manifest["made_from"]
     assert (made["masks"]["usable"], made["masks"]["refused"]) == (4, 1)
     assert made["masks"]["slices"] == fingerprint((real.ct, real.mask))
@@ -72,7 +71,7 @@ def test_deformed_masks_are_the_deformers_own(real, tmp_path):
         out = tmp_path / str(batch_size)
         generate(deformed_masks(real, 5), GREY, STATE, count=count, out=out, batch_size=batch_size, **SETTINGS)
     assert tree(tmp_path / "1") == tree(tmp_path / "4")
-    manifest = json.loads((tmp_path / "4" / "manifest.json").read_text())
+    manifest = read_manifest(tmp_path / "4")
     made = manifest["made_from"]["masks"]
     assert (made["kind"], made["usable"], made["refused"]) == ("deform", 5, 0)  # a chest without nodules is a chest
     assert made["slices"] == fingerprint((real.ct, real.mask)) and made["warp"]["knots"] > 1
