@@ -145,11 +145,11 @@ def test_the_refusal_of_other_networks_is_all_that_is_printed(run):
 
 
 def test_paths_do_not_decide_what_a_network_is(run):
-    before = runs.decisive_settings(run_config(run))
+    before = run_config(run).decisive_settings()
     text = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(text.replace("prepared: prepared", "prepared: elsewhere"))
     assert "elsewhere" in (run / "config.yaml").read_text()
-    assert runs.decisive_settings(run_config(run)) == before
+    assert run_config(run).decisive_settings() == before
 
 
 @pytest.mark.parametrize("kind", ["real", "deform"])

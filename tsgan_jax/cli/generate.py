@@ -119,9 +119,8 @@ def _places(arguments: argparse.Namespace) -> tuple["Config", Path, Path]:
 def _export(config: "Config", fold: int, out: Path) -> int:
     from tsgan_jax.data.pipeline import load
     from tsgan_jax.generation.generate import export_fold
-    from tsgan_jax.generation.runs import decisive_settings
 
-    source = {"fold": fold, "data": decisive_settings(config)["data"]}
+    source = {"fold": fold, "data": config.decisive_settings()["data"]}
     summary = export_fold(load(config.data, [fold]), config.data.hu_window, out, source)
     print(f"fold {fold}: {summary.accepted} real slices with {summary.objects} nodules; {summary.out}")
     return 0

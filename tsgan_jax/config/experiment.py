@@ -176,6 +176,14 @@ class Config(Section):
         """VGG-19's file for evaluation; default: that of stage 2."""
         return self.evaluation.vgg_weights or getattr(self.translation, "vgg_weights", None)
 
+    def decisive_settings(self) -> dict[str, Any]:
+        """The settings that decide the networks, without paths and save intervals."""
+        tree = self.model_dump(mode="json")
+        chosen = {name: tree[name] for name in ("seed", "precision", "data", "masks", "translation")}
+        for section, place in (("data", "root"), ("data", "prepared"), ("translation", "vgg_weights")):
+            chosen[section].pop(place, None)
+        return chosen
+
     @model_validator(mode="before")
     @classmethod
     def _stages_inherit(cls, values: dict[str, Any]) -> dict[str, Any]:

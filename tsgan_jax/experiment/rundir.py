@@ -33,7 +33,7 @@ Differences = dict[str, dict[str, tuple[Any, Any]]]  # stage to key to (trained 
 
 def settings(config: Config, stage: str) -> dict[str, Any]:
     """The settings that a stage's result depends on, with dotted keys; files are compared by hash."""
-    decisive = runs.decisive_settings(config)
+    decisive = config.decisive_settings()
     return flatten({name: decisive[name] for name in ("seed", "precision", "data", stage)})
 
 

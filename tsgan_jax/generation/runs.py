@@ -57,15 +57,6 @@ def versions() -> dict[str, str]:
     }
 
 
-def decisive_settings(config: Config) -> dict[str, Any]:
-    """The settings that decide the networks, without paths and save intervals."""
-    tree = config.model_dump(mode="json")
-    chosen = {name: tree[name] for name in ("seed", "precision", "data", "masks", "translation")}
-    for section, place in (("data", "root"), ("data", "prepared"), ("translation", "vgg_weights")):
-        chosen[section].pop(place, None)
-    return chosen
-
-
 @dataclass(frozen=True)
 class TrainedRun:
     """The networks of a run with the settings for their use."""
@@ -137,7 +128,7 @@ def pack(run: Path, out: Path, say: Say = print) -> None:
 
 def _source(config: Config, parents: dict[str, Any]) -> dict[str, Any]:
     """What identifies the networks: deciding settings, and the checkpoints by stage."""
-    decisive = decisive_settings(config)
+    decisive = config.decisive_settings()
     if "masks" not in config.stages:  # then its settings do not identify the set
         decisive.pop("masks")
     return {"config": decisive, "config_sha256": config_hash(decisive), "parents": parents}
