@@ -47,6 +47,17 @@ def whole(least: int = 0, below: int | None = None) -> Callable[[str], int]:
     return read
 
 
+def truncation(text: str) -> float:
+    """A number from 0 to 1.5."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1.5:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1.5")
+    return number
+
+
 def program(main: Callable[[], int]) -> NoReturn:
     """Run a command as the whole of this process."""
     global _is_program

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tsgan_jax.cli._command import ending, parser_of, program, whole
+from tsgan_jax.cli._command import ending, parser_of, program, truncation, whole
 from tsgan_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=_seed, metavar="S", help="default: the run's generation.seed")
     parser.add_argument(
-        "--truncation", type=_truncation, metavar="T", help="0 to 1.5; smaller: more typical masks; 1: none"
+        "--truncation", type=truncation, metavar="T", help="0 to 1.5; smaller: more typical masks; 1: none"
     )
     parser.add_argument(
         "--batch",
@@ -196,16 +196,6 @@ def _seed(text: str) -> int:
     from tsgan_jax.config import SEEDS
 
     return whole(below=SEEDS)(text)
-
-
-def _truncation(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number <= 1.5:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1.5")
-    return number
 
 
 def _formats(text: str) -> list[str]:
