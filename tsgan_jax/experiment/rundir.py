@@ -101,8 +101,12 @@ def accept(run: Path, config: Config, differences: Differences) -> None:
 
     Paths are written as absolute ones, so that later commands may run from another directory.
     """
-    for stage, changes in differences.items():
-        _record(run / stage / MANIFEST, config, stage, changes)
+    for stage, differing in differences.items():
+        manifest = read_json(run / stage / MANIFEST)
+        seen = manifest["images_seen"]
+        now = [{"key": key, "from": old, "to": new, "images_seen": seen} for key, (old, new) in differing.items()]
+        changed = {**manifest, **_identity(config, stage), "changes": manifest["changes"] + now}
+        write_json(run / stage / MANIFEST, changed, indent=1)
     write_bytes(run / CONFIG, dump_config(with_absolute_paths(config)).encode())
 
 
@@ -125,15 +129,6 @@ def _is_ours(path: Path) -> bool:
 
 def _covered(key: str, allowed: Sequence[str]) -> bool:
     return any(key == name or key.startswith(f"{name}.") for name in allowed)
-
-
-def _record(path: Path, config: Config, stage: str, changes: dict[str, tuple[Any, Any]]) -> None:
-    manifest = read_json(path)
-    now = [
-        {"key": key, "from": old, "to": new, "images_seen": manifest["images_seen"]}
-        for key, (old, new) in changes.items()
-    ]
-    write_json(path, {**manifest, **_identity(config, stage), "changes": manifest["changes"] + now}, indent=1)
 
 
 def _identity(config: Config, stage: str) -> dict[str, Any]:
