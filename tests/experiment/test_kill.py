@@ -30,7 +30,7 @@ masks:
   steps_per_resolution: 12
   fade_fraction: 0.5
   batch_size: {4: 4, 8: 2}
-translation: {method: dl_pix2pix, epochs: 2, decay_start: 1, num_downs: 2, generator_width: 4, critic_width: 4,
+translation: {method: dl_pix2pix, epochs: 4, decay_start: 1, num_downs: 2, generator_width: 4, critic_width: 4,
   critic_layers: 1, lia: false, dwmh: false, perceptual: false}
 generation: {count: 6, attempts: 3, batch_size: 2}
 run: {log_steps: 1, samples: 2, save_minutes: 0.002, keep: 3}

@@ -137,10 +137,10 @@ def to_json(objects: Mapping[int, Objects]) -> dict[str, Any]:
 
 def from_json(tree: Mapping[str, Any]) -> dict[int, Objects]:
     """`to_json` undone."""
-    return {
-        NAMES.index(label): Objects(**{key: tuple(v) if isinstance(v, list) else v for key, v in each.items()})
-        for label, each in tree.items()
+    plain: dict[str, dict[str, Any]] = {
+        label: {key: tuple(v) if isinstance(v, list) else v for key, v in each.items()} for label, each in tree.items()
     }
+    return {NAMES.index(label): Objects(**each) for label, each in plain.items()}
 
 
 def calibrate(maps: np.ndarray, size: int, real: Mapping[int, Objects]) -> dict[int, Calibration]:
