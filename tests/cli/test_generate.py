@@ -15,7 +15,7 @@ from tsgan_jax.cli import generate
 from tsgan_jax.cli.generate import main
 from tsgan_jax.generation import candidates, coco
 from tsgan_jax.generation import generate as generation
-from tsgan_jax.generation.sets import read_manifest
+from tsgan_jax.generation.manifest import read_manifest
 from tsgan_jax.masks.plausibility import Verdict
 
 

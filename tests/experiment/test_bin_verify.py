@@ -14,8 +14,8 @@ from tsgan_jax.data.luna16 import prepare
 from tsgan_jax.generation import candidates
 from tsgan_jax.generation.formats import convert
 from tsgan_jax.generation.generate import generate_run
+from tsgan_jax.generation.manifest import read_manifest, write_manifest
 from tsgan_jax.generation.runs import pack
-from tsgan_jax.generation.sets import read_manifest, write_manifest
 from tsgan_jax.masks.plausibility import Verdict
 
 

@@ -26,7 +26,7 @@ SHOWN = 500
 
 
 def write(out: Path, manifest: dict[str, Any], tree: dict[str, Any]) -> None:
-    """Write both.  manifest: of the set (sets.py); tree: its COCO file, with polygons."""
+    """Write both.  manifest: of the set (manifest.py); tree: its COCO file, with polygons."""
     if tree["images"]:
         with replacing(out / SHEET) as temporary:
             _sheet(out, tree).save(temporary, "PNG")
