@@ -13,8 +13,8 @@ import pytest
 
 from tsgan_jax.cli.train import main
 from tsgan_jax.generation import runs
+from tsgan_jax.generation.manifest import read_manifest
 from tsgan_jax.generation.runs import fingerprint
-from tsgan_jax.generation.sets import read_manifest
 
 CONFIG = """
 data: {phantom: {patients: 5, slices: 1, size: 64}, resolution: 16, prepared: PREPARED}

@@ -14,9 +14,9 @@ from tsgan_jax.generation import candidates as candidates_of
 from tsgan_jax.generation import coco
 from tsgan_jax.generation.candidates import Candidate, candidates
 from tsgan_jax.generation.generate import generate, translate
+from tsgan_jax.generation.manifest import read_manifest
 from tsgan_jax.generation.rendering import renderer
 from tsgan_jax.generation.runs import fingerprint
-from tsgan_jax.generation.sets import read_manifest
 from tsgan_jax.generation.sources import MaskSource, stylegan_masks
 from tsgan_jax.images import to_hu, to_uint8
 from tsgan_jax.masks import plausibility

@@ -10,8 +10,8 @@ from tsgan_jax.config import Config
 from tsgan_jax.data import pipeline
 from tsgan_jax.errors import UserError
 from tsgan_jax.generation.generate import generate, masks_of
+from tsgan_jax.generation.manifest import read_manifest
 from tsgan_jax.generation.runs import TrainedRun, fingerprint
-from tsgan_jax.generation.sets import read_manifest
 from tsgan_jax.generation.sources import deformed_masks, real_masks
 from tsgan_jax.masks.deform import Deformer
 from tsgan_jax.translation.api import Translator

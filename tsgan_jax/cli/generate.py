@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tsgan_jax.cli._command import ending, parser_of, program, truncation, whole
+from tsgan_jax.cli._command import ending, parser_of, program, seed, truncation, whole
 from tsgan_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="LIST",
         help="formats beside COCO, with commas: yolo, monai, nifti, dicom",
     )
-    parser.add_argument("--seed", type=_seed, metavar="S", help="default: the run's generation.seed")
+    parser.add_argument("--seed", type=seed, metavar="S", help="default: the run's generation.seed")
     parser.add_argument(
         "--truncation", type=truncation, metavar="T", help="0 to 1.5; smaller: more typical masks; 1: none"
     )
@@ -190,12 +190,6 @@ def _parser() -> argparse.ArgumentParser:
         help="images at a time; default: as many as fit in memory",
     )
     return parser
-
-
-def _seed(text: str) -> int:
-    from tsgan_jax.config import SEEDS
-
-    return whole(below=SEEDS)(text)
 
 
 def _formats(text: str) -> list[str]:
