@@ -10,7 +10,7 @@ from tsgan_jax.errors import UserError
 from tsgan_jax.experiment import rundir
 from tsgan_jax.experiment.changes import check_loads
 from tsgan_jax.files import read_json, write_json
-from tsgan_jax.train.progress import Silent
+from tsgan_jax.train.hooks import Console
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_a_change_of_networks_is_refused_and_nothing_written(run, tmp_path, monk
     monkeypatch.setattr(experiment, "_slices", lambda config, console: (Slices(), Slices()))
     monkeypatch.setattr(experiment, "keep_compiled", lambda: None)
     with pytest.raises(UserError, match=message):
-        experiment.train(config, run, Silent(), "all", ["masks", "translation"])
+        experiment.train(config, run, type("Silent", (Console,), {})(), "all", ["masks", "translation"])
     assert files(run) == before
 
 

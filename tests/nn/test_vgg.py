@@ -107,7 +107,7 @@ def test_torchvision_state_dict(tmp_path: Path, legacy: bool) -> None:
 
 def test_torchvision_positions_of_every_convolution() -> None:
     from_listing = [0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34]  # FACTS 4: features[28:30] is relu5_1
-    assert vgg._torch_indices() == from_listing
+    assert list(vgg.TORCH_INDEX.values()) == from_listing
 
 
 def test_a_pth_that_is_none_is_refused_with_the_fix(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_bad_files_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="torn.npz: cannot be read"):
         vgg.load_vgg19(tmp_path / "torn.npz", ["relu1_1"])
     kernel, bias = weights[1, 1]
-    with pytest.raises(UserError, match="conv1_1 has shape"):
+    with pytest.raises(UserError, match="conv1_1's kernel has shape"):
         vgg.load_vgg19(write_npz(tmp_path / "oihw.npz", {(1, 1): (kernel.transpose(3, 2, 0, 1), bias)}), ["relu1_1"])
     with pytest.raises(UserError, match="not finite"):
         vgg.load_vgg19(write_npz(tmp_path / "nan.npz", {(1, 1): (kernel * np.nan, bias)}), ["relu1_1"])

@@ -53,7 +53,7 @@ def segment(hu: np.ndarray, spacing: Spacing) -> np.ndarray:
     nodules inside the lungs are lung.  A slice without lungs holds body only.
     """
     fine, f, mm = _prepare(hu, spacing)
-    planes = [_examine(_coarse(plane, f, mm), mm) for plane in fine]
+    planes = [_candidates(_coarse(plane, f, mm), mm) for plane in fine]
     airway = _linked_airway(planes, spacing[0])
     lung = _lung_air(planes, airway, spacing[0])
     out = np.zeros(hu.shape, np.uint8)
@@ -89,7 +89,7 @@ def _coarse(plane: np.ndarray, f: int, mm: float) -> np.ndarray:
     return ndimage.gaussian_filter(measure.block_reduce(padded, f, np.mean), 0.8 / mm)
 
 
-def _examine(hu: np.ndarray, mm: float) -> _Plane:
+def _candidates(hu: np.ndarray, mm: float) -> _Plane:
     body = _body(hu, mm)
     air = body & (hu < TISSUE_HU)
     if not body.any():
@@ -217,11 +217,11 @@ def _without_gas(plane: _Plane, airway: np.ndarray, trust_airway: bool = False) 
     air = _larger(plane.air & ~_grow(airway, 1), 80 / plane.mm**2)
     if trust_airway and airway.any():
         return air
-    pieces = measure.regionprops(measure.label(air, connectivity=1))
-    percentiles = [_core_hu(plane, piece) for piece in pieces]
-    lungs = [i for i, (_, median, _) in enumerate(percentiles) if median > -940] or list(range(len(pieces)))
-    usual = percentiles[max(lungs, key=lambda i: pieces[i].area)][1] if lungs else 0.0
-    for piece, (low, median, high) in zip(pieces, percentiles, strict=True):
+    found = [(piece, *_core_hu(plane, piece)) for piece in measure.regionprops(measure.label(air, connectivity=1))]
+    lungs = [(piece.area, median) for piece, _, median, _ in found if median > -940]
+    lungs = lungs or [(piece.area, median) for piece, _, median, _ in found]
+    usual = max(lungs, key=lambda one: one[0], default=(0, 0.0))[1]
+    for piece, low, median, high in found:
         area, darker = piece.area * plane.mm**2, usual - median
         even = area < 2000 and high - low < 90 and median < -905 and darker > 40
         empty = area < 6000 and median < -940 and (darker > 60 or high < -900)
@@ -242,12 +242,11 @@ def _core_hu(plane: _Plane, piece: Any) -> np.ndarray:
 def _seam(plane: _Plane, lung: np.ndarray, previous: np.ndarray | None) -> np.ndarray:
     """x of the line from front to back that crosses the least lung: right lung lies at smaller x.  int [h].
 
-    The cheapest path over the rows with lung; a weak cost keeps it near the middle of the body and near the seam of
-    the slice below (`previous`).
+    The cheapest path over the rows with lung, which moves at most one column a row; a weak cost keeps it near the
+    middle of the body and near the seam of the slice below (`previous`).
     """
     h, w = lung.shape
-    rows = np.flatnonzero(lung.any(1))
-    first, last = int(rows[0]), int(rows[-1])
+    first, last = np.flatnonzero(lung.any(1))[[0, -1]]
     left = max(0, int(plane.middle - 0.22 * plane.width))
     right = min(w, int(plane.middle + 0.22 * plane.width) + 1)
     window = (slice(first, last + 1), slice(left, right))
@@ -255,18 +254,11 @@ def _seam(plane: _Plane, lung: np.ndarray, previous: np.ndarray | None) -> np.nd
     dark = np.clip((-300.0 - plane.hu[window]) / 600.0, 0.0, 1.0) ** 2
     off = np.abs(np.arange(left, right) - aim[window[0], None])
     cost = np.where(lung[window], dark, 0.0) + 0.003 * plane.mm * off
-    path = np.empty(h, np.intp)
-    path[window[0]] = left + _cheapest_path(cost)
-    path[:first], path[last:] = path[first], path[last]
-    return path
-
-
-def _cheapest_path(cost: np.ndarray) -> np.ndarray:
-    """Column per row of the cheapest path through `cost` [rows, columns]; it moves at most one column a row."""
     straight = 0.05  # a constant cost per step makes moves to the side, which are longer, dearer
     paths = graph.MCP_Geometric(cost + straight, offsets=[(1, move) for move in (-1, 0, 1)])
-    total, _ = paths.find_costs([(0, column) for column in range(cost.shape[1])])
-    return np.array(paths.traceback((len(cost) - 1, total[-1].argmin())))[:, 1]
+    total, _ = paths.find_costs([(0, column) for column in range(right - left)])
+    columns = left + np.array(paths.traceback((last - first, total[-1].argmin())))[:, 1]
+    return np.pad(columns, (first, h - 1 - last), mode="edge")
 
 
 def _paint_lungs(labels: np.ndarray, plane: _Plane, lung: np.ndarray, airway: np.ndarray, seam: np.ndarray) -> None:
@@ -307,10 +299,9 @@ def _solid(lung: np.ndarray, mm: float) -> np.ndarray:
 
 def _refine(labels: np.ndarray, fine: np.ndarray, f: int, spacing: Spacing) -> np.ndarray:
     """Labels of f x f blocks on the pixels of the scan [h, w]; within a block of an edge they follow HU."""
-    h, w = fine.shape
     if f == 1:
         return labels
-    big = np.repeat(np.repeat(labels, f, 0), f, 1)[:h, :w]
+    big = labels.repeat(f, 0).repeat(f, 1)[: fine.shape[0], : fine.shape[1]]
     air = ndimage.gaussian_filter(fine.astype(np.float32), 0.7 / spacing[1]) < TISSUE_HU
     low = ndimage.minimum_filter(big, 2 * f + 1)
     high = ndimage.maximum_filter(big, 2 * f + 1)

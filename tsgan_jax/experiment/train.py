@@ -25,7 +25,7 @@ from tsgan_jax.generation.generate import SetProgress, generate_run
 from tsgan_jax.generation.provenance import fingerprint
 from tsgan_jax.masks import calibration, growth
 from tsgan_jax.train.devices import keep_compiled
-from tsgan_jax.train.progress import Console
+from tsgan_jax.train.hooks import Console
 from tsgan_jax.translation.api import Translator
 from tsgan_jax.translation.registry import translator as translator_of
 
