@@ -42,7 +42,11 @@ def write_tree(root: Path, config: PhantomConfig, workers: int | None = None) ->
     root = Path(root)
     mark = {"phantom": VERSION, **config.model_dump(mode="json")}
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        if _mark_of(root) == mark:
+        try:
+            written = json.loads((root / MARK).read_text())
+        except (OSError, ValueError):
+            written = None
+        if written == mark:
             return
         raise UserError(
             f"{root}: not empty, and not the phantom of this config; remove it, or name another folder as data.root"
@@ -61,14 +65,6 @@ def write_tree(root: Path, config: PhantomConfig, workers: int | None = None) ->
     if root.exists():
         root.rmdir()
     part.rename(root)
-
-
-def _mark_of(root: Path) -> object:
-    """The config of a written tree; None when the folder is not a phantom."""
-    try:
-        return json.loads((root / MARK).read_text())
-    except (OSError, ValueError):
-        return None
 
 
 def _write_one(job: tuple[Path, PhantomConfig, int]) -> list[tuple]:
