@@ -9,10 +9,8 @@ import pytest
 from tests.test_imports import LAYERS
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = (
-    ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("architecture", "extending", "gpu", "masks", "methods", "reliability")),
-)
+NAMES = ("architecture", "extending", "formats", "gpu", "masks", "methods", "reliability")
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in NAMES))
 
 
 def blocks(page: Path, language: str) -> list[str]:

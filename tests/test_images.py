@@ -33,11 +33,15 @@ def test_hu_file_is_sixteen_bit_grey_of_hu_plus_1024(tmp_path):
 
 @given(mask=hnp.arrays(np.uint8, SHAPES, elements=st.integers(0, NUM_CLASSES - 1)))
 @settings(max_examples=25, deadline=None)
-def test_mask_survives_and_shows_the_label_colours(tmp_path_factory, mask):
-    path = tmp_path_factory.mktemp("mask") / "a.png"
-    images.write_mask(path, mask)
-    assert np.array_equal(images.read_mask(path), mask)
-    with Image.open(path) as image:
+def test_masks_survive_as_grey_codes_and_in_colours(tmp_path_factory, mask):
+    grey, coloured = (tmp_path_factory.mktemp("mask") / name for name in ("a.png", "b.png"))
+    images.write_mask(grey, mask)
+    images.write_colours(coloured, mask)
+    for path in (grey, coloured):
+        assert np.array_equal(images.read_mask(path), mask)
+    with Image.open(grey) as image:
+        assert image.mode == "L" and np.array_equal(np.asarray(image), mask)
+    with Image.open(coloured) as image:
         assert np.array_equal(np.asarray(image.convert("RGB")), PALETTE[mask])
 
 
@@ -68,9 +72,11 @@ def test_wrong_kinds_of_array_are_refused(tmp_path):
 
 def test_a_png_of_another_kind_is_refused(tmp_path):
     images.write_png(tmp_path / "a.png", np.zeros((2, 2), np.uint8))
-    for read in (images.read_hu, images.read_mask):
-        with pytest.raises(UserError, match="mode L"):
-            read(tmp_path / "a.png")
+    images.write_png(tmp_path / "b.png", np.zeros((2, 2, 3), np.uint8))
+    with pytest.raises(UserError, match="mode L"):
+        images.read_hu(tmp_path / "a.png")
+    with pytest.raises(UserError, match="mode RGB"):
+        images.read_mask(tmp_path / "b.png")
 
 
 @pytest.mark.parametrize("damage", ["cut", "garbage", "missing"])

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,13 +82,13 @@ def is_unfinished(path: Path) -> bool:
 
 
 def sweep(folder: Path) -> int:
-    """Remove unfinished files of interrupted processes; returns their number.
+    """Remove unfinished files and folders of interrupted processes; returns their number.
 
     Use it only for a folder that no other process writes to.
     """
     leftovers = list(folder.glob(f"{UNFINISHED}*"))
     for leftover in leftovers:
-        leftover.unlink()
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     return len(leftovers)
 
 

@@ -1,8 +1,8 @@
 """HU windows, and CT slices and masks as PNG.
 
-A window maps HU to the networks' [-1, 1] and back, and to 8-bit grey (FACTS A30).  A slice has three PNGs: 8 bits in
-the HU window (for detectors), 16 bits with the HU values, and the mask as an indexed image with the palette
-`labels.PALETTE`.  All writers are atomic.
+A window maps HU to the networks' [-1, 1] and back, and to 8-bit grey (FACTS A30).  A slice has four PNGs: 8 bits in
+the HU window (for detectors), 16 bits with the HU values, and the mask as grey class codes, which every reader gives
+as they are, and in the colours `labels.PALETTE`, for the eye.  All writers are atomic.
 """
 
 import io
@@ -75,17 +75,25 @@ def read_hu(path: Path) -> NDArray[np.int16]:
 
 
 def write_mask(path: Path, mask: NDArray[np.uint8], sync: bool = True) -> bytes:
-    """Indexed PNG of class codes [h, w], in the label colours in any viewer; returns and `sync` as `write_png`."""
+    """8-bit grey PNG of class codes [h, w]; returns and `sync` as `write_png`."""
     if mask.dtype != np.uint8 or mask.ndim != 2 or mask.max() >= NUM_CLASSES:
         raise ValueError(f"expected uint8 class codes [h, w] below {NUM_CLASSES}, got {mask.dtype} {mask.shape}")
+    return write_png(path, mask, sync)
+
+
+def write_colours(path: Path, mask: NDArray[np.uint8], sync: bool = True) -> bytes:
+    """Class codes [h, w] in the label colours, as an indexed PNG; returns and `sync` as `write_png`."""
     image = Image.fromarray(mask)
     image.putpalette(PALETTE.tobytes())
     return _write(path, image, sync)
 
 
 def read_mask(path: Path) -> NDArray[np.uint8]:
-    """Class codes [h, w] of an indexed PNG; a code that is not one of the six is refused."""
-    return check_mask(_read(path, {"P"}), str(path)).astype(np.uint8)
+    """Class codes [h, w] of a grey PNG, or of an indexed one, which masks of earlier sets are.
+
+    Raises UserError for a code that is not one of the six.
+    """
+    return check_mask(_read(path, {"L", "P"}), str(path)).astype(np.uint8)
 
 
 def check_mask(mask: ArrayLike, source: str) -> NDArray[np.integer]:

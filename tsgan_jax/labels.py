@@ -23,4 +23,4 @@ PALETTE = np.array(
     [[0, 0, 0], [92, 99, 112], [78, 158, 214], [70, 190, 150], [244, 196, 72], [226, 62, 72]],
     np.uint8,
 )
-"""RGB colour of each class in indexed PNG masks and in sample grids."""
+"""RGB colour of each class, for the eye."""

@@ -1,6 +1,5 @@
 """bin/evaluate on a run of untrained networks: every part comes out or says why; refusals; exit codes."""
 
-import json
 import shutil
 
 import jax
@@ -18,6 +17,7 @@ from tsgan_jax.evaluation import mask_table
 from tsgan_jax.evaluation.evaluate import attempt
 from tsgan_jax.evaluation.records import Record, append, current, read
 from tsgan_jax.generation.generate import export_fold
+from tsgan_jax.generation.sets import write_manifest
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_an_empty_set_is_told_and_figures_that_need_none_come_out(run, tmp_path)
     empty = run / "sets" / "empty"
     empty.mkdir(exist_ok=True)
     made_from = {"kind": "synthetic", "pixel_mm": 20.0}
-    (empty / "manifest.json").write_text(json.dumps({"complete": True, "made_from": made_from, "images": []}))
+    write_manifest(empty, {"complete": True, "made_from": made_from, "images": []})
     (empty / "annotations.json").write_text("{}")
     config = load_config(run / "config.yaml")
     made = evaluation.evaluate(run, config, ["masks"], set_name="empty", say=lambda line: None)

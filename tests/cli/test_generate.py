@@ -1,6 +1,5 @@
 """bin/generate on a run of untrained networks: sets, refusals, exit codes."""
 
-import json
 import os
 import shutil
 import signal
@@ -16,6 +15,7 @@ from tsgan_jax.cli import generate
 from tsgan_jax.cli.generate import main
 from tsgan_jax.generation import candidates, coco
 from tsgan_jax.generation import generate as generation
+from tsgan_jax.generation.sets import read_manifest
 from tsgan_jax.masks.plausibility import Verdict
 
 
@@ -46,7 +46,7 @@ def test_a_set_is_made_named_and_reported(run, capsys):
     printed = capsys.readouterr().out
     out = run / "sets" / "first"
     made = coco.read(out / "annotations.json")["images"]
-    manifest = json.loads((out / "manifest.json").read_text())
+    manifest = read_manifest(out)
     drawn = sum(len(r["refused"]) + r["accepted"] for r in manifest["images"])
     assert f"images     {len(made)} of 6 requested" in printed
     assert f"masks      {drawn} drawn, {len(made) / drawn:.0%} accepted" in printed

@@ -73,7 +73,7 @@ def test_a_faulty_synthetic_set_leaves_the_real_ones(case, run, failing_python, 
     if fault == "missing":
         directory = tmp_path / "nowhere"
     records = run_detection(run, with_detection(case.config, python=failing_python), print, synthetic=directory)
-    wanted = {"box": "annotations.json missing or changed", "empty": "the set is empty", "missing": "no set"}[fault]
+    wanted = {"box": "annotations.json missing or changed", "empty": "the set is empty", "missing": "not a set"}[fault]
     reasons = {record.subject: str(record.reason) for record in records}
     assert wanted in reasons["real+2"] and wanted not in reasons["real"] and "worker" in reasons["real"]
 

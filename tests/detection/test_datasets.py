@@ -8,9 +8,12 @@ import pytest
 from tests.detection import comparison_case
 from tsgan_jax.config import DetectionConfig
 from tsgan_jax.detection import datasets
-from tsgan_jax.detection.datasets import DetectionImage, open_set, shown, training_sets
+from tsgan_jax.detection.datasets import shown, training_sets
 from tsgan_jax.errors import UserError
 from tsgan_jax.files import file_sha256, read_json, write_json
+from tsgan_jax.generation.labelled import LabelledImage, open_set
+from tsgan_jax.generation.sets import read_manifest, write_manifest
+from tsgan_jax.generation.yolo import write_part
 
 
 @pytest.fixture
@@ -20,7 +23,7 @@ def made(case, tmp_path):
 
 def test_labels_say_the_boxes(made, tmp_path):
     opened = open_set(made)
-    part = datasets.write_part(tmp_path / "yolo", "real", opened.pictures)
+    part = write_part(tmp_path / "yolo", "real", opened.pictures)
     assert len(opened) == 3 and datasets.objects(opened.pictures) >= 1
     for picture, file in zip(part.pictures, part.files, strict=True):
         assert file.read_bytes() == picture.path.read_bytes()
@@ -32,8 +35,8 @@ def test_labels_say_the_boxes(made, tmp_path):
 
 def test_writing_again_leaves_nothing_of_before(made, tmp_path):
     pictures = open_set(made).pictures
-    datasets.write_part(tmp_path / "yolo", "real", pictures)
-    datasets.write_part(tmp_path / "yolo", "real", pictures[:1])
+    write_part(tmp_path / "yolo", "real", pictures)
+    write_part(tmp_path / "yolo", "real", pictures[:1])
     assert len(list((tmp_path / "yolo").rglob("*.png"))) == len(list((tmp_path / "yolo").rglob("*.txt"))) == 1
 
 
@@ -48,26 +51,25 @@ def test_a_box_outside_its_image_is_refused(made):
     tree = read_json(path)
     tree["annotations"][0]["bbox"] = [30, 0, 5, 5]
     write_json(path, tree)
-    manifest = read_json(made / "manifest.json")
-    write_json(made / "manifest.json", {**manifest, "annotations_sha256": file_sha256(path)})
+    write_manifest(made, {**read_manifest(made), "annotations_sha256": file_sha256(path)})
     with pytest.raises(UserError, match=r"annotation 1 has the bbox \[30, 0, 5, 5\], outside its 32x32 image"):
         open_set(made)
 
 
 def test_a_set_that_is_missing_unfinished_or_lacks_an_image_is_refused(made, tmp_path):
-    with pytest.raises(UserError, match="no set"):
+    with pytest.raises(UserError, match="not a set"):
         open_set(tmp_path / "nothing")
     (made / "images" / "000001.png").unlink()
     with pytest.raises(UserError, match=r"images/000001\.png missing"):
         open_set(made)
-    write_json(made / "manifest.json", {**read_json(made / "manifest.json"), "complete": False})
+    write_manifest(made, {**read_manifest(made), "complete": False})
     with pytest.raises(UserError, match="not finished"):
         open_set(made)
 
 
 def test_object_size_counts_what_the_source_resolved():
     """Scaled up, a nodule of 3 px stays one of 3 px; scaled down, it is less."""
-    picture = DetectionImage(Path("a.png"), 128, 128, ((0, 0, 3, 3), (9, 9, 2, 8)), {})
+    picture = LabelledImage(Path("a.png"), 128, 128, ((0, 0, 3, 3), (9, 9, 2, 8)), {})
     assert datasets.median_object_px([picture], 512) == 3.5
     assert datasets.median_object_px([picture], 64) == 1.75
     assert datasets.median_object_px([], 64) == 0.0

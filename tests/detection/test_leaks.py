@@ -9,11 +9,12 @@ from tests.detection import comparison_case
 from tsgan_jax import labels
 from tsgan_jax.data.pipeline import load, training_folds
 from tsgan_jax.detection import leaks
-from tsgan_jax.detection.datasets import open_set
 from tsgan_jax.errors import UserError
 from tsgan_jax.files import read_json, write_json
 from tsgan_jax.generation.generate import export_fold
+from tsgan_jax.generation.labelled import open_set
 from tsgan_jax.generation.provenance import decisive_settings, fingerprint
+from tsgan_jax.generation.sets import read_manifest, write_manifest
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,11 @@ def refuse_trained_on(fold, run, case):
 
 
 def change(path, **values):
-    write_json(path, {**read_json(path), **values})
+    """Of the manifest of a stage, or of a set."""
+    if path.is_dir():
+        write_manifest(path, {**read_manifest(path), **values})
+    else:
+        write_json(path, {**read_json(path), **values})
 
 
 def test_clean_data_pass(case, run, folds):
@@ -59,7 +64,7 @@ def test_an_image_under_two_names_is_refused(folds):
 
 
 def test_a_generator_trained_on_the_test_fold_is_refused(case, run):
-    with pytest.raises(UserError, match=r"leak: .*sets/synthetic/manifest.json.*data.test_fold 0.*seen fold 1"):
+    with pytest.raises(UserError, match=r"leak: .*sets/synthetic/manifest.jsonl.*data.test_fold 0.*seen fold 1"):
         refuse_trained_on(1, run, case)
 
 
@@ -89,14 +94,14 @@ def test_a_manifest_that_does_not_say_is_refused(case, run):
     change(run / "masks" / "manifest.json", settings={})
     with pytest.raises(UserError, match="does not say which fold was the test fold"):
         refuse_trained_on(0, run, case)
-    change(run / "sets" / "synthetic" / "manifest.json", made_from={"kind": "real"})
+    change(run / "sets" / "synthetic", made_from={"kind": "real"})
     with pytest.raises(UserError, match="does not say which run made the set"):
         refuse_trained_on(0, run, case)
 
 
 def test_a_set_of_other_data_is_refused(case, run):
-    path = run / "sets" / "synthetic" / "manifest.json"
-    made_from = read_json(path)["made_from"]
+    path = run / "sets" / "synthetic"
+    made_from = read_manifest(path)["made_from"]
     made_from["config"]["data"]["resolution"] = 64
     change(path, made_from=made_from)
     with pytest.raises(UserError, match="resolution 64, the run has 32"):
@@ -146,8 +151,8 @@ def test_a_mirrored_mask_with_its_lungs_renamed_is_refused(case, tmp_path, folds
 def test_masks_of_other_slices_than_the_training_folds_are_refused(case, run, kind):
     """A set on masks of real slices has no stage 1 to ask; its masks' slices are compared themselves."""
     slices = load(case.config.data, training_folds(case.config.data))
-    path = run / "sets" / "synthetic" / "manifest.json"
-    made = read_json(path)["made_from"]
+    path = run / "sets" / "synthetic"
+    made = read_manifest(path)["made_from"]
     change(run / "masks" / "manifest.json", settings={"data.test_fold": 3})  # not of this set's making
     clean = {"kind": kind, "slices": fingerprint((slices.ct, slices.mask))}
     change(path, made_from={**made, "masks": clean})

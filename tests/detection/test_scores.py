@@ -5,14 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tsgan_jax.detection.datasets import DetectionImage, ground_truth
+from tsgan_jax.detection.datasets import ground_truth
 from tsgan_jax.detection.scores import THRESHOLDS, cocotools, figures, match
+from tsgan_jax.generation.labelled import LabelledImage
 
 
 def truth_of(*images):
     from pathlib import Path
 
-    return ground_truth([DetectionImage(Path(f"{n}.png"), 64, 64, tuple(boxes), {}) for n, boxes in enumerate(images)])
+    return ground_truth([LabelledImage(Path(f"{n}.png"), 64, 64, tuple(boxes), {}) for n, boxes in enumerate(images)])
 
 
 def random_case(seed, images=6):

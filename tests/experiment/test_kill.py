@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tsgan_jax.files import read_json
 from tsgan_jax.generation import runs
 from tsgan_jax.generation.provenance import fingerprint
+from tsgan_jax.generation.sets import read_manifest
 
 CONFIG = """
 data: {phantom: {patients: 10, slices: 1, size: 64}, resolution: 16, prepared: PREPARED}
@@ -77,7 +77,7 @@ def result(run: Path) -> dict:
     trained = runs.restore(run)
     assert not trained.unfinished
     logs = {stage: [{**row, "time": 0} for row in rows(run, stage)] for stage in ("masks", "translation")}
-    images = read_json(run / "sets" / "synthetic" / "manifest.json")["images"]
+    images = read_manifest(run / "sets" / "synthetic")["images"]
     return {
         "networks": fingerprint((trained.generator.params, trained.generator.w_avg, trained.translator_state)),
         "logs": logs,

@@ -1,6 +1,5 @@
 """Batches change no set; they are chosen by memory, compiled once, and made while others are written."""
 
-import json
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ from tsgan_jax.generation import candidates, rendering
 from tsgan_jax.generation.candidates import AHEAD, Candidate, ahead
 from tsgan_jax.generation.generate import generate, translate
 from tsgan_jax.generation.rendering import AT_A_TIME, batch_size_for, rendered, renderer
+from tsgan_jax.generation.sets import read_manifest
 from tsgan_jax.images import to_uint8
 from tsgan_jax.masks.growth import plan
 from tsgan_jax.masks.learner import stylegan
@@ -87,7 +87,7 @@ def test_where_a_batch_is_one_program_masks_are_equal_and_ct_to_one_grey_level(m
     for size in (1, 7, 64):
         make(tmp_path / str(size), 70, batch_size=size)
     one = tmp_path / "1"
-    manifests = [json.loads((tmp_path / size / "manifest.json").read_text()) for size in ("1", "7", "64")]
+    manifests = [read_manifest(tmp_path / size) for size in ("1", "7", "64")]
     facts = [[{k: v for k, v in each.items() if k != "sha256"} for each in one["images"]] for one in manifests]
     assert facts[0] == facts[1] == facts[2]
     for size in ("7", "64"):

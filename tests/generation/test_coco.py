@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from tsgan_jax.errors import UserError
 from tsgan_jax.files import write_json
@@ -70,8 +73,25 @@ def test_specks_are_dropped_and_counted(mask, pixel_mm):
     assert dropped == len(flood(mask)) - len(large)
 
 
+@given(mask=hnp.arrays(np.uint8, (9, 11), elements=st.sampled_from([1, NODULE])))
+@settings(max_examples=150, deadline=None)
+def test_a_nodule_is_one_polygon_with_its_pixels_area_and_box(mask):
+    """Holes, corners that touch and edges of the image included; by pycocotools, and by the formula of the area."""
+    found, _ = coco.objects(picture(mask), coco.REAL)
+    drawn = []
+    for annotation in found:
+        (points,) = annotation["segmentation"]
+        assert len(points) >= 8
+        (encoded,) = coco_mask.frPyObjects([points], *mask.shape)
+        drawn.append(coco_mask.decode(encoded))
+        assert coco_mask.area(encoded) == annotation["area"] == drawn[-1].sum()
+        assert coco_mask.toBbox(encoded).tolist() == annotation["bbox"]
+        x, y = np.array(points[::2]), np.array(points[1::2])
+        assert abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2 == annotation["area"]
+    assert np.array_equal(np.sum(drawn, axis=0) if drawn else np.zeros_like(mask), mask == NODULE)
+
+
 def test_pycocotools_loads_the_file_and_its_masks_are_ours(tmp_path):
-    COCO = pytest.importorskip("pycocotools.coco").COCO
     masks = [with_nodules((2, 3, 5, 4), (20, 10, 3, 6)), with_nodules(), with_nodules((0, 0, 30, 20))]
     pictures = [picture(mask, i + 1, f"{i}.png") for i, mask in enumerate(masks)]
     write_json(tmp_path / "a.json", coco.dataset(iter(pictures), coco.SYNTHETIC, {"description": "test"}))
@@ -89,10 +109,6 @@ def test_pycocotools_loads_the_file_and_its_masks_are_ours(tmp_path):
 
 
 def test_perfect_detections_score_one(tmp_path):
-    pytest.importorskip("pycocotools")
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
     tree = coco.dataset([picture(with_nodules((2, 3, 5, 4), (20, 10, 6, 6)))], coco.REAL, {})
     write_json(tmp_path / "a.json", tree)
     truth = COCO(str(tmp_path / "a.json"))

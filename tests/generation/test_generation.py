@@ -1,6 +1,5 @@
 """A set is a function of the networks, the seed and the index: not of batches, interruptions or retries."""
 
-import json
 import threading
 
 import jax
@@ -20,6 +19,7 @@ from tsgan_jax.generation.generate import generate, translate
 from tsgan_jax.generation.provenance import fingerprint
 from tsgan_jax.generation.rendering import renderer
 from tsgan_jax.generation.runs import TrainedRun
+from tsgan_jax.generation.sets import read_manifest
 from tsgan_jax.generation.sources import MaskSource, deformed_masks, mask_drawer, real_masks
 from tsgan_jax.images import to_hu, to_uint8
 from tsgan_jax.masks import plausibility
@@ -90,7 +90,7 @@ def tree(out):
 def test_each_image_follows_from_seed_index_and_attempt(make, generator, weights, tmp_path):
     """Against a plain loop over images and attempts, one at a time."""
     summary = make(tmp_path / "set")
-    manifest = json.loads((tmp_path / "set" / "manifest.json").read_text())
+    manifest = read_manifest(tmp_path / "set")
     root = jax.random.key(5)
     refused, accepted = 0, 0
     for index, record in enumerate(manifest["images"]):
@@ -197,8 +197,8 @@ def test_other_weights_do_not_mix_into_a_set(make, generator, translator, weight
 def test_seeds_give_different_sets(make, tmp_path):
     for seed in (5, 6):
         make(tmp_path / str(seed), count=4, seed=seed)
-    assert tree(tmp_path / "5")["manifest.json"] != tree(tmp_path / "6")["manifest.json"]
-    shared = (tree(tmp_path / "5").keys() & tree(tmp_path / "6").keys()) - {"manifest.json", "annotations.json"}
+    assert read_manifest(tmp_path / "5") != read_manifest(tmp_path / "6")
+    shared = tree(tmp_path / "5").keys() & tree(tmp_path / "6").keys()
     assert all(tree(tmp_path / "5")[n] != tree(tmp_path / "6")[n] for n in shared if n.startswith("hu/"))
 
 
@@ -206,7 +206,7 @@ def test_when_every_mask_is_refused_the_set_is_empty_and_says_why(make, tmp_path
     monkeypatch.setattr(candidates_of, "check", lambda mask, pixel_mm: Verdict(False, ("no lung",)))
     summary = make(tmp_path, count=3)
     assert (summary.accepted, summary.drawn, summary.reasons) == (0, 9, {"no lung": 9})
-    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    manifest = read_manifest(tmp_path)
     assert [r["refused"] for r in manifest["images"]] == [[["no lung"]] * 3] * 3
     assert coco.read(tmp_path / "annotations.json")["images"] == []
 
@@ -333,7 +333,7 @@ def test_real_masks_are_each_slices_own_then_mirrored(real, translator, weights,
     count = 2 * 4 + 1
     settings = {"window": WINDOW, "pixel_mm": 1.0, "seed": 5, "batch_size": 4}
     generate(real_masks(real, 5), translator, weights, count=count, out=tmp_path, **settings)
-    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    manifest = read_manifest(tmp_path)
     made = manifest["made_from"]
     assert (made["masks"]["usable"], made["masks"]["refused"]) == (4, 1)
     assert made["masks"]["slices"] == fingerprint((real.ct, real.mask))
@@ -369,7 +369,7 @@ def test_deformed_masks_are_the_deformers_own(real, translator, weights, tmp_pat
         out = tmp_path / str(batch_size)
         generate(deformed_masks(real, 5), translator, weights, out=out, batch_size=batch_size, **settings)
     assert tree(tmp_path / "1") == tree(tmp_path / "4")
-    manifest = json.loads((tmp_path / "4" / "manifest.json").read_text())
+    manifest = read_manifest(tmp_path / "4")
     made = manifest["made_from"]["masks"]
     assert (made["kind"], made["usable"], made["refused"]) == ("deform", 5, 0)  # a chest without nodules is a chest
     assert made["slices"] == fingerprint((real.ct, real.mask)) and made["warp"]["knots"] > 1

@@ -1,7 +1,5 @@
 """Packed networks: half precision, no path of the machine, damage is noticed, sets come from them as from a run."""
 
-import json
-
 import jax
 import numpy as np
 import pytest
@@ -12,6 +10,7 @@ from tsgan_jax.config.reading import dump_config
 from tsgan_jax.errors import UserError
 from tsgan_jax.generation import packed, runs
 from tsgan_jax.generation.generate import generate_run
+from tsgan_jax.generation.sets import read_manifest
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +42,7 @@ def test_a_set_is_made_from_them_alone(folders, tmp_path):
     assert one.count == 3
     for path in sorted((tmp_path / "a").glob("*/*.png")):
         assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
-    source = json.loads((tmp_path / "a" / "manifest.json").read_text())["made_from"]
+    source = read_manifest(tmp_path / "a")["made_from"]
     assert source["parents"]["masks"]["step"] == 4 and "masks.npz" in source["packed"]
 
 

@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tsgan_jax import images
 from tsgan_jax.errors import UserError
 from tsgan_jax.generation import coco
-from tsgan_jax.generation.sets import SetDirectory, SetImage
-from tsgan_jax.labels import NODULE
+from tsgan_jax.generation.sets import SetDirectory, SetImage, read_manifest, refuse_changed, write_manifest
+from tsgan_jax.labels import NODULE, PALETTE
 
 SOURCE = {"seed": 1, "window": [-1000.0, 400.0], "weights": {"masks": "a1"}}
 VERSIONS = {"jax": "1"}
@@ -48,7 +49,7 @@ def tree(out):
 def test_a_set_holds_what_was_added(tmp_path):
     make(tmp_path, range(6))
     kept = [0, 1, 2, 3, 5]
-    for folder in ("images", "hu", "masks"):
+    for folder in ("images", "hu", "masks", "colour"):
         assert sorted(p.name for p in (tmp_path / folder).iterdir()) == [f"{i:06d}.png" for i in kept]
     for i in kept:
         assert np.array_equal(images.read_png(tmp_path / "images" / f"{i:06d}.png"), labelled(i).shown)
@@ -57,12 +58,13 @@ def test_a_set_holds_what_was_added(tmp_path):
     annotations = coco.read(tmp_path / "annotations.json")
     assert [image["id"] for image in annotations["images"]] == [i + 1 for i in kept]
     assert [a["bbox"] for a in annotations["annotations"]] == [[3, 2, 2 + i % 4, 4] for i in kept]
-    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    manifest = read_manifest(tmp_path)
     assert manifest["complete"] and manifest["made_from"] == SOURCE and manifest["objects"] == 5
     assert manifest["pixels"]["hu"] == "value - 1024 is HU" and manifest["pixels"]["masks"]["5"] == "nodule"
     assert [r["index"] for r in manifest["images"]] == list(range(6))
     assert manifest["images"][4] == {"index": 4, "accepted": False, "refused": [["no lung"]]}
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["annotations.json", "hu", "images", "manifest.json", "masks"]
+    files = ["annotations.json", "index.html", "manifest.jsonl", "sheet.png"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*files, "colour", "hu", "images", "masks"])
 
 
 def test_an_interrupted_set_is_finished_to_the_same_bytes(tmp_path):
@@ -82,12 +84,12 @@ def test_a_set_can_be_extended_and_is_the_same_as_one_made_at_once(tmp_path):
 
 def test_a_finished_set_is_left_alone(tmp_path):
     make(tmp_path, range(3))
-    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.png")}
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*/*.png")}
     assert make(tmp_path, range(3)) == []
-    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.png")} == before
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*/*.png")} == before
 
 
-@pytest.mark.parametrize("folder", ["images", "hu", "masks"])
+@pytest.mark.parametrize("folder", ["images", "hu", "masks", "colour"])
 @pytest.mark.parametrize("harm", ["removed", "changed"])
 def test_a_harmed_image_is_made_again(tmp_path, folder, harm):
     make(tmp_path, range(3))
@@ -118,7 +120,7 @@ def test_what_a_kill_leaves_behind_is_cleared(tmp_path):
     with (parts / "journal.jsonl").open("a") as journal:
         journal.write('{"index": 2, "accepted": tr')
     (parts / "images" / ".part-1-1-000002.png").write_bytes(b"half")
-    (parts / ".part-1-1-manifest.json").write_bytes(b"half")
+    (parts / ".part-1-1-manifest.jsonl").write_bytes(b"half")
     assert make(parts, range(4)) == [2, 3]
     assert tree(parts) == tree(tmp_path / "whole")
 
@@ -126,7 +128,7 @@ def test_what_a_kill_leaves_behind_is_cleared(tmp_path):
 def test_a_kill_before_the_first_manifest_is_no_obstacle(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "journal.jsonl").write_bytes(b"")
-    (tmp_path / ".part-1-1-manifest.json").write_bytes(b"half")
+    (tmp_path / ".part-1-1-manifest.jsonl").write_bytes(b"half")
     assert make(tmp_path, range(2)) == [0, 1]
 
 
@@ -148,7 +150,7 @@ def test_a_set_of_another_source_is_refused_with_the_difference(tmp_path, change
 def test_other_software_may_finish_a_set_and_is_recorded(tmp_path):
     make(tmp_path, range(2), versions={"jax": "1"})
     make(tmp_path, range(4), versions={"jax": "2"})
-    assert json.loads((tmp_path / "manifest.json").read_text())["versions"] == [{"jax": "1"}, {"jax": "2"}]
+    assert read_manifest(tmp_path)["versions"] == [{"jax": "1"}, {"jax": "2"}]
 
 
 def test_without_resume_a_begun_set_is_refused(tmp_path):
@@ -180,18 +182,18 @@ def test_two_writers_at_once_are_refused(tmp_path):
 
 def test_a_manifest_that_leads_elsewhere_is_refused(tmp_path):
     make(tmp_path / "set", range(2))
-    path = tmp_path / "set" / "manifest.json"
-    manifest = json.loads(path.read_text())
+    manifest = read_manifest(tmp_path / "set")
     manifest["images"][0]["file_name"] = "../../evil.png"
-    path.write_text(json.dumps(manifest))
+    write_manifest(tmp_path / "set", manifest)
     with pytest.raises(UserError, match="evil.png' is refused"):
         make(tmp_path / "set", range(2))
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", "{", '{"made_from": 3}'])
-def test_a_foreign_manifest_is_refused(tmp_path, content):
-    (tmp_path / "manifest.json").write_text(content)
-    with pytest.raises(UserError, match="manifest.json"):
+@pytest.mark.parametrize("name", ["manifest.jsonl", "manifest.json"])
+@pytest.mark.parametrize("content", ["", "[]", "{}", "{", '{"made_from": 3}'])
+def test_a_foreign_manifest_is_refused(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=name):
         make(tmp_path, range(2))
 
 
@@ -232,4 +234,45 @@ def test_small_specks_have_no_box_and_are_counted(tmp_path):
 def test_the_same_networks_from_other_checkpoint_files_finish_a_set(tmp_path):
     make(tmp_path, range(2), {**SOURCE, "parents": {"masks": {"sha256": "one"}}})
     make(tmp_path, range(4), {**SOURCE, "parents": {"masks": {"sha256": "two"}}})
-    assert json.loads((tmp_path / "manifest.json").read_text())["complete"]
+    assert read_manifest(tmp_path)["complete"]
+
+
+def as_before(out):
+    """Give a set the form that sets had before: one JSON as manifest, indexed masks, no colours, no pages."""
+    manifest = read_manifest(out)
+    manifest.pop("formats")
+    for record in filter(lambda record: record["accepted"], manifest["images"]):
+        (out / "colour" / record["file_name"]).replace(out / "masks" / record["file_name"])  # what masks were
+        record["sha256"]["masks"] = record["sha256"].pop("colour")
+    (out / "colour").rmdir()
+    for name in ("manifest.jsonl", "index.html", "sheet.png"):
+        (out / name).unlink()
+    (out / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_a_set_of_before_is_read_and_continued(tmp_path):
+    make(tmp_path / "whole", range(7))
+    old = tmp_path / "old"
+    make(old, range(3))
+    as_before(old)
+    refuse_changed(old, read_manifest(old))
+    assert Image.open(old / "masks" / "000001.png").mode == "P"
+    assert np.array_equal(images.read_mask(old / "masks" / "000001.png"), labelled(1).mask)
+    assert make(old, range(7)) == [3, 4, 5, 6]
+    refuse_changed(old, read_manifest(old))
+    assert not (old / "manifest.json").exists()
+    names = ("annotations.json", "sheet.png", "hu/000001.png", "masks/000005.png", "colour/000005.png")
+    assert all((old / name).read_bytes() == (tmp_path / "whole" / name).read_bytes() for name in names)
+
+
+def test_the_only_json_is_coco(tmp_path):
+    """Converters read every one that they find."""
+    make(tmp_path, range(3))
+    assert [path.name for path in tmp_path.glob("*.json")] == ["annotations.json"]
+
+
+def test_masks_are_grey_and_read_as_codes(tmp_path):
+    make(tmp_path, range(1))
+    with Image.open(tmp_path / "masks" / "000000.png") as mask, Image.open(tmp_path / "colour" / "000000.png") as shown:
+        assert mask.mode == "L" and np.array_equal(np.asarray(mask), labelled(0).mask)
+        assert np.array_equal(np.asarray(shown.convert("RGB")), PALETTE[labelled(0).mask])

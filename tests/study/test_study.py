@@ -13,6 +13,7 @@ from tests.experiment.test_experiment import Screen
 from tsgan_jax.cli import train as command
 from tsgan_jax.errors import UserError
 from tsgan_jax.evaluation.evaluate import attempt
+from tsgan_jax.generation.sets import read_manifest
 from tsgan_jax.study import run as study_run
 from tsgan_jax.study.run import run_study
 from tsgan_jax.study.settings import load_study
@@ -70,7 +71,7 @@ def test_what_systems_share_is_trained_once(done):
     directory, _, lines, _ = done
     assert sum("from the start" in line for line in lines) == 1
     assert "stage translation: reused from first, trained with the same settings" in lines
-    made = [manifest(directory, name, "sets", "synthetic") for name in ("first", "second")]
+    made = [read_manifest(directory / "systems" / name / "sets" / "synthetic") for name in ("first", "second")]
     assert made[0]["made_from"]["parents"] == made[1]["made_from"]["parents"]
     assert [one["made_from"]["seed"] for one in made] == [0, 9]
     assert all("mask_of" in record for one in made for record in one["images"])
@@ -140,16 +141,16 @@ def test_figures_are_made_again_where_a_failure_may_pass_or_the_weights_are_othe
 def test_the_key_of_figures_changes_with_each_input(tmp_path, monkeypatch):
     monkeypatch.setattr(study_run, "prepare", lambda data: SimpleNamespace(directory=scans))
     (tmp_path / "small.yaml").write_text(STUDY)
-    made, vgg, scans = tmp_path / "sets" / "synthetic" / "manifest.json", tmp_path / "vgg.npz", tmp_path / "a"
+    made, vgg, scans = tmp_path / "sets" / "synthetic" / "manifest.jsonl", tmp_path / "vgg.npz", tmp_path / "a"
     made.parent.mkdir(parents=True)
     study = load_study(tmp_path / "small.yaml", [f"evaluation.vgg_weights={vgg}"])
 
     def key():
         return study_run._evaluation_key(study, tmp_path, study.systems["first"])
 
-    made.write_text("1")
+    made.write_text('{"made_from": {"seed": 1}}')
     keys = [key()]
-    for path, text in ((vgg, "1"), (vgg, "2"), (made, "2")):
+    for path, text in ((vgg, "1"), (vgg, "2"), (made, '{"made_from": {"seed": 2}}')):
         path.write_text(text)
         keys.append(key())
     scans = tmp_path / "b"

@@ -15,25 +15,56 @@ if TYPE_CHECKING:
     from tsgan_jax.generation.generate import SetProgress, SetSummary
 
 _EPILOG = """\
-The set has images/ (8-bit PNG in the window), hu/ (16-bit PNG, HU + 1024), masks/ (indexed PNG), annotations.json
-(COCO, a box for each nodule) and manifest.json.  Image i depends only on the checkpoints, the seed and i: a larger
-count extends a set, and batch size and number of devices do not change it (on an accelerator CT may differ by one grey
-level).  After an interruption the same command finishes the set.  Exit codes: 0 done, 2 refused or failed with a
-message, 130 or 143 interrupted.
+The set has images/ (8-bit PNG in the window), hu/ (16-bit PNG, HU + 1024), masks/ (8-bit PNG, class codes 0 to 5),
+colour/ (masks in colours), annotations.json (COCO, a box and a polygon for each nodule), manifest.jsonl, sheet.png and
+index.html, which shows it all.  docs/formats.md says how to read each.  Image i depends only on the checkpoints, the
+seed and i: a larger count extends a set, and batch size and number of devices do not change it (on an accelerator CT
+may differ by one grey level).  After an interruption the same command finishes the set.  Exit codes: 0 done, 2 refused
+or failed with a message, 130 or 143 interrupted.
 
 examples: bin/generate --run runs/luna16 --count 2500 --out nodules
           bin/generate --run runs/luna16 --real-fold 0 --out real_test
+          bin/generate --run runs/luna16 --set nodules --format yolo,nifti
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
-    arguments = _parser().parse_intermixed_args(argv)
+    parser = _parser()
+    arguments = parser.parse_intermixed_args(argv)
+    if arguments.set is None and arguments.run is None and arguments.network is None:
+        parser.error("one of the arguments --run --network is required")
+    if arguments.set is not None and not arguments.formats:
+        parser.error("--set: say with --format what to make of it")
     return ending(lambda: _run(arguments), "run the command again to finish the set")
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    if arguments.set is not None:
+        return _convert(_set_of(arguments), arguments.formats)
     run, out = _places(arguments)
+    code = _make(arguments, run, out)
+    return code or _convert(out, arguments.formats)
+
+
+def _set_of(arguments: argparse.Namespace) -> Path:
+    """The folder of the finished set that --set names."""
+    for name in ("network", "count", "real_fold", "seed", "truncation", "batch_size"):
+        if getattr(arguments, name) is not None:
+            raise UserError(f"--{name.replace('_', '-')}: has no effect on a finished set; omit it")
+    bare = arguments.run is not None and "/" not in arguments.set
+    return arguments.run / "sets" / arguments.set if bare else Path(arguments.set)
+
+
+def _convert(directory: Path, formats: list[str]) -> int:
+    from tsgan_jax.generation.formats import convert
+
+    for name in convert(directory, formats):
+        print(f"format     {directory / name}")
+    return 0
+
+
+def _make(arguments: argparse.Namespace, run: Path, out: Path) -> int:
     if arguments.real_fold is not None:
         for name in ("seed", "truncation", "batch_size"):
             if getattr(arguments, name) is not None:
@@ -132,7 +163,7 @@ def _reporter(screen: "PlainConsole | LiveConsole") -> Callable[["SetProgress"],
 
 def _parser() -> argparse.ArgumentParser:
     parser = _arguments.parser("generate", __doc__, _EPILOG)
-    source = parser.add_mutually_exclusive_group(required=True)
+    source = parser.add_mutually_exclusive_group()
     source.add_argument("--run", type=Path, metavar="DIR", help="run directory of bin/train, or a folder of bin/pack")
     source.add_argument("--network", metavar="NAME", help="networks that come with the package, such as phantom-64")
     what = parser.add_mutually_exclusive_group()
@@ -140,8 +171,18 @@ def _parser() -> argparse.ArgumentParser:
         "--count", type=_arguments.whole(), metavar="N", help="images; default: the run's generation.count"
     )
     what.add_argument("--real-fold", type=int, choices=range(5), metavar="K", help="export real fold K instead")
+    place = parser.add_mutually_exclusive_group(required=True)
+    place.add_argument(
+        "--out", metavar="SET", help="directory to make; a name without a folder means DIR/sets/NAME of a run"
+    )
+    place.add_argument("--set", metavar="SET", help="a finished set, only to make more formats of it")
     parser.add_argument(
-        "--out", required=True, metavar="SET", help="directory; a name without a folder means DIR/sets/NAME of a run"
+        "--format",
+        dest="formats",
+        type=_formats,
+        default=[],
+        metavar="LIST",
+        help="formats beside COCO, with commas: yolo, monai, nifti, dicom",
     )
     parser.add_argument("--seed", type=_seed, metavar="S", help="default: the run's generation.seed")
     parser.add_argument(
@@ -162,6 +203,16 @@ def _seed(text: str) -> int:
     from tsgan_jax.config import SEEDS
 
     return _arguments.whole(below=SEEDS)(text)
+
+
+def _formats(text: str) -> list[str]:
+    from tsgan_jax.generation.formats import FORMATS
+
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in (*FORMATS, "coco"):
+            raise argparse.ArgumentTypeError(f"{name!r} is no format; there are coco, {', '.join(FORMATS)}")
+    return [name for name in names if name != "coco"]
 
 
 if __name__ == "__main__":

@@ -17,14 +17,16 @@ from tsgan_jax.config import Config, DetectionConfig
 from tsgan_jax.data.pipeline import load, training_folds
 from tsgan_jax.data.slices import NUM_FOLDS, scan_of
 from tsgan_jax.detection import datasets, leaks, results, training
-from tsgan_jax.detection.datasets import REAL, DatasetPart, LabelledSet, TrainingSet, training_sets
+from tsgan_jax.detection.datasets import REAL, TrainingSet, training_sets
 from tsgan_jax.detection.results import Cell, Trained
 from tsgan_jax.detection.training import interpreter
 from tsgan_jax.errors import UserError
 from tsgan_jax.evaluation.records import Record
 from tsgan_jax.files import locked_run
 from tsgan_jax.generation.generate import export_fold
+from tsgan_jax.generation.labelled import LabelledSet, open_set
 from tsgan_jax.generation.provenance import decisive_settings, fingerprint
+from tsgan_jax.generation.yolo import Part, write_part
 
 Say = Callable[[str], None]
 Results = list[dict[str, Any]]
@@ -38,9 +40,9 @@ class Fold:
 
     number: int
     folder: Path
-    test: DatasetPart
-    train: DatasetPart
-    synthetic: DatasetPart | None
+    test: Part
+    train: Part
+    synthetic: Part | None
 
 
 Synthetic = LabelledSet | str
@@ -103,7 +105,7 @@ def _real_sets(folder: Path, config: Config, say: Say) -> tuple[dict[int, Labell
         out = folder / "real" / f"fold_{number}"
         try:
             export_fold(load(config.data, [number]), config.data.hu_window, out, {"fold": number, "data": data})
-            sets[number] = datasets.open_set(out)
+            sets[number] = open_set(out)
         except UserError as error:
             missing[number] = str(error)
             continue
@@ -119,7 +121,7 @@ def _open_synthetic(directory: Path, chosen: DetectionConfig, say: Say) -> Synth
     if not any(chosen.schedule):
         return "the schedule has no synthetic images"
     try:
-        made = datasets.open_set(directory)
+        made = open_set(directory)
         if not len(made):
             raise UserError(f"{directory}: the set is empty; stage masks needs more training")
     except UserError as error:
@@ -147,9 +149,9 @@ def _lay_out(folder: Path, number: int, sets: dict[int, LabelledSet], synthetic:
     return Fold(
         number,
         place,
-        datasets.write_part(place, "test", sets[number].pictures),
-        datasets.write_part(place, "real", train),
-        None if isinstance(synthetic, str) else datasets.write_part(place, "synthetic", synthetic.pictures),
+        write_part(place, "test", sets[number].pictures),
+        write_part(place, "real", train),
+        None if isinstance(synthetic, str) else write_part(place, "synthetic", synthetic.pictures),
     )
 
 

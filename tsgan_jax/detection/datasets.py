@@ -1,12 +1,6 @@
-"""Training sets of detectors (Tables 2 and 3), written in YOLO's form.
+"""Training sets of detectors (Tables 2 and 3): parts in YOLO's form (generation/yolo.py), and lists of images."""
 
-A dataset is `images/<part>/*.png`, `labels/<part>/*.txt` and lists of images.  ultralytics' converter is
-not used: it follows file names out of its folder and renumbers classes.
-"""
-
-import os
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -14,10 +8,10 @@ from typing import Any
 
 from tsgan_jax.config import DetectionConfig
 from tsgan_jax.config.reading import config_hash
-from tsgan_jax.errors import UserError
-from tsgan_jax.files import read_json, write_bytes, write_json
+from tsgan_jax.files import write_bytes, write_json
 from tsgan_jax.generation import coco
-from tsgan_jax.generation.sets import ANNOTATIONS, IMAGES, MANIFEST, refuse_changed
+from tsgan_jax.generation.labelled import LabelledImage
+from tsgan_jax.generation.sets import IMAGES
 
 REAL = "real"
 AUGMENTED = "real, augmented"
@@ -61,82 +55,18 @@ SMALLEST_PX = 4.0
 """Minimum side of the median object for useful figures.  YOLO's finest grid has cells of 8 pixels.  On LUNA16's slices
 YOLOv8n reached an mAP50 of one third with objects of 6 px, and chance level with objects of 2 to 3 px (FACTS 13)."""
 
-Box = tuple[float, float, float, float]
 
-
-@dataclass(frozen=True)
-class DetectionImage:
-    """One image and its objects.
-
-    boxes: (x, y, width, height) in pixels; record: its entry in the set's manifest.
-    """
-
-    path: Path
-    width: int
-    height: int
-    boxes: tuple[Box, ...]
-    record: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class LabelledSet:
-    """A finished and checked set directory (generation/sets.py)."""
-
-    directory: Path
-    made_from: dict[str, Any]
-    pictures: tuple[DetectionImage, ...]
-
-    def __len__(self) -> int:
-        return len(self.pictures)
-
-
-@dataclass(frozen=True)
-class DatasetPart:
-    """Images, and their files for YOLO."""
-
-    pictures: tuple[DetectionImage, ...]
-    files: tuple[Path, ...]
-
-
-def open_set(directory: Path) -> LabelledSet:
-    """Open a finished set.
-
-    Raises UserError for a set that is missing, unfinished or changed, or has a box outside its image.
-    """
-    if not (directory / MANIFEST).is_file():
-        raise UserError(f"{directory}: no set (it has no {MANIFEST}); bin/generate makes one")
-    manifest = read_json(directory / MANIFEST)
-    if not isinstance(manifest, dict) or not manifest.get("complete"):
-        raise UserError(f"{directory}: the set is not finished; run bin/generate again with the same --out")
-    refuse_changed(directory, manifest)
-    tree = coco.read(directory / ANNOTATIONS)
-    records = {record.get("file_name"): record for record in manifest.get("images", []) if record.get("accepted")}
-    boxes: dict[int, list[Box]] = {image["id"]: [] for image in tree["images"]}
-    for annotation in tree["annotations"]:
-        boxes[annotation["image_id"]].append(_box(annotation["bbox"]))
-    pictures = []
-    for image in sorted(tree["images"], key=lambda image: image["id"]):
-        name = image["file_name"]
-        if name not in records:
-            raise UserError(f"{directory / ANNOTATIONS}: image {name} is not in {MANIFEST}; make the set again")
-        found = tuple(boxes[image["id"]])
-        pictures.append(
-            DetectionImage(directory / IMAGES / name, image["width"], image["height"], found, records[name])
-        )
-    return LabelledSet(directory, manifest["made_from"], tuple(pictures))
-
-
-def digest(pictures: Sequence[DetectionImage]) -> str:
+def digest(pictures: Sequence[LabelledImage]) -> str:
     """Hash of the images' hashes in the manifest and of their boxes."""
     return config_hash([[picture.record["sha256"][IMAGES], picture.boxes] for picture in pictures])
 
 
-def objects(pictures: Sequence[DetectionImage]) -> int:
+def objects(pictures: Sequence[LabelledImage]) -> int:
     """Number of boxes."""
     return sum(len(picture.boxes) for picture in pictures)
 
 
-def median_object_px(pictures: Sequence[DetectionImage], image_size: int) -> float:
+def median_object_px(pictures: Sequence[LabelledImage], image_size: int) -> float:
     """Side (root of the area) of the median object in pixels of the detector's input, at most those of the source.
 
     Upscaling adds no detail, so only downscaling is considered.
@@ -147,27 +77,6 @@ def median_object_px(pictures: Sequence[DetectionImage], image_size: int) -> flo
         for _, _, width, height in picture.boxes
     ]
     return median(sides) if sides else 0.0
-
-
-def write_part(folder: Path, name: str, pictures: Sequence[DetectionImage]) -> DatasetPart:
-    """Images and labels of one part ("real", "test", "synthetic") below `folder`.
-
-    The folder is always written from scratch; files are linked if the disk allows it.
-    """
-    images, labels = folder / "images" / name, folder / "labels" / name
-    for place in (images, labels):
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
-    files = []
-    for number, picture in enumerate(pictures, 1):
-        target = images / f"{number:06d}.png"
-        try:
-            os.link(picture.path, target)
-        except OSError:  # another disk, or one without links
-            shutil.copyfile(picture.path, target)
-        (labels / f"{number:06d}.txt").write_text("".join(_lines(picture)))
-        files.append(target)
-    return DatasetPart(tuple(pictures), tuple(files))
 
 
 def write_lists(folder: Path, name: str, train: Sequence[Path], test: Sequence[Path]) -> Path:
@@ -185,7 +94,7 @@ def write_lists(folder: Path, name: str, train: Sequence[Path], test: Sequence[P
     return data
 
 
-def ground_truth(test: Sequence[DetectionImage]) -> dict[str, Any]:
+def ground_truth(test: Sequence[LabelledImage]) -> dict[str, Any]:
     """COCO tree of the test images, with the numbers of `write_part`'s file names."""
     boxes = [(number, box) for number, picture in enumerate(test, 1) for box in picture.boxes]
     category = coco.CATEGORY["id"]
@@ -198,15 +107,3 @@ def ground_truth(test: Sequence[DetectionImage]) -> dict[str, Any]:
         ],
         "categories": [coco.CATEGORY],
     }
-
-
-def _box(values: list[float]) -> Box:
-    x, y, width, height = (float(value) for value in values)
-    return x, y, width, height
-
-
-def _lines(picture: DetectionImage) -> Iterator[str]:
-    """`class cx cy width height`, as shares of the image."""
-    w, h = picture.width, picture.height
-    for x, y, width, height in picture.boxes:
-        yield f"0 {(x + width / 2) / w:.6f} {(y + height / 2) / h:.6f} {width / w:.6f} {height / h:.6f}\n"

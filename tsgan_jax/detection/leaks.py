@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from tsgan_jax import images
 from tsgan_jax.data.slices import scan_of
-from tsgan_jax.detection.datasets import DetectionImage, LabelledSet
 from tsgan_jax.errors import UserError
 from tsgan_jax.files import read_json
-from tsgan_jax.generation.sets import HU, MASKS
+from tsgan_jax.generation.labelled import LabelledSet
+from tsgan_jax.generation.sets import HU, MASKS, manifest_path
 from tsgan_jax.labels import MIRROR
 
 STAGES = ("masks", "translation")
@@ -45,7 +45,7 @@ def refuse_shared_scans(folds: Mapping[int, LabelledSet]) -> None:
     seen: dict[str, tuple[int, str]] = {}
     for fold, slices in folds.items():
         for picture in slices.pictures:
-            other, name = seen.setdefault(_digest(_hu(picture)), (fold, picture.path.name))
+            other, name = seen.setdefault(_digest(images.read_hu(picture.file(HU))), (fold, picture.path.name))
             if other != fold:
                 raise UserError(
                     f"leak: {name} of fold {other} and {picture.path.name} of fold {fold} are the same image under two "
@@ -60,7 +60,7 @@ def refuse_trained_on(fold: int, run: Path, synthetic: LabelledSet, data: Mappin
     slices.  A manifest of the set or of a stage without this information is also an error.
     """
     made = synthetic.made_from
-    where = f"{synthetic.directory / MANIFEST}"
+    where = f"{manifest_path(synthetic.directory)}"
     if made.get("kind") != "synthetic" or not isinstance(made.get("config"), dict):
         raise UserError(f"{where}: does not say which run made the set; make it with bin/generate --run {run}")
     theirs = dict(made["config"].get("data", {}))
@@ -91,16 +91,16 @@ def refuse_real_among(synthetic: LabelledSet, tests: Mapping[int, LabelledSet]) 
     for fold, slices in tests.items():
         for picture in slices.pictures:
             name = f"{picture.path.name} of test fold {fold}"
-            parts: list[NDArray[Any]] = [images.read_png(picture.path), _hu(picture)]
+            parts: list[NDArray[Any]] = [images.read_png(picture.path), images.read_hu(picture.file(HU))]
             if picture.boxes:
-                mask = _mask(picture)
+                mask = images.read_mask(picture.file(MASKS))
                 parts += [mask, MIRROR[mask]]
             real |= {_digest(turned): name for part in parts for turned in _turned(part)}
     for picture in synthetic.pictures:
         shown: dict[str, NDArray[Any]] = {
             "image": images.read_png(picture.path),
-            "CT": _hu(picture),
-            "mask": _mask(picture),
+            "CT": images.read_hu(picture.file(HU)),
+            "mask": images.read_mask(picture.file(MASKS)),
         }
         for kind, image in shown.items():
             found = real.get(_digest(image))
@@ -137,14 +137,6 @@ def _refuse_stage(path: Path, stage: str, fold: int, slices: str) -> None:
             f"leak: {path}: stage {stage} was trained on other slices (slices_sha256 {trained}) than the training "
             f"folds hold now ({slices}), so they may be of fold {fold}; train it again on the data as they are"
         )
-
-
-def _hu(picture: DetectionImage) -> NDArray[np.int16]:
-    return images.read_hu(picture.path.parent.parent / HU / picture.path.name)
-
-
-def _mask(picture: DetectionImage) -> NDArray[np.uint8]:
-    return images.read_mask(picture.path.parent.parent / MASKS / picture.path.name)
 
 
 def _turned(image: NDArray[Any]) -> Iterator[NDArray[Any]]:

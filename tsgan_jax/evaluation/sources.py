@@ -1,18 +1,17 @@
 """A finished set of labelled slices, read one slice at a time."""
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tsgan_jax import images
 from tsgan_jax.errors import UserError
-from tsgan_jax.files import read_json, safe_name
-from tsgan_jax.generation.sets import ANNOTATIONS, HU, IMAGES, MANIFEST, MASKS, refuse_changed
+from tsgan_jax.files import safe_name
+from tsgan_jax.generation import sets
+from tsgan_jax.generation.sets import ANNOTATIONS, HU, IMAGES, MASKS
 
 
 def evenly(length: int, count: int) -> NDArray[np.int64]:
@@ -38,9 +37,7 @@ class GeneratedSet:
     """
 
     def __init__(self, path: Path, count: int | None = None) -> None:
-        if not (path / MANIFEST).is_file():
-            raise UserError(f"{path}: not a generated set (it has no {MANIFEST}); bin/generate makes one")
-        self.manifest: dict[str, Any] = read_json(path / MANIFEST)
+        self.manifest = sets.read_manifest(path)
         if not self.manifest.get("complete") or not (path / ANNOTATIONS).is_file():
             raise UserError(f"{path}: the set is not finished; run bin/generate again to finish it")
         accepted = [record for record in self.manifest["images"] if record["accepted"]]
@@ -50,11 +47,10 @@ class GeneratedSet:
             of_slices = "masks" in self.manifest.get("made_from", {})
             mend = "raise generation.attempts" if of_slices else "stage 1 needs more training"
             raise UserError(f"{path}: the set is empty (every mask was refused); {mend}")
-        refuse_changed(path, self.manifest)
+        sets.refuse_changed(path, self.manifest)
         self.path = path
         self.records = accepted[:count]
-        self.sha256 = hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()[:32]
-        """Hash of the manifest, which has the hash of every file of the set."""
+        self.sha256 = sets.set_hash(self.manifest)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -84,6 +80,6 @@ class GeneratedSet:
     def _read(self, places: Iterable[int]) -> Iterator[GeneratedSlice]:
         for place in places:
             record = self.records[place]
-            name = safe_name(record["file_name"], f"{self.path / MANIFEST}: file_name")
+            name = safe_name(record["file_name"], f"{sets.manifest_path(self.path)}: file_name")
             mask, hu = images.read_mask(self.path / MASKS / name), images.read_hu(self.path / HU / name)
             yield GeneratedSlice(name, mask, hu, float(record["pixel_mm"]))

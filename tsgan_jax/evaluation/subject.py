@@ -24,7 +24,7 @@ from tsgan_jax.generation.candidates import Candidate
 from tsgan_jax.generation.generate import generate_run
 from tsgan_jax.generation.provenance import fingerprint
 from tsgan_jax.generation.rendering import renderer
-from tsgan_jax.generation.sets import ANNOTATIONS, MANIFEST
+from tsgan_jax.generation.sets import ANNOTATIONS, manifest_path
 from tsgan_jax.images import Window, to_hu
 from tsgan_jax.masks.sample import MaskGenerator
 from tsgan_jax.train.learner import stream
@@ -158,7 +158,7 @@ class Subject:
 
 def _set_path(sets: Path, name: str) -> Path:
     """The folder of a set; UserError where there is none of that name and it is not one to be made."""
-    known = sorted(path.parent.name for path in sets.glob(f"*/{MANIFEST}"))
+    known = sorted(path.name for path in sets.glob("*/") if manifest_path(path))
     if name not in known and name != DEFAULT_SET:
         raise UserError(
             f"{sets}: holds no set {name!r}; there are: {', '.join(known) or 'none'}; bin/generate makes a new one"

@@ -13,8 +13,8 @@ from tsgan_jax.config import VGG_LAYERS
 from tsgan_jax.errors import UserError
 from tsgan_jax.experiment.rundir import CONFIG, STAGES
 from tsgan_jax.files import file_sha256, read_json, safe_name
-from tsgan_jax.generation import packed
-from tsgan_jax.generation.sets import refuse_changed
+from tsgan_jax.generation import formats, packed
+from tsgan_jax.generation.sets import manifest_path, read_manifest, refuse_changed
 from tsgan_jax.train.checkpoint import MANIFEST, META, unsound
 
 WEIGHTS = (".pth", ".pt", ".npz", ".h5")
@@ -42,7 +42,7 @@ def verify(path: Path) -> Iterator[Finding]:
     elif (path / CONFIG).is_file():
         yield from _run(path)
     elif _is_set(path):
-        yield _set(path)
+        yield from _set(path)
     elif found := sorted(path.glob("**/dataset_info.json")):
         yield from (_prepared(info.parent) for info in found)
     elif (path / "annotations.csv").is_file() or any(path.glob("[sS]ubset*")):
@@ -99,7 +99,7 @@ def _run(run: Path) -> Iterator[Finding]:
             yield _log(run / stage / "log.jsonl")
     for folder in sorted((run / "sets").glob("*")):
         if _is_set(folder):
-            yield _set(folder)
+            yield from _set(folder)
 
 
 def _checkpoint(folder: Path) -> Finding:
@@ -125,22 +125,31 @@ def _log(path: Path) -> Finding:
 
 
 def _is_set(folder: Path) -> bool:
-    try:
-        return (folder / "manifest.json").is_file() and "images" in read_json(folder / "manifest.json")
-    except UserError:
-        return (folder / "images").is_dir()
+    return (folder / "images").is_dir() and manifest_path(folder) is not None
 
 
-def _set(folder: Path) -> Finding:
+def _set(folder: Path) -> Iterator[Finding]:
+    """Images and annotations, then the formats made from them."""
     try:
-        manifest = read_json(folder / "manifest.json")
+        manifest = read_manifest(folder)
+        if not manifest.get("complete"):
+            yield Finding(str(folder), "warning", "not finished; bin/generate with the same --out finishes it")
+            return
         refuse_changed(folder, manifest)
+        accepted = sum(bool(image["accepted"]) for image in manifest["images"])
+        yield Finding(str(folder), "ok", f"{accepted} images as they were written")
+        faults = formats.faults(folder, manifest)
+        for name in manifest.get("formats", {}):
+            place = str(folder / name)
+            if name in faults:
+                mend = f"bin/generate --set {folder} --format {name} mends it"
+                yield Finding(place, "damaged", f"{faults[name]}; {mend}")
+            else:
+                yield Finding(place, "ok", "as it was written")
     except UserError as error:
-        return Finding(str(folder), "damaged", str(error))
-    except (KeyError, TypeError) as error:
-        return Finding(str(folder / "manifest.json"), "damaged", f"lacks {error}; run bin/generate again")
-    accepted = sum(bool(image["accepted"]) for image in manifest["images"])
-    return Finding(str(folder), "ok", f"{accepted} images as they were written")
+        yield Finding(str(folder), "damaged", str(error))
+    except (KeyError, TypeError, AttributeError) as error:
+        yield Finding(str(manifest_path(folder)), "damaged", f"lacks {error}; run bin/generate again")
 
 
 def _prepared(folder: Path) -> Finding:

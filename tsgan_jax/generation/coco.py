@@ -1,6 +1,7 @@
 """COCO detection files with boxes from masks: every nodule component is one object.
 
-Segmentation is a run-length mask, boxes are [x, y, width, height] in pixels with width = xmax - xmin + 1.
+Segmentation is one polygon along the pixels' edges (outlines.py), boxes are [x, y, width, height] in pixels with
+width = xmax - xmin + 1.
 """
 
 from collections.abc import Iterable
@@ -12,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsgan_jax.components import SMALLEST_NODULE, Component, Smallest, components
+from tsgan_jax.components import SMALLEST_NODULE, Smallest, components
 from tsgan_jax.errors import UserError
 from tsgan_jax.files import read_json, safe_name
+from tsgan_jax.generation.outlines import outline
 from tsgan_jax.labels import NODULE
 
 CATEGORY = {"id": 1, "name": "nodule", "supercategory": "lesion"}
@@ -49,7 +51,7 @@ def objects(picture: CocoImage, smallest: Smallest) -> tuple[list[dict[str, Any]
             "category_id": CATEGORY["id"],
             "bbox": list(component.box),
             "area": component.pixels,
-            "segmentation": _run_lengths(component, picture.mask.shape),
+            "segmentation": [outline(component)],
             "iscrowd": 0,
         }
         for component in kept
@@ -139,11 +141,3 @@ def _check_box(where: str, bbox: object, image: dict[str, Any]) -> None:
     inside = x >= 0 and y >= 0 and x + width <= image["width"] and y + height <= image["height"]
     if not inside or width <= 0 or height <= 0:
         raise UserError(f"{where} has the bbox {bbox}, outside its {image['width']}x{image['height']} image")
-
-
-def _run_lengths(component: Component, shape: tuple[int, ...]) -> dict[str, Any]:
-    """COCO's compressed run lengths (column-major), as text for JSON."""
-    from pycocotools import mask as coco_mask
-
-    encoded = coco_mask.encode(np.asfortranarray(component.drawn(shape), dtype=np.uint8))
-    return {"size": list(shape), "counts": encoded["counts"].decode("ascii")}

@@ -1,13 +1,17 @@
 """The directory of a set of labelled slices, synthetic or real, in one form:
 
-    images/          8-bit PNG in the HU window, for detectors
-    hu/              16-bit PNG of HU + 1024
-    masks/           indexed PNG of class codes
-    manifest.json    provenance of the set, and one record per image
-    annotations.json COCO; written last, so a set that has it is finished
+    images/           8-bit PNG in the HU window, for detectors
+    hu/               16-bit PNG of HU + 1024
+    masks/            8-bit PNG of class codes
+    colour/           the masks in colours, for the eye
+    manifest.jsonl    a line of the set's provenance, then a record per image
+    sheet.png         up to 48 slices with outlines; index.html has all
+    annotations.json  COCO; written last, so a set that has it is finished
+    yolo/ ...         further formats, made from the above (formats.py)
 
-While a set is being made its records are in `journal.jsonl`, one line per image.  A rerun keeps finished images whose
-files are intact; a directory of another set is refused.
+annotations.json is the only *.json, because converters read every one that they find.  While a set is being made its
+records are in `journal.jsonl`.  A rerun keeps finished images whose files are intact; a directory of another set is
+refused.  Sets of before had `manifest.json` and indexed masks; they are read and continued.
 """
 
 import hashlib
@@ -26,14 +30,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsgan_jax import images
-from tsgan_jax.config.reading import flatten
+from tsgan_jax.config.reading import config_hash, flatten
 from tsgan_jax.errors import UserError
-from tsgan_jax.files import file_sha256, is_unfinished, locked, read_json, safe_name, sweep, write_bytes, write_json
-from tsgan_jax.generation import coco
+from tsgan_jax.files import file_sha256, is_unfinished, locked, read_json, safe_name, sweep, write_bytes
+from tsgan_jax.generation import coco, sheet
 from tsgan_jax.labels import NAMES
 
-IMAGES, HU, MASKS = "images", "hu", "masks"
-MANIFEST, ANNOTATIONS, JOURNAL = "manifest.json", "annotations.json", "journal.jsonl"
+IMAGES, HU, MASKS, COLOUR = FOLDERS = ("images", "hu", "masks", "colour")
+MANIFEST, ANNOTATIONS, JOURNAL = "manifest.jsonl", "annotations.json", "journal.jsonl"
+EARLIER_MANIFEST = "manifest.json"
 NAMED = 5  # changed files that a refusal names
 READ = 64  # masks in memory while boxes are made
 
@@ -73,6 +78,7 @@ class SetDirectory:
         self.records: dict[int, Record] = {}
         self.damaged = 0
         """Number of finished images whose files are missing or changed; they are made again."""
+        self._formats: dict[str, Any] = {}
         self._resume = resume
         self._journal: TextIO | None = None
         self._journal_lock = Lock()
@@ -85,7 +91,7 @@ class SetDirectory:
         self._held.enter_context(locked(self.out, f"{self.out}: another process is writing to this set"))
         try:
             self._refuse_foreign()
-            for folder in (IMAGES, HU, MASKS):
+            for folder in FOLDERS:
                 (self.out / folder).mkdir(exist_ok=True)
                 sweep(self.out / folder)
             sweep(self.out)
@@ -108,6 +114,7 @@ class SetDirectory:
             IMAGES: images.write_png(self.out / IMAGES / file_name, labelled.shown, sync=False),
             HU: images.write_hu(self.out / HU / file_name, labelled.hu, sync=False),
             MASKS: images.write_mask(self.out / MASKS / file_name, labelled.mask, sync=False),
+            COLOUR: images.write_colours(self.out / COLOUR / file_name, labelled.mask, sync=False),
         }
         sums = {folder: hashlib.sha256(content).hexdigest() for folder, content in contents.items()}
         record = {"index": index, "accepted": True, "file_name": file_name, "pixel_mm": float(labelled.pixel_mm)}
@@ -118,7 +125,7 @@ class SetDirectory:
         self._note({"index": index, "accepted": False, **facts})
 
     def finish(self) -> dict[str, Any]:
-        """Write the manifest and then the COCO file, with boxes from the masks on disk; returns the manifest."""
+        """Write pages, manifest and then the COCO file, with boxes from the masks on disk; returns the manifest."""
         os.sync()  # the images: a set that says it is complete is on the disk
         records = [self.records[index] for index in sorted(self.records)]
         info = {"description": "labelled lung-nodule CT slices", "made_from": self.source}
@@ -128,9 +135,11 @@ class SetDirectory:
             "objects": len(tree["annotations"]),
             "specks_dropped": tree["info"]["specks_dropped"],
             "annotations_sha256": hashlib.sha256(content).hexdigest(),
+            "formats": self._formats,
             "images": records,
         }
-        write_json(self.out / MANIFEST, manifest, indent=1)
+        sheet.write(self.out, manifest, tree)
+        write_manifest(self.out, manifest)
         write_bytes(self.out / ANNOTATIONS, content)
         (self.out / JOURNAL).unlink(missing_ok=True)
         self._journal = None
@@ -160,11 +169,11 @@ class SetDirectory:
 
     def _refuse_foreign(self) -> None:
         """Raise UserError if the directory has files but no manifest."""
-        if (self.out / MANIFEST).is_file():
+        if manifest_path(self.out):
             return
-        begun = {IMAGES, HU, MASKS, JOURNAL}
+        begun = {*FOLDERS, JOURNAL}
         foreign = [path.name for path in self.out.iterdir() if path.name not in begun and not is_unfinished(path)]
-        foreign += [f"{folder}/" for folder in (IMAGES, HU, MASKS) if any((self.out / folder).glob("*"))]
+        foreign += [f"{folder}/" for folder in FOLDERS if any((self.out / folder).glob("*"))]
         if foreign:
             raise UserError(
                 f"{self.out}: has {sorted(foreign)[0]} and no {MANIFEST}, so it is not a set;"
@@ -173,11 +182,12 @@ class SetDirectory:
 
     def _load(self) -> None:
         """Load the records of an earlier call for the same set."""
-        if (self.out / MANIFEST).is_file():
-            manifest = read_json(self.out / MANIFEST)
+        if manifest_path(self.out):
+            manifest = read_manifest(self.out)
             if not self._resume:
                 raise UserError(f"{self.out}: the set already exists; choose another directory")
             self._compare(manifest)
+            self._formats = manifest.get("formats", {})
             before = manifest.get("versions", [])
             self.versions = before if self.versions[0] in before else [*before, *self.versions]
             self._keep_whole([*manifest.get("images", []), *_journal(self.out / JOURNAL)])
@@ -186,11 +196,9 @@ class SetDirectory:
         (self.out / ANNOTATIONS).unlink(missing_ok=True)
         lines = [json.dumps(record) + "\n" for record in self.records.values()]
         write_bytes(self.out / JOURNAL, "".join(lines).encode())
-        write_json(self.out / MANIFEST, self._manifest(complete=False), indent=1)
+        write_manifest(self.out, self._manifest(complete=False) | {"formats": self._formats, "images": []})
 
-    def _compare(self, manifest: Any) -> None:
-        if not isinstance(manifest, dict) or not isinstance(manifest.get("made_from"), dict):
-            raise UserError(f"{self.out / MANIFEST}: is not the manifest of a set; choose another directory")
+    def _compare(self, manifest: dict[str, Any]) -> None:
         # The hashes of the networks are compared.  `parents`, the hashes of checkpoint files, are recorded only: a
         # checkpoint that was made again has the same networks in other files.
         recorded, current = (
@@ -224,6 +232,47 @@ class SetDirectory:
         return not any(_changed(self.out, record))
 
 
+def manifest_path(out: Path) -> Path | None:
+    """The manifest of a set; None if it has none."""
+    return next((out / name for name in (MANIFEST, EARLIER_MANIFEST) if (out / name).is_file()), None)
+
+
+def read_manifest(out: Path) -> dict[str, Any]:
+    """The manifest of a set, with the records of its images as `images`.
+
+    Raises UserError for one that is missing, damaged, or not a set's.
+    """
+    path = manifest_path(out)
+    if path is None:
+        raise UserError(f"{out}: not a set (it has no {MANIFEST}); bin/generate makes one")
+    if path.name == EARLIER_MANIFEST:
+        manifest = read_json(path)
+        if isinstance(manifest, dict):
+            manifest.setdefault("images", [])
+    else:
+        try:
+            manifest, *records = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: cannot be read: {error}") from None
+        if isinstance(manifest, dict):
+            manifest["images"] = records
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("made_from"), dict):
+        raise UserError(f"{path}: is not the manifest of a set; choose another directory")
+    return manifest
+
+
+def set_hash(manifest: dict[str, Any]) -> str:
+    """Hash of what a set is: its origin and its images' records, which have the hash of every file of an image."""
+    return config_hash(manifest["made_from"], manifest["images"])
+
+
+def write_manifest(out: Path, manifest: dict[str, Any]) -> None:
+    """Write the manifest: a line of facts, then a line for each of `images`."""
+    lines = [{key: value for key, value in manifest.items() if key != "images"}, *manifest["images"]]
+    write_bytes(out / MANIFEST, "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines).encode())
+    (out / EARLIER_MANIFEST).unlink(missing_ok=True)
+
+
 def refuse_changed(out: Path, manifest: dict[str, Any]) -> None:
     """Raise UserError, which names the files, where a finished set is not as its manifest says it was written."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -242,8 +291,8 @@ def refuse_changed(out: Path, manifest: dict[str, Any]) -> None:
 
 def _changed(out: Path, record: Record) -> Iterator[str]:
     """The files of an accepted image that are missing, or have another content than its record says."""
-    name = safe_name(record["file_name"], f"{out / MANIFEST}: file_name")
-    for folder in (IMAGES, HU, MASKS):
+    name = safe_name(record["file_name"], f"{manifest_path(out)}: file_name")
+    for folder in FOLDERS if COLOUR in record["sha256"] else FOLDERS[:3]:  # sets of before have no colours
         path = out / folder / name
         if not path.is_file() or file_sha256(path) != record["sha256"][folder]:
             yield f"{folder}/{name}"

@@ -22,6 +22,7 @@ from tsgan_jax.evaluation.records import RETRY
 from tsgan_jax.evaluation.subject import FOLDER
 from tsgan_jax.experiment.train import train
 from tsgan_jax.files import file_sha256, locked_run, read_json, write_bytes, write_json
+from tsgan_jax.generation.sets import read_manifest, set_hash
 from tsgan_jax.study import page, sharing
 from tsgan_jax.study.settings import Study
 from tsgan_jax.train.hooks import Console
@@ -130,7 +131,7 @@ def _evaluation_key(study: Study, run: Path, config: Config) -> str:
 
     A file of weights that is missing counts too, so that figures that failed for want of it are made once it is there.
     """
-    made = file_sha256(run / "sets" / "synthetic" / "manifest.json")
+    made = set_hash(read_manifest(run / "sets" / "synthetic"))
     detectors = config.detection.weights.values() if config.detection else ()
     files = (config.evaluation.inception_weights, config.vgg_weights, *detectors)
     weights = [file_sha256(path) if path and path.is_file() else None for path in files]

@@ -16,6 +16,7 @@ from tsgan_jax.config import Config
 from tsgan_jax.evaluation.mask_table import PSIS, REAL_TRAINING, ROWS, SWEPT, SWEPT_ROWS, psi_name, table_of
 from tsgan_jax.evaluation.records import FAILED, Kind, Record, current, read
 from tsgan_jax.files import read_json
+from tsgan_jax.generation.sets import manifest_path, read_manifest
 
 FOLDER = "evaluation"
 DIFFERENCE = " - real"
@@ -74,10 +75,16 @@ class Material:
                 continue
         return rows
 
-    def manifest(self, place: str) -> dict[str, Any]:
-        """The manifest of a stage or a set, {} if there is none."""
-        path = self.run / place / "manifest.json"
+    def manifest(self, stage: str) -> dict[str, Any]:
+        """The manifest of a stage, {} if there is none."""
+        path = self.run / stage / "manifest.json"
         return read_json(path) if path.is_file() else {}
+
+    @property
+    def generated(self) -> dict[str, Any]:
+        """The manifest of the run's set, {} if there is none."""
+        path = self.run / "sets" / "synthetic"
+        return read_manifest(path) if manifest_path(path) else {}
 
     @property
     def prepared(self) -> dict[str, Any]:
