@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,7 @@ HOMES = {
 }
 
 
+@cache
 def imported(path: Path) -> set[str]:
     """Dotted names of everything a file imports, at any depth; relative imports resolved."""
     names = set()

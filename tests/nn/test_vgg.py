@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.nn import torch_files
+from tests.nn import loops, torch_files
 from tsgan_jax import losses
 from tsgan_jax.errors import UserError
 from tsgan_jax.nn import vgg
@@ -37,14 +37,6 @@ def write_npz(path: Path, weights: Weights) -> Path:
     return path
 
 
-def loop_conv_relu(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
-    out = np.zeros((*x.shape[:2], kernel.shape[3]))
-    for i, j in np.ndindex(out.shape[:2]):
-        out[i, j] = np.einsum("abc,abco->o", padded[i : i + 3, j : j + 3], kernel) + bias
-    return np.maximum(out, 0)
-
-
 def loop_features(x: np.ndarray, weights: Weights, kind: str) -> dict[str, np.ndarray]:
     """[h, w] in [-1, 1] -> activations, as the two publications define them, in their own units."""
     unit = np.repeat((x[..., None] + 1.0) / 2.0, 3, -1)
@@ -56,7 +48,7 @@ def loop_features(x: np.ndarray, weights: Weights, kind: str) -> dict[str, np.nd
     for (block, conv), (kernel, bias) in weights.items():
         if conv == 1 and block > 1:
             y = y.reshape(y.shape[0] // 2, 2, y.shape[1] // 2, 2, -1).max((1, 3))
-        y = loop_conv_relu(y, kernel.astype(np.float64), bias)
+        y = np.maximum(loops.conv(y[None], kernel, 1, 1)[0] + bias, 0)
         found[f"relu{block}_{conv}"] = y
     return found
 

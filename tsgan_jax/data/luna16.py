@@ -194,10 +194,7 @@ def _directory(config: DataConfig, root: Path) -> Path:
 
 
 def _fingerprint(root: Path) -> str:
-    """Identifies the files that preparation reads, independent of the tree's location.
-
-    One line per file: relative path, then the hash of headers and annotations, or size and modification time of voxels.
-    """
+    """A line per file that preparation reads: its path in the tree, then its hash, or size and time for voxels."""
     if not root.is_dir():
         raise UserError(f"data.root: {root} is not a folder; give the folder that holds subset0 .. subset9")
     lines = []

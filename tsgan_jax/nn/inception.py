@@ -89,8 +89,7 @@ class Conv(nn.Module):
 def _convolved(x: Array, kernel: Array, stride: int, padding: tuple[int, int]) -> Array:
     """Cross-correlation with zeros on each side of rows and columns.
 
-    XLA:CPU is several times faster when the output has the size of the input.  On a CPU at stride 1 the full map is
-    therefore computed and its edge cropped.
+    At stride 1 on a CPU, where an output of the input's size is several times faster, its edge is cropped later.
     """
     whole = stride == 1 and jax.default_backend() == "cpu"
     top, left = ((k // 2 - p if whole else 0) for k, p in zip(kernel.shape[:2], padding, strict=True))

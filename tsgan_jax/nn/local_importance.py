@@ -48,10 +48,7 @@ def _merge(peak: Array, weight: Array, moment: Array, axis: int, window: int, st
 
 
 def _windows(x: Array, axis: int, window: int, stride: int) -> Array:
-    """The windows along an axis, with their elements in a new axis after it.
-
-    Joined from blocks of `stride` elements, which needs fewer slices than one per element.
-    """
+    """The windows along an axis, with their elements in a new axis after it; joined from blocks of `stride`."""
     count = (x.shape[axis] - window) // stride + 1
     touched = -(-window // stride)
     length = (count - 1 + touched) * stride
@@ -67,8 +64,7 @@ MIN_SIZE = 8
 
 
 class ImportanceParams(NamedTuple):
-    """Kernels (HWIO) and biases of the importance branch; f is its width.  No norm and no activation between them
-    (A6)."""
+    """Kernels (HWIO) and biases of the importance branch of width f; no norm, no activation between them (A6)."""
 
     reduce: Array  # [c, f], the 1x1 convolution before pooling
     reduce_bias: Array  # [f]
@@ -99,11 +95,7 @@ def importance_map(x: Array, params: ImportanceParams) -> Array:
 
 
 def _conv3x3(x: Array, w: Array, stride: int) -> Array:
-    """3x3 convolution with padding 1 of one small map, as one matrix product.
-
-    After pooling the map has a ninth of the pixels, so gathering patches is cheap, and the gradients under vmap are
-    matrix products.
-    """
+    """3x3 convolution with padding 1 of one small map, as one matrix product, and so are its gradients under vmap."""
     rows, cols = ((n - 1) // stride + 1 for n in x.shape[:2])
     padded = jnp.pad(x, ((1, 1), (1, 1), (0, 0)))
     tall = jnp.concatenate([padded[i : i + (rows - 1) * stride + 1 : stride] for i in range(3)], -1)
