@@ -120,7 +120,7 @@ def test_networks_of_every_compared_system_fit_together_at_their_size():
     networks = {}
     for section in (config.translation for config in configs):
         budget = {"epochs": 1, "decay_start": 0, "learning_rate": 1.0, "batch_size": 1}
-        off = {"perceptual": "off"} if section.perceptual_on else {}
+        off = {"perceptual": False} if section.perceptual_on else {}
         alike = section.model_copy(update={**budget, **off})
         networks[alike.model_dump_json()] = alike
     for section in networks.values():
