@@ -110,7 +110,7 @@ class _Storage(NamedTuple):
 
     key: str
     dtype: np.dtype
-    count: int
+    size: int
 
 
 class _Tensor(NamedTuple):
@@ -155,8 +155,8 @@ def _of_zip(file: BinaryIO) -> tuple[Any, _Values]:
         loaded = {}
         for storage in unpickler.storages.values():
             info = infos[f"{folder}data/{storage.key}"]
-            if info.compress_type != zipfile.ZIP_STORED or info.file_size != storage.count * storage.dtype.itemsize:
-                raise ValueError(f"{info.filename} is not the {storage.count} values that the file announces")
+            if info.compress_type != zipfile.ZIP_STORED or info.file_size != storage.size * storage.dtype.itemsize:
+                raise ValueError(f"{info.filename} is not the {storage.size} values that the file announces")
             loaded[storage.key] = np.frombuffer(archive.read(info), storage.dtype)
     return state, loaded
 
@@ -173,9 +173,9 @@ def _of_pickles(whole: BinaryIO) -> tuple[Any, _Values]:
     for key in _Unpickler(file).load():
         storage = unpickler.storages[key]
         (count,) = struct.unpack("<q", file.read(8))
-        data = file.read(storage.count * storage.dtype.itemsize)
-        if count != storage.count or len(data) != storage.count * storage.dtype.itemsize:
-            raise ValueError(f"storage {key} is not the {storage.count} values that the file announces")
+        data = file.read(storage.size * storage.dtype.itemsize)
+        if count != storage.size or len(data) != storage.size * storage.dtype.itemsize:
+            raise ValueError(f"storage {key} is not the {storage.size} values that the file announces")
         loaded[key] = np.frombuffer(data, storage.dtype)
     return state, loaded
 
@@ -209,7 +209,7 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined, misc]
         if kind != "storage" or not isinstance(dtype, np.dtype) or (len(pid) > 5 and pid[5] is not None):
             raise pickle.UnpicklingError(f"it refers to {pid!r:.80}")
         storage = _Storage(str(key), dtype, int(count))
-        if storage.count < 0:
+        if storage.size < 0:
             raise pickle.UnpicklingError(f"storage {key} has {count} values")
         return self.storages.setdefault(storage.key, storage)
 

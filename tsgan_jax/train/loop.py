@@ -242,7 +242,7 @@ def run(
                 if seen.streak >= bad_limit:
                     raise NonFinite(taken, images, seen.latest())
                 means, none = seen.means(), Tally.empty(seen.sums)
-                tally = step.placed(seen.replace(sums=none.sums, good=none.good, bad=none.bad))
+                tally = step.placed(Tally(none.sums, none.good, none.bad, seen.streak, seen.recent, seen.taken))
             info = StepInfo(state, taken, images, means, last, tally.streak)
             for hook in hooks:
                 hook(info)
