@@ -15,7 +15,7 @@ from tsgan_jax.cli import generate
 from tsgan_jax.cli.generate import main
 from tsgan_jax.generation import candidates, coco
 from tsgan_jax.generation import generate as generation
-from tsgan_jax.generation.sets import read_manifest
+from tsgan_jax.generation.manifest import read_manifest
 from tsgan_jax.masks.plausibility import Verdict
 
 
@@ -67,6 +67,18 @@ def test_batch_size_and_a_second_run_change_nothing(run, tmp_path):
     assert files(tmp_path / "1") == before
 
 
+def test_formats_are_made_with_a_set_and_of_a_finished_one(run, capsys):
+    assert main(["--run", str(run), "--count", "4", "--out", "formed", "--format", "coco,yolo"]) == 0
+    out = run / "sets" / "formed"
+    assert f"format     {out}/yolo" in capsys.readouterr().out
+    assert main(["--run", str(run), "--set", "formed", "--format", "nifti"]) == 0
+    assert main(["--set", str(out), "--format", "monai,dicom"]) == 0
+    assert read_manifest(out)["formats"].keys() == {"yolo", "nifti", "monai", "dicom"}
+    assert main(["--run", str(run), "--count", "6", "--out", "formed"]) == 0  # extended: made again
+    accepted = sum(record["accepted"] for record in read_manifest(out)["images"])
+    assert len(list((out / "dicom").iterdir())) == len(list((out / "nifti" / "labelsTr").iterdir())) == accepted
+
+
 def test_the_runs_own_settings_are_the_defaults(run, tmp_path):
     assert main(["--run", str(run), "--out", str(tmp_path / "a")]) == 0
     assert (
@@ -95,6 +107,9 @@ def test_an_empty_set_is_a_failure(run, tmp_path, capsys, monkeypatch):
         (["--run", "{run}", "--out", ".."], "not a set"),
         (["--run", "{run}", "--out", "x", "--real-fold", "1", "--seed", "3"], "--seed: has no effect"),
         (["--run", "{run}", "--out", "{run}/masks/checkpoints/4"], "MANIFEST"),
+        (["--set", "{tmp}/nothing", "--format", "yolo"], "not a set"),
+        (["--run", "{run}", "--set", "nothing", "--format", "yolo"], "sets/nothing: not a set"),
+        (["--run", "{run}", "--set", "x", "--format", "yolo", "--seed", "3"], "--seed: has no effect"),
     ],
 )
 def test_mistakes_are_told_without_a_traceback(run, tmp_path, capsys, monkeypatch, arguments, message):
@@ -111,6 +126,10 @@ def test_mistakes_are_told_without_a_traceback(run, tmp_path, capsys, monkeypatc
     "arguments",
     [
         ["--out", "x"],
+        ["--out", "x", "--format", "yolo"],
+        ["--set", "x"],
+        ["--set", "x", "--format", "gif"],
+        ["--run", "r", "--set", "x", "--out", "y", "--format", "yolo"],
         ["--run", "r"],
         ["--run", "r", "--out", "x", "--count", "-1"],
         ["--run", "r", "--out", "x", "--count", "some"],

@@ -13,8 +13,8 @@ from tsgan_jax.errors import UserError
 from tsgan_jax.files import read_json, write_json
 from tsgan_jax.generation.generate import export_fold
 from tsgan_jax.generation.labelled import open_set
+from tsgan_jax.generation.manifest import read_manifest, write_manifest
 from tsgan_jax.generation.provenance import decisive_settings, fingerprint
-from tsgan_jax.generation.sets import read_manifest, write_manifest
 
 
 @pytest.fixture(scope="module")

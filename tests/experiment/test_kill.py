@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tsgan_jax.generation import runs
+from tsgan_jax.generation.manifest import read_manifest
 from tsgan_jax.generation.provenance import fingerprint
-from tsgan_jax.generation.sets import read_manifest
 
 CONFIG = """
 data: {phantom: {patients: 10, slices: 1, size: 64}, resolution: 16, prepared: PREPARED}

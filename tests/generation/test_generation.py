@@ -16,10 +16,10 @@ from tsgan_jax.generation import coco
 from tsgan_jax.generation import generate as generation
 from tsgan_jax.generation.candidates import Candidate, candidates
 from tsgan_jax.generation.generate import generate, translate
+from tsgan_jax.generation.manifest import read_manifest
 from tsgan_jax.generation.provenance import fingerprint
 from tsgan_jax.generation.rendering import renderer
 from tsgan_jax.generation.runs import TrainedRun
-from tsgan_jax.generation.sets import read_manifest
 from tsgan_jax.generation.sources import MaskSource, deformed_masks, mask_drawer, real_masks
 from tsgan_jax.images import to_hu, to_uint8
 from tsgan_jax.masks import plausibility

@@ -10,7 +10,7 @@ from tsgan_jax.config.reading import dump_config
 from tsgan_jax.errors import UserError
 from tsgan_jax.generation import packed, runs
 from tsgan_jax.generation.generate import generate_run
-from tsgan_jax.generation.sets import read_manifest
+from tsgan_jax.generation.manifest import read_manifest
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import re
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ MAX_SIDE = 8192
 _ORIGIN = ("Offset", "Position", "Origin")
 _DIRECTION = ("TransformMatrix", "Rotation", "Orientation")
 _BYTE_ORDER = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
-_AXIS_ALIGNED = 1e-3
+AXIS_ALIGNED = 1e-3
 
 Fields = Mapping[str, str]
 Triple = tuple[float, float, float]
@@ -39,8 +40,16 @@ class VolumeError(UserError):
 def read_image(path: Path, root: Path) -> tuple[np.ndarray, Triple, Triple]:
     """`path`, a .mhd file of the tree `root`, in world axes: voxels [z, y, x], spacing (z, y, x) and origin (x, y, z).
 
-    Raises VolumeError for a header that a LUNA16 volume does not have, a file outside the tree, oblique axes, and
-    missing, extra or damaged bytes.
+    Raises VolumeError as `load` and `axial` do.
+    """
+    return axial(load(path, root), path)
+
+
+def load(path: Path, root: Path) -> Any:
+    """ITK's image of a .mhd file of the tree `root`, on the file's own grid.
+
+    Raises VolumeError for a header that a LUNA16 volume does not have, a file outside the tree, and missing, extra or
+    damaged bytes.
     """
     import SimpleITK as sitk
 
@@ -51,11 +60,20 @@ def read_image(path: Path, root: Path) -> tuple[np.ndarray, Triple, Triple]:
     _check_voxels(path, _data_file(path, root, fields), fields, voxels * BYTES[fields["ElementType"]])
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
-        image = sitk.ReadImage(str(path), imageIO="MetaImageIO")
+        return sitk.ReadImage(str(path), imageIO="MetaImageIO")
     except RuntimeError as error:
         raise VolumeError(f"{path}: ITK cannot read it ({str(error).strip().splitlines()[-1]})") from None
+
+
+def axial(image: Any, path: Path) -> tuple[np.ndarray, Triple, Triple]:
+    """An image of ITK in world axes: voxels [z, y, x], spacing (z, y, x) and origin (x, y, z).
+
+    Raises VolumeError, which names `path`, for oblique axes.
+    """
+    import SimpleITK as sitk
+
     direction = np.reshape(image.GetDirection(), (3, 3))
-    if np.abs(direction - np.rint(direction)).max() > _AXIS_ALIGNED:
+    if np.abs(direction - np.rint(direction)).max() > AXIS_ALIGNED:
         raise VolumeError(
             f"{path}: direction {np.round(direction, 4).tolist()} is oblique; "
             "expected axes along the patient's: resample the scan to an axial grid"
@@ -133,7 +151,7 @@ def _is_rotation(value: str) -> bool:
     if axes.size != 9:
         return False
     axes = axes.reshape(3, 3)
-    return np.allclose(axes @ axes.T, np.eye(3), rtol=0, atol=_AXIS_ALIGNED)
+    return np.allclose(axes @ axes.T, np.eye(3), rtol=0, atol=AXIS_ALIGNED)
 
 
 _REQUIRED = ("NDims", "DimSize", "ElementType", "ElementSpacing")

@@ -17,7 +17,7 @@ from tsgan_jax.data.slices import scan_of
 from tsgan_jax.errors import UserError
 from tsgan_jax.files import read_json
 from tsgan_jax.generation.labelled import LabelledSet
-from tsgan_jax.generation.sets import HU, MASKS, manifest_path
+from tsgan_jax.generation.manifest import HU, MASKS, manifest_path
 from tsgan_jax.labels import MIRROR
 
 STAGES = ("masks", "translation")

@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 from tsgan_jax.errors import UserError
 from tsgan_jax.generation import coco, runs
 from tsgan_jax.generation.candidates import Candidate, ahead, batches, candidates
+from tsgan_jax.generation.manifest import Record
 from tsgan_jax.generation.provenance import fingerprint, versions
 from tsgan_jax.generation.rendering import Render, batch_size_for, rendered, renderer
-from tsgan_jax.generation.sets import Record, SetDirectory, SetImage
+from tsgan_jax.generation.sets import SetDirectory, SetImage
 from tsgan_jax.generation.sources import MaskSource, deformed_masks, real_masks, stylegan_masks
 from tsgan_jax.generation.writing import Writer
 from tsgan_jax.images import Window, check_mask, to_hu, to_uint8
