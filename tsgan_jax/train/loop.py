@@ -6,7 +6,6 @@ Metrics are summed on the device and read by the host only when a line is writte
 import math
 import signal
 import threading
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType, TracebackType
@@ -18,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from tsgan_jax.train.devices import replicated, return_freed_memory, split
+from tsgan_jax.train.devices import overlapped, replicated, return_freed_memory, split
 from tsgan_jax.train.learner import Learner
 from tsgan_jax.types import Array, Metrics
 
@@ -176,12 +175,7 @@ class CompiledStep(Generic[S, B]):
 
 def prefetch(batches: Iterable[B], mesh: Mesh, depth: int = 2) -> Iterator[B]:
     """Batches on the devices, copied while earlier steps run."""
-    ahead: deque[B] = deque()
-    for batch in batches:
-        ahead.append(jax.device_put(batch, split(mesh)))
-        if len(ahead) > depth:
-            yield ahead.popleft()
-    yield from ahead
+    return overlapped((jax.device_put(batch, split(mesh)) for batch in batches), depth + 1)
 
 
 class Interrupt:
