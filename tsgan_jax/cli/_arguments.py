@@ -40,6 +40,13 @@ def whole(least: int = 0, below: int | None = None) -> Callable[[str], int]:
     return read
 
 
+def seed(text: str) -> int:
+    """A seed of JAX's keys."""
+    from tsgan_jax.config import SEEDS
+
+    return whole(below=SEEDS)(text)
+
+
 def truncation(text: str) -> float:
     """A number from 0 to 1.5."""
     try:

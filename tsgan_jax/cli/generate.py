@@ -184,7 +184,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="LIST",
         help="formats beside COCO, with commas: yolo, monai, nifti, dicom",
     )
-    parser.add_argument("--seed", type=_seed, metavar="S", help="default: the run's generation.seed")
+    parser.add_argument("--seed", type=_arguments.seed, metavar="S", help="default: the run's generation.seed")
     parser.add_argument(
         "--truncation", type=_arguments.truncation, metavar="T", help="0 to 1.5; smaller: more typical masks; 1: none"
     )
@@ -197,12 +197,6 @@ def _parser() -> argparse.ArgumentParser:
         help="images at a time; default: as many as fit in memory",
     )
     return parser
-
-
-def _seed(text: str) -> int:
-    from tsgan_jax.config import SEEDS
-
-    return _arguments.whole(below=SEEDS)(text)
 
 
 def _formats(text: str) -> list[str]:

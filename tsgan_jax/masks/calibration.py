@@ -283,4 +283,4 @@ def _draw(mask: np.ndarray, channel: np.ndarray, place: tuple[int, int], pixels:
     chosen = np.zeros(near.shape, bool)
     chosen.flat[np.argsort(-heights, axis=None, kind="stable")[:pixels]] = True
     patches, _ = ndimage.label(chosen, NEIGHBOURS)
-    mask[rows, columns][patches == patches[at]] = label
+    mask[rows, columns][chosen & (patches == patches[at])] = label

@@ -152,12 +152,24 @@ def _maps(
 ) -> Array:
     """Maps [n, r, r, c] of one chunk."""
 
-    def drawn(index: Array) -> tuple[Array, tuple[Array, ...]]:
-        own = jax.random.fold_in(key, index)
-        noise = layer_noise(stream(own, "noise"), synthesis.resolution)
-        return jax.random.normal(stream(own, "latent"), (mapping.z_dim,)), noise
+    own = jax.vmap(lambda index: jax.random.fold_in(key, index))(indices)
+    z = jax.vmap(lambda key: jax.random.normal(stream(key, "latent"), (mapping.z_dim,)))(own)
+    noise_keys = jax.vmap(lambda key: stream(key, "noise"))(own)
+    return maps_of(mapping, synthesis, params, w_avg, alpha, z, noise_keys, truncation)
 
-    z, noise = jax.vmap(drawn)(indices)
+
+def maps_of(
+    mapping: MappingNetwork,
+    synthesis: Synthesis,
+    params: Params,
+    w_avg: Array,
+    alpha: Array,
+    z: Array,
+    noise_keys: Key,
+    truncation: Array | float,
+) -> Array:
+    """Maps [n, r, r, c] of latents z [n, z_dim]; noise_keys [n]: of each image's layer noise."""
     w = mapping.apply({"params": params["mapping"]}, z)
     ws = jnp.repeat(w[:, None], num_layers(synthesis.resolution), axis=1)
+    noise = jax.vmap(lambda key: layer_noise(key, synthesis.resolution))(noise_keys)
     return synthesis.apply({"params": params["synthesis"]}, truncate(ws, w_avg, truncation), noise, alpha)

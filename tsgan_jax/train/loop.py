@@ -79,10 +79,11 @@ class CompiledStep(Generic[S, B]):
     """
 
     def __init__(self, learner: Learner[S, B], mesh: Mesh) -> None:
-        self._learner, self._everywhere = learner, replicated(mesh)
+        self._everywhere = replicated(mesh)
+        self._step = jax.jit(learner.step, inline=True)  # traced once, for `start` and for the program
 
         def counted(state: S, tally: Tally, batch: B) -> tuple[S, Tally]:
-            new, metrics = learner.step(state, batch)
+            new, metrics = self._step(state, batch)
             return new, tallies.add(tally, metrics)
 
         everywhere = self._everywhere
@@ -96,7 +97,7 @@ class CompiledStep(Generic[S, B]):
 
     def start(self, state: S, batch: B) -> Tally:
         """A tally of no steps, on the devices."""
-        _, metrics = jax.eval_shape(self._learner.step, state, batch)
+        _, metrics = jax.eval_shape(self._step, state, batch)
         return self.placed(tallies.empty(metrics))
 
     def placed(self, tally: Tally) -> Tally:

@@ -125,7 +125,7 @@ def controlnet(config: ControlNetConfig, images_per_epoch: int) -> Translator[Co
         start = jax.vmap(lambda key: jax.random.normal(key, (*mask.shape[1:3], channels)))(keys)
 
         def predict(noisy: Array, time: Array) -> Array:
-            output = controlled(nets, state.ema, noisy, jnp.full(len(noisy), time), mask)
+            output = controlled(nets, state.ema, noisy, jnp.full(noisy.shape[:1], time), mask)
             return noise_in(noisy, output, jnp.asarray(kept)[time], config.prediction)
 
         return unfold(ddim_sample(predict, start, kept, config.sampling_steps), config.patch)[..., 0]

@@ -1,0 +1,56 @@
+"""bin/export: a run's networks as StableHLO with the weights inside, for use without this package."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from tsgan_jax.cli import _arguments
+from tsgan_jax.cli._ending import ending, program
+
+_PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+_EPILOG = """\
+The folder has masks (noise to mask), ct (mask to CT in HU) and pairs (both) as portable StableHLO, about.json (inputs,
+outputs, labels, units, hashes) and load.py, which runs them with jax alone.  See docs/export.md.
+
+example: bin/export --network luna16-128 --platforms cpu,cuda --out exported
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0: exported; 2: refused, with the reason on stderr."""
+    parser = _arguments.parser("export", __doc__, _EPILOG)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--run", type=Path, metavar="DIR", help="run directory of bin/train, or a folder of bin/pack")
+    source.add_argument("--network", metavar="NAME", help="networks that come with the package, such as phantom-64")
+    parser.add_argument(
+        "--platforms", type=_platforms, default=("cpu",), metavar="P,P", help="of cpu, cuda, rocm, tpu; default: cpu"
+    )
+    parser.add_argument(
+        "--truncation", type=_arguments.truncation, metavar="T", help="of the masks; default: the run's"
+    )
+    parser.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="new folder")
+    arguments = parser.parse_args(argv)
+    return ending(lambda: _run(arguments), "run the command again with a new --out")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from tsgan_jax.generation import packed, runs
+    from tsgan_jax.generation.export import export_networks
+
+    run = packed.shipped(arguments.network) if arguments.network else arguments.run
+    _arguments.check_run(run)
+    about = export_networks(runs.restore(run), arguments.out, arguments.platforms, arguments.truncation, print)
+    size = sum(path.stat().st_size for path in arguments.out.iterdir())
+    print(f"exported {', '.join(about['functions'])} of {run}: {size / 1e6:.1f} MB in {arguments.out}")
+    return 0
+
+
+def _platforms(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if unknown := [name for name in names if name not in _PLATFORMS]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is not one of {', '.join(_PLATFORMS)}")
+    return names
+
+
+if __name__ == "__main__":
+    program(main)
