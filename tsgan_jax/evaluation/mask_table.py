@@ -5,7 +5,6 @@ Real training masks are the best possible value.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import jax
@@ -18,10 +17,10 @@ from tsgan_jax.evaluation.mask_statistics import PAIRED, Sample, concatenate, me
 from tsgan_jax.evaluation.mask_variety import NEAREST, compared, mask_features, scaled
 from tsgan_jax.evaluation.records import FAILED, Kind, Record
 from tsgan_jax.evaluation.sources import evenly
-from tsgan_jax.generation.sources import mask_drawer
 from tsgan_jax.labels import TRACHEA
 from tsgan_jax.masks.deform import Deformer
 from tsgan_jax.masks.plausibility import TRACHEA_IN_LUNG, check
+from tsgan_jax.masks.sample import sample_masks
 from tsgan_jax.train.learner import stream
 
 if TYPE_CHECKING:
@@ -91,7 +90,7 @@ def records(kind: Kind, subject: "Subject", sources: Mapping[str, Masks], **deta
     generator, parent = subject.stage_1
     k, test = subject.config.evaluation.nearest, subject.test.mask
     details |= {"k": k, "pixel_mm_of_all": subject.pixel_mm, "resolution": generator.synthesis.resolution}
-    record = subject.record(kind, made_from={"masks": asdict(parent), **subject.real_hashes})
+    record = subject.record(kind, made_from={"masks": parent, **subject.real_hashes})
     counts = {name: len(masks) for name, masks in {REAL_TEST: test, **sources}.items()}
     return [
         record(
@@ -111,7 +110,7 @@ def records(kind: Kind, subject: "Subject", sources: Mapping[str, Masks], **deta
 def drawn(subject: "Subject", count: int, truncation: float) -> NDArray[np.uint8]:
     """Stage 1's masks [count, h, h], equal to a set's first attempts at images 0 to count - 1."""
     key = stream(jax.random.key(subject.config.generation.seed), "masks")
-    return mask_drawer(subject.stage_1[0], key, truncation)(0, list(range(count)))
+    return sample_masks(subject.stage_1[0], jax.random.fold_in(key, 0), np.arange(count), truncation)
 
 
 def deformed(slices: "SliceSet", seed: int, count: int) -> NDArray[np.uint8]:

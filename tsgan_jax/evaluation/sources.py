@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from tsgan_jax import images
 from tsgan_jax.errors import UserError
-from tsgan_jax.generation import sets
-from tsgan_jax.generation.sets import ANNOTATIONS, HU, IMAGES, MASKS
+from tsgan_jax.generation import manifest
+from tsgan_jax.generation.manifest import ANNOTATIONS, HU, IMAGES, MASKS
 
 
 def evenly(length: int, count: int) -> NDArray[np.int64]:
@@ -37,10 +37,10 @@ class GeneratedSet:
     """
 
     def __init__(self, path: Path, count: int | None = None) -> None:
-        self.path, self.manifest = path, sets.read_manifest(path)
+        self.path, self.manifest = path, manifest.read_manifest(path)
         if not self.manifest.get("complete") or not (path / ANNOTATIONS).is_file():
             raise UserError(f"{path}: the set is not finished; run bin/generate again to finish it")
-        sets.refuse_changed(path, self.manifest)
+        manifest.refuse_changed(path, self.manifest)
         if not self.manifest["images"]:
             raise UserError(f"{path}: the set is empty (made with a count of 0); run bin/generate with a larger one")
         accepted = [record for record in self.manifest["images"] if record["accepted"]]
@@ -49,7 +49,7 @@ class GeneratedSet:
             mend = "raise generation.attempts" if of_slices else "stage 1 needs more training"
             raise UserError(f"{path}: the set is empty (every mask was refused); {mend}")
         self.records = accepted[:count]
-        self.sha256 = sets.set_hash(self.manifest)
+        self.sha256 = manifest.set_hash(self.manifest)
 
     def __len__(self) -> int:
         return len(self.records)
