@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tsgan_jax.cli import _arguments
-from tsgan_jax.cli._ending import ending, leave, program
+from tsgan_jax.cli._command import ending, leave, parser_of, program
 from tsgan_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -106,7 +105,7 @@ def _interruptible(work: "Callable[[Console], int]", directory: Path) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _arguments.parser("train", __doc__, _EPILOG)
+    parser = parser_of("train", __doc__, _EPILOG)
     parser.add_argument("--config", required=True, type=Path, metavar="FILE", help="experiment or study, a YAML file")
     parser.add_argument(
         "--stage", choices=("masks", "translation", "all"), default="all", help="what to train (default: all)"

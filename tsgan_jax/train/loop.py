@@ -3,7 +3,6 @@ loop."""
 
 import signal
 import threading
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType, TracebackType
@@ -13,7 +12,7 @@ import jax
 from jax.sharding import Mesh
 
 from tsgan_jax.train import tally as tallies
-from tsgan_jax.train.devices import replicated, return_freed_memory, split
+from tsgan_jax.train.devices import overlapped, replicated, return_freed_memory, split
 from tsgan_jax.train.learner import Learner
 from tsgan_jax.train.tally import Tally
 from tsgan_jax.types import Array
@@ -115,12 +114,7 @@ class CompiledStep(Generic[S, B]):
 
 def prefetch(batches: Iterable[B], mesh: Mesh, depth: int = 2) -> Iterator[B]:
     """Batches on the devices, copied while earlier steps run."""
-    ahead: deque[B] = deque()
-    for batch in batches:
-        ahead.append(jax.device_put(batch, split(mesh)))
-        if len(ahead) > depth:
-            yield ahead.popleft()
-    yield from ahead
+    return overlapped((jax.device_put(batch, split(mesh)) for batch in batches), depth + 1)
 
 
 class Interrupt:
