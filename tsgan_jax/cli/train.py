@@ -10,7 +10,7 @@ from tsgan_jax.cli._command import ending, leave, parser_of, program
 from tsgan_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from tsgan_jax.train.progress import Console
+    from tsgan_jax.train.hooks import Console
 
 _EPILOG = """\
 The run directory has all results: config.yaml, masks/ and translation/ (checkpoints, log.jsonl, samples/*.png),

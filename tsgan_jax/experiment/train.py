@@ -26,7 +26,7 @@ from tsgan_jax.masks import calibration
 from tsgan_jax.masks.growth import plan
 from tsgan_jax.train.checkpoint import Checkpoints
 from tsgan_jax.train.devices import keep_compiled
-from tsgan_jax.train.progress import Console
+from tsgan_jax.train.hooks import Console
 from tsgan_jax.translation.api import Translator
 from tsgan_jax.translation.registry import translator as translator_of
 
