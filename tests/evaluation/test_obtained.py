@@ -38,7 +38,7 @@ def pictured(wanted, seed, blur=0.6, bright=20.0):
 def test_discs_are_found_with_their_size_side_and_place(place):
     errors, places = [], []
     for mm in (6.0, 8.0, 12.0):
-        for seed, side in enumerate(("left", "right") * 2):
+        for seed, side in enumerate(("left", "right") * 3):
             mask, hu, centre, true_mm = pictured(NoduleRequest(mm, side, place), seed)
             found = obtained(hu, mask, MM, centre, mm)
             errors.append(found.diameter_mm - true_mm)

@@ -9,8 +9,8 @@ import tsgan_jax
 from tests.evaluation.chests import PIXEL_MM, chests
 from tsgan_jax.cli import evaluate, generate
 from tsgan_jax.errors import UserError
+from tsgan_jax.generation.manifest import read_manifest
 from tsgan_jax.generation.requests import SIZE_MM, Request, requested_masks
-from tsgan_jax.generation.sets import read_manifest
 from tsgan_jax.generation.sources import real_masks
 from tsgan_jax.images import read_hu, read_mask
 from tsgan_jax.labels import LEFT_LUNG, NODULE

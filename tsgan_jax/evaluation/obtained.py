@@ -25,8 +25,8 @@ from tsgan_jax.components import NEIGHBOURS
 from tsgan_jax.errors import UserError
 from tsgan_jax.evaluation.sources import GeneratedSet
 from tsgan_jax.evaluation.table import NONE, Table
+from tsgan_jax.generation.manifest import read_manifest
 from tsgan_jax.generation.requests import SIZE_MM
-from tsgan_jax.generation.sets import read_manifest
 from tsgan_jax.masks.distance import signed_distance, with_nodules
 from tsgan_jax.masks.places import PLACES, SIDES, Located, place_of
 from tsgan_jax.masks.requested import ANY

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from tsgan_jax.errors import UserError
 from tsgan_jax.generation import packed, runs
 from tsgan_jax.generation.candidates import candidates
-from tsgan_jax.generation.generate import PNG_THREADS, ct_key, hu_of, masks_of, translate
-from tsgan_jax.generation.requests import Request, real_nodules, requested_masks
+from tsgan_jax.generation.generate import PNG_THREADS, hu_of, masks_of, set_key, translate
+from tsgan_jax.generation.requests import Request
 from tsgan_jax.generation.runs import TrainedRun
 from tsgan_jax.masks.sample import Indices, sample_masks
 from tsgan_jax.types import Array, Key
@@ -66,17 +66,14 @@ class Networks:
         command's --nodules, --diameter-mm, --side, --place and --balance.
         """
         trained = self.trained
-        source = masks_of(trained, seed, truncation)
-        if request is not None:
-            request.coarse(trained.pixel_mm)
-            source = requested_masks(source, request, seed, real_nodules(trained, print))
+        source = masks_of(trained, seed, truncation, request)
         with ThreadPoolExecutor(PNG_THREADS) as pool:
             attempts = trained.config.generation.attempts
             found = {one.index: one for one in candidates(source, list(indices), attempts, source.at_once, pool)}
         kept = [found[index] for index in indices if found[index].mask is not None]
         masks = np.array([one.mask for one in kept], np.uint8).reshape(-1, source.side, source.side)
         window = trained.config.data.hu_window
-        ct = hu_of(kept, source.side, trained.translator, trained.translator_state, ct_key(seed), window)
+        ct = hu_of(kept, source.side, trained.translator, trained.translator_state, set_key(seed, "ct"), window)
         return Pairs(np.array([one.index for one in kept], int), masks, ct, [source.facts(one.index) for one in kept])
 
 

@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsgan_jax.errors import UserError
-from tsgan_jax.generation.provenance import fingerprint
-from tsgan_jax.generation.runs import Say, TrainedRun
+from tsgan_jax.generation.runs import Say, TrainedRun, fingerprint
 from tsgan_jax.generation.sources import MaskSource
 from tsgan_jax.masks.nodules import RealNodule, nodules_of, without_nodules
 from tsgan_jax.masks.places import PLACES, SIDES, Place, Side, located

@@ -76,8 +76,11 @@ def with_requested(
     pixels = int(np.clip(round(np.pi * (wanted.diameter_mm / 2 / pixel_mm) ** 2), least, most))
     radius = float(np.sqrt(pixels / np.pi))
     alike = [real for real in bank if _is_alike(real, wanted)]
-    real = alike[rng.integers(len(alike))] if alike else None
-    contour = real.contour if real else bank[rng.integers(len(bank))].contour if bank else smooth_contour(rng)
+    real = alike[int(rng.integers(len(alike)))] if alike else None
+    if real is not None:
+        contour = real.contour
+    else:
+        contour = bank[int(rng.integers(len(bank)))].contour if bank else smooth_contour(rng)
     for code in _lungs(mask, wanted.side, real, rng):
         lung = with_nodules(mask, code)
         if not lung.any():
@@ -89,8 +92,9 @@ def with_requested(
         room = (mask == code) & apart(mask, GAP)
         if wanted.place in ("peripheral", "central"):
             room &= depth > _gap(pixel_mm)
-        known = real is not None and real.lung == code
-        chances = likely(real, lung, depth * pixel_mm, centres) if known else centres / centres.sum()
+        chances = centres / centres.sum()
+        if real is not None and real.lung == code:
+            chances = likely(real, lung, depth * pixel_mm, centres)
         for at in rng.choice(mask.size, TRIES, p=chances.ravel()):
             centre = np.array(np.unravel_index(at, mask.shape)) + rng.uniform(-0.5, 0.5, 2)
             patch = _patch(room, contour, centre, pixels, rng)
