@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tsgan_jax.config import Config, MasksConfig, TranslationConfig
 from tsgan_jax.errors import UserError
 from tsgan_jax.experiment import rundir
-from tsgan_jax.train import hooks
+from tsgan_jax.train import hooks, processes
 from tsgan_jax.train.checkpoint import Checkpoints, Saved, abstract_like
 from tsgan_jax.train.devices import place, replicated
 from tsgan_jax.train.learner import Learner, stream, with_frozen
@@ -132,7 +132,8 @@ def begin(stage: Stage) -> Saved | None:
     else:
         seen = saved.meta["images_seen"]
         stage.console.say(f"stage {stage.name}: resumed at step {saved.step}, {seen} of {stage.images} images seen")
-    hooks.truncate_log(stage.directory / "log.jsonl", saved.step if saved else 0)
+    if processes.is_first():
+        hooks.truncate_log(stage.directory / "log.jsonl", saved.step if saved else 0)
     return saved
 
 
@@ -141,7 +142,8 @@ def is_finished(stage: Stage) -> bool:
     saved = stage.checkpoints.newest()
     if saved is None or saved.meta["images_seen"] < stage.images:
         return False
-    rundir.note_progress(stage.run, stage.name, saved.meta["images_seen"], saved.step, stage.images)
+    if processes.is_first():
+        rundir.note_progress(stage.run, stage.name, saved.meta["images_seen"], saved.step, stage.images)
     stage.console.say(f"stage {stage.name}: finished earlier ({saved.step} steps, {saved.meta['images_seen']} images)")
     return True
 
@@ -155,11 +157,19 @@ def train_phase(stage: Stage, part: TrainingPhase, state: Any) -> Any:
     chosen: list[Hook] = [
         hooks.JsonlLog(stage.directory / "log.jsonl", part.labels, say),
         ProgressHook(stage.console, part.span),
-        hooks.Samples(stage.directory / "samples", part.render, part.points, int(state.images_seen), say),
+        hooks.Samples(
+            stage.directory / "samples",
+            lambda state: part.render(processes.local(state)),
+            part.points,
+            int(state.images_seen),
+            say,
+        ),
         hooks.Save(stage.checkpoints, settings.save_minutes, {"stage": stage.name, **part.labels}),
         Note(stage),
     ]
-    if settings.tensorboard:
+    if not processes.is_first():  # all of them write files
+        chosen = []
+    elif settings.tensorboard:
         chosen.append(hooks.Tensorboard(stage.directory / "tensorboard", int(state.step)))
     stage.console.update(part.span.label, part.span.before / part.span.stage, "compiling")
     try:
@@ -188,6 +198,7 @@ def train_phase(stage: Stage, part: TrainingPhase, state: Any) -> Any:
 def close(stage: Stage, state: Any) -> None:
     """Close a finished stage; UserError if its last state could not be written."""
     stage.checkpoints.close()
+    processes.barrier()
     if int(state.step) not in stage.checkpoints.steps():
         raise UserError(
             f"{stage.directory}: training is done, but its last checkpoint was not written (see above); free space "

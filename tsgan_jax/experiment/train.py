@@ -4,6 +4,7 @@ A second run resumes unfinished parts and skips finished ones.
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,8 +25,9 @@ from tsgan_jax.files import locked_run
 from tsgan_jax.generation.generate import SetProgress, generate_run
 from tsgan_jax.generation.provenance import fingerprint
 from tsgan_jax.masks import calibration, growth
-from tsgan_jax.train.devices import keep_compiled
-from tsgan_jax.train.progress import Console
+from tsgan_jax.train import processes
+from tsgan_jax.train.devices import data_mesh, keep_compiled
+from tsgan_jax.train.progress import Console, Silent
 from tsgan_jax.translation.api import Translator
 from tsgan_jax.translation.registry import translator as translator_of
 
@@ -42,7 +44,9 @@ def train(
     Raises UserError for invalid input, train.loop.Interrupted after SIGTERM or SIGINT with all saved.
     """
     keep_compiled()
-    with locked_run(run):
+    if not processes.is_first():
+        console = Silent()
+    with locked_run(run) if processes.is_first() else nullcontext():
         differences = rundir.compare(run, config, allow_changes)
         slices, test_slices = _slices(config, console)
         wanted = config.stages if chosen == "all" else (chosen,)
@@ -57,15 +61,22 @@ def train(
         for name in wanted:
             rundir.check_facts(run, name, facts[name], allow_changes)
         check_loads(run, config, differences, len(slices))
-        rundir.accept(run, config, differences)
+        _check_batches(config, wanted)
+        processes.barrier()
+        if processes.is_first():
+            rundir.accept(run, config, differences)
         for place, name in enumerate(wanted):
             stage = open_stage(name, _images(config, name, len(slices)), run, config, console)
-            rundir.begin_stage(run, config, name, stage.images, facts[name], console.say)
+            if processes.is_first():
+                rundir.begin_stage(run, config, name, stage.images, facts[name], console.say)
+            processes.barrier()
             if is_finished(stage):
                 continue
             ahead = Ahead(work[name], sum(work[later] for later in wanted[place:]))
             _train(stage, translator, slices, test_slices, ahead)
-        if chosen == "all" and config.generation.count:
+        if processes.count() > 1:
+            console.say("several processes train and do no more: bin/generate makes the set, bin/evaluate the report")
+        elif chosen == "all" and config.generation.count:
             _generate(run, console)
             if config.run.evaluate:
                 evaluate(run, config, say=console.say, detect=run_detection)
@@ -79,7 +90,7 @@ def _slices(config: Config, console: Console) -> tuple[SliceSet, SliceSet]:
 
     if config.data.root is None and config.data.phantom is not None:
         console.say("data: no data.root given, so the chest phantom is used instead of LUNA16")
-    prepared = prepare(config.data, progress=progress)
+    prepared = processes.in_turn(lambda: prepare(config.data, progress=progress))
     console.finish()
     made = prepared.summary
     console.say(
@@ -102,6 +113,13 @@ def _facts(config: Config, stage: str, slices: SliceSet, translator: Translator 
     if stage == "translation" and translator is not None:
         facts |= translator.about
     return facts
+
+
+def _check_batches(config: Config, wanted: Sequence[str]) -> None:
+    """Raise UserError for a batch, of any phase to come, that several processes cannot share."""
+    sizes = [phase.batch_size for phase in growth.plan(config.masks)] if "masks" in wanted else []
+    for size in (*sizes, *([config.translation.batch_size] if "translation" in wanted else [])):
+        data_mesh(size)
 
 
 def _images(config: Config, stage: str, slices: int) -> int:

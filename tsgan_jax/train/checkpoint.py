@@ -20,9 +20,11 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from orbax.checkpoint.options import MultiprocessingOptions
 
 from tsgan_jax.errors import UserError
 from tsgan_jax.files import file_sha256, read_json, write_json
+from tsgan_jax.train import processes
 from tsgan_jax.train.learner import without_frozen
 
 MANIFEST = "manifest.json"
@@ -57,8 +59,11 @@ class Checkpoints:
     def save(self, state: Any, meta: Mapping[str, Any], step: int) -> bool:
         """Start to write a checkpoint in the background; False, with a message, if that is not possible now.
 
-        Its `frozen` weights are left out.  The state may be donated as soon as this returns.
+        Its `frozen` weights are left out.  The state may be donated as soon as this returns.  Of several processes the
+        first one writes, as it has the whole state.
         """
+        if not processes.is_first():
+            return True
         self.wait()
         state = without_frozen(state)
         if step in self.steps():
@@ -70,7 +75,8 @@ class Checkpoints:
                 f"{needed / 1e9:.1f} GB needed; free some space, the next save tries again"
             )
             return False
-        items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(dict(meta)))
+        saved = ocp.args.PyTreeSave(state) if processes.count() > 1 else ocp.args.StandardSave(state)
+        items = ocp.args.Composite(state=saved, meta=ocp.args.JsonSave(dict(meta)))
         self._writing = step
         try:
             with _quiet():
@@ -107,6 +113,9 @@ class Checkpoints:
         """The newest valid checkpoint; later ones that are damaged or incomplete are moved to `damaged/`, with a
         message."""
         self.wait()
+        return processes.in_turn(self._newest)
+
+    def _newest(self) -> Saved | None:
         for path in sorted((p for p in self.directory.iterdir() if p.name.isdecimal()), key=lambda p: -int(p.name)):
             reason = unsound(path)
             if reason is None:
@@ -132,17 +141,24 @@ class Checkpoints:
     def drop_after(self, step: int) -> None:
         """Delete every checkpoint later than `step`."""
         self.wait()
-        for later in self.steps():
+        processes.barrier()
+        for later in self.steps() if processes.is_first() else ():
             if later > step:
                 self._delete(later)
         self._drop_manager()
+        processes.barrier()
 
     def _open(self) -> ocp.CheckpointManager:
         if self._manager is None:
             options = ocp.CheckpointManagerOptions(
-                max_to_keep=None, enable_async_checkpointing=True, cleanup_tmp_directories=True
+                max_to_keep=None,
+                create=False,  # it is there
+                enable_async_checkpointing=True,
+                cleanup_tmp_directories=True,
+                multiprocessing_options=_one_of_several() if processes.count() > 1 else MultiprocessingOptions(),
             )
-            self._manager = ocp.CheckpointManager(self.directory, options=options)
+            handlers = _handlers() if processes.count() > 1 else None
+            self._manager = ocp.CheckpointManager(self.directory, options=options, item_handlers=handlers)
         return self._manager
 
     def _drop_manager(self) -> None:
@@ -190,6 +206,26 @@ class Checkpoints:
         target.parent.mkdir(exist_ok=True)
         path.rename(target)
         self._say(f"checkpoint {path.name} is not usable ({reason}); moved to {target}, trying the one before it")
+
+
+def _one_of_several() -> MultiprocessingOptions:
+    """Orbax's settings where the first of several processes writes alone."""
+    return MultiprocessingOptions(primary_host=0, active_processes={0}, barrier_sync_key_prefix="tsgan")
+
+
+class _OneWrites:
+    """Orbax compares what each process says of the arrays; here one says it."""
+
+    def validate_all_array_metadatas(self, array_metadatas: Any) -> None:
+        """Nothing to compare."""
+
+
+def _handlers() -> dict[str, Any]:
+    """Orbax's writers of a checkpoint's two items, where the first of several processes writes alone."""
+    alone = _one_of_several()
+    arrays: Any = _OneWrites()
+    state = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone, array_metadata_validator=arrays)
+    return {"state": state, "meta": ocp.JsonCheckpointHandler(multiprocessing_options=alone)}
 
 
 def abstract_like(tree: Any, sharding: jax.sharding.Sharding) -> Any:

@@ -12,8 +12,9 @@ from typing import Any, Generic, TypeVar
 import jax
 from jax.sharding import Mesh
 
+from tsgan_jax.train import processes
 from tsgan_jax.train import tally as tallies
-from tsgan_jax.train.devices import replicated, return_freed_memory, split
+from tsgan_jax.train.devices import put, replicated, return_freed_memory, split
 from tsgan_jax.train.learner import Learner
 from tsgan_jax.train.tally import Tally
 from tsgan_jax.types import Array
@@ -101,13 +102,15 @@ class CompiledStep(Generic[S, B]):
 
     def placed(self, tally: Tally) -> Tally:
         """A tally of the host on the devices."""
-        return jax.device_put(tally, self._everywhere)
+        placed: Tally = put(tally, self._everywhere)
+        return placed
 
     def __call__(self, state: S, tally: Tally, batch: B) -> tuple[S, Tally]:
         """One step; returns when it is dispatched."""
         if self._compiled is None:
             self._compiled = self._jitted.lower(state, tally, batch).compile()
             return_freed_memory()
+            processes.barrier()  # compiling takes longer than a collective operation waits
         new: tuple[S, Tally] = self._compiled(state, tally, batch)
         return new
 
@@ -116,7 +119,7 @@ def prefetch(batches: Iterable[B], mesh: Mesh, depth: int = 2) -> Iterator[B]:
     """Batches on the devices, copied while earlier steps run."""
     ahead: deque[B] = deque()
     for batch in batches:
-        ahead.append(jax.device_put(batch, split(mesh)))
+        ahead.append(put(batch, split(mesh)))
         if len(ahead) > depth:
             yield ahead.popleft()
     yield from ahead
@@ -161,11 +164,11 @@ def run(
 
     Step k + 1 is dispatched while step k runs; the host reads nothing of a step but at log points.
     Raises Interrupted after SIGTERM or SIGINT (hooks saw the last step), NonFinite if the last `bad_limit` steps or
-    more before a log point were skipped.
+    more before a log point were skipped.  Several processes heed a signal to one of them together, at a log point.
     """
     taken, images = (int(jax.device_get(count)) for count in (state.step, state.images_seen))  # type: ignore[attr-defined]
     tally: Tally | None = None
-    last = images >= until_images
+    last, signum = images >= until_images, None
     with Interrupt() as interrupt:
         while not last:
             batch = next(batches)
@@ -173,7 +176,10 @@ def run(
             state, tally = step(state, before, batch)
             jax.block_until_ready(before.good)  # no more than two steps are ever queued
             taken, images = taken + 1, images + jax.tree.leaves(batch)[0].shape[0]
-            last = images >= until_images or interrupt.signum is not None
+            last, signum = images >= until_images, interrupt.signum
+            if processes.count() > 1:
+                signum = processes.agreed(signum or 0) or None if last or taken % log_steps == 0 else None
+            last |= signum is not None
             means = None
             if last or taken % log_steps == 0:
                 seen = tallies.fetch(tally)
@@ -184,6 +190,7 @@ def run(
             info = StepInfo(state, taken, images, means, last, tally.streak)
             for hook in hooks:
                 hook(info)
-        if interrupt.signum is not None:
-            raise Interrupted(interrupt.signum)
+        processes.barrier()  # the first one has saved
+        if signum is not None:
+            raise Interrupted(signum)
     return state
