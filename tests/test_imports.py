@@ -28,7 +28,7 @@ LAYERS = [
 HOMES = {
     "tensorflow": {"data/dataset.py"},
     "tensorflow_datasets": {"data/dataset.py"},
-    "SimpleITK": {"data/metaimage.py", "phantom/writing.py", "generation/formats.py"},
+    "SimpleITK": {"data/metaimage.py", "data/scans.py", "phantom/writing.py", "generation/formats.py"},
     "ultralytics": {"detection/worker.py"},
     "torch": {"detection/worker.py"},
     "argparse": {"cli/"},

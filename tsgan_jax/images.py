@@ -101,10 +101,14 @@ def check_mask(mask: ArrayLike, source: str) -> NDArray[np.integer]:
     codes = np.asarray(mask)
     if not np.issubdtype(codes.dtype, np.integer):
         raise UserError(f"{source}: a mask of {codes.dtype}; expected whole class codes, 0 to {NUM_CLASSES - 1}")
-    unknown = codes[(codes < 0) | (codes >= NUM_CLASSES)]
-    if unknown.size:
+    unknown = np.argwhere((codes < 0) | (codes >= NUM_CLASSES))
+    if len(unknown):
+        first = tuple(unknown[0].tolist())
+        names = ("slice", "row", "column")[-len(first) :]
+        place = ", ".join(f"{name} {at}" for name, at in zip(names, first, strict=False))
         raise UserError(
-            f"{source}: class code {unknown[0]} is unknown in {unknown.size} pixels; codes are 0 to {NUM_CLASSES - 1}"
+            f"{source}: class code {codes[first]} at {place} is unknown, as in {len(unknown)} pixels in all; "
+            f"codes are 0 to {NUM_CLASSES - 1}"
         )
     return codes
 

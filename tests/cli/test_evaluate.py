@@ -17,7 +17,7 @@ from tsgan_jax.evaluation import mask_table
 from tsgan_jax.evaluation.evaluate import attempt
 from tsgan_jax.evaluation.records import Record, append, current, read
 from tsgan_jax.generation.generate import export_fold
-from tsgan_jax.generation.sets import write_manifest
+from tsgan_jax.generation.manifest import write_manifest
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from tsgan_jax.detection.datasets import shown, training_sets
 from tsgan_jax.errors import UserError
 from tsgan_jax.files import file_sha256, read_json, write_json
 from tsgan_jax.generation.labelled import LabelledImage, open_set
-from tsgan_jax.generation.sets import read_manifest, write_manifest
+from tsgan_jax.generation.manifest import read_manifest, write_manifest
 from tsgan_jax.generation.yolo import write_part
 
 

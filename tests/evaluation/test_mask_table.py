@@ -24,14 +24,12 @@ from tsgan_jax.evaluation.mask_table import (
     table_of,
 )
 from tsgan_jax.evaluation.mask_variety import compared, mask_features, scaled
-from tsgan_jax.generation import sources
-from tsgan_jax.generation.runs import Parent
 from tsgan_jax.labels import LEFT_LUNG, NODULE, TRACHEA
 from tsgan_jax.masks.deform import Deformer
 from tsgan_jax.masks.plausibility import check
 
 TEST, TRAINING = chests(range(500, 530)), chests(range(40))
-PARENT = Parent(4, 64, "ab")
+PARENT = {"step": 4, "images_seen": 64, "sha256": "ab"}
 BARE = np.where(np.isin(TRAINING.mask, (NODULE, TRACHEA)), LEFT_LUNG, TRAINING.mask).astype(np.uint8)
 
 
@@ -85,7 +83,7 @@ def case(monkeypatch):
     def sample_masks(generator, key, indices, truncation):
         return TRAINING.mask[[index if truncation == 1 else 0 for index in indices]]
 
-    monkeypatch.setattr(sources, "sample_masks", sample_masks)
+    monkeypatch.setattr(mask_table, "sample_masks", sample_masks)
     generator = SimpleNamespace(synthesis=SimpleNamespace(resolution=64))
     return SimpleNamespace(
         config=Config(generation=GenerationConfig(seed=5, truncation=1.0), evaluation=EvaluationConfig(nearest=3)),

@@ -6,25 +6,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from trained_run import make_run
 
 from tsgan_jax.cli import verify as command
 from tsgan_jax.config import DataConfig
 from tsgan_jax.data.luna16 import prepare
 from tsgan_jax.generation import candidates
+from tsgan_jax.generation.formats import convert
 from tsgan_jax.generation.generate import generate_run
+from tsgan_jax.generation.manifest import read_manifest, write_manifest
 from tsgan_jax.generation.runs import pack
 from tsgan_jax.masks.plausibility import Verdict
 
 
 @pytest.fixture(scope="module")
-def original(tmp_path_factory):
+def original(trained, tmp_path_factory):
     """A folder with a run that has a set, packed networks, prepared slices, a tree and weights."""
     base = tmp_path_factory.mktemp("verify")
-    make_run(base / "run")
+    shutil.copytree(trained, base / "run")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(candidates, "check", lambda mask, pixel_mm: Verdict(True, ()))
         generate_run(base / "run", 3, base / "run" / "sets" / "some", say=lambda line: None)
+    convert(base / "run" / "sets" / "some", ["yolo"])
     pack(base / "run", base / "packed")
     phantom = {"patients": 5, "slices": 1, "size": 64}
     prepare(DataConfig.model_validate({"phantom": phantom, "prepared": base / "prepared", "resolution": 32}), workers=1)
@@ -64,6 +66,7 @@ def test_what_is_whole_is_well(original, capsys, name):
         ("run", "sets/some/images/*.png"),
         ("run/sets/some", "masks/*.png"),
         ("run/sets/some", "annotations.json"),
+        ("run/sets/some", "yolo/data.yaml"),
         ("packed", "translation.npz"),
         ("packed", "config.yaml"),
         ("prepared", "**/*.tfrecord*"),
@@ -90,6 +93,13 @@ def test_an_unfinished_checkpoint_is_a_warning_and_a_repeated_step_is_damage(fol
     code, found = findings(folder / "run", capsys)
     status = {Path(one["path"]).name: one["status"] for one in found}
     assert code == 1 and status["4"] == "warning" and status["log.jsonl"] == "damaged"
+
+
+def test_an_unfinished_set_is_a_warning(folder, capsys):
+    out = folder / "run" / "sets" / "some"
+    write_manifest(out, {**read_manifest(out), "complete": False})
+    code, (finding,) = findings(out, capsys)
+    assert code == 0 and finding["status"] == "warning" and "not finished" in finding["note"]
 
 
 def test_a_tree_is_judged_as_bin_prepare_judges_it(original, capsys):

@@ -16,8 +16,8 @@ from tsgan_jax import images
 from tsgan_jax.generation import candidates, rendering
 from tsgan_jax.generation.candidates import AHEAD, Candidate, ahead
 from tsgan_jax.generation.generate import generate, translate
+from tsgan_jax.generation.manifest import read_manifest
 from tsgan_jax.generation.rendering import AT_A_TIME, batch_size_for, rendered, renderer
-from tsgan_jax.generation.sets import read_manifest
 from tsgan_jax.images import to_uint8
 from tsgan_jax.masks.growth import plan
 from tsgan_jax.masks.learner import stylegan

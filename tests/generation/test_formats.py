@@ -19,7 +19,8 @@ from tsgan_jax.files import file_sha256
 from tsgan_jax.generation import coco
 from tsgan_jax.generation.formats import FORMATS, convert, faults
 from tsgan_jax.generation.labelled import LabelledImage, split
-from tsgan_jax.generation.sets import SetDirectory, SetImage, read_manifest
+from tsgan_jax.generation.manifest import read_manifest
+from tsgan_jax.generation.sets import SetDirectory, SetImage
 from tsgan_jax.images import to_uint8
 from tsgan_jax.labels import LEFT_LUNG, NODULE, RIGHT_LUNG
 

@@ -10,7 +10,8 @@ from PIL import Image
 from tsgan_jax import images
 from tsgan_jax.errors import UserError
 from tsgan_jax.generation import coco
-from tsgan_jax.generation.sets import SetDirectory, SetImage, read_manifest, refuse_changed, write_manifest
+from tsgan_jax.generation.manifest import read_manifest, refuse_changed, write_manifest
+from tsgan_jax.generation.sets import SetDirectory, SetImage
 from tsgan_jax.labels import NODULE, PALETTE
 
 SOURCE = {"seed": 1, "window": [-1000.0, 400.0], "weights": {"masks": "a1"}}

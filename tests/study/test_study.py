@@ -13,7 +13,7 @@ from tests.experiment.test_experiment import Screen
 from tsgan_jax.cli import train as command
 from tsgan_jax.errors import UserError
 from tsgan_jax.evaluation.evaluate import attempt
-from tsgan_jax.generation.sets import read_manifest
+from tsgan_jax.generation.manifest import read_manifest
 from tsgan_jax.study import run as study_run
 from tsgan_jax.study.run import run_study
 from tsgan_jax.study.settings import load_study

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import toy
 
-from tsgan_jax.cli._ending import ending
+from tsgan_jax.cli._command import ending
 from tsgan_jax.cli.train import _interruptible
 from tsgan_jax.nn.stylegan import minibatch_std
 from tsgan_jax.train import processes

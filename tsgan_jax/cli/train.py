@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tsgan_jax.cli import _arguments
-from tsgan_jax.cli._ending import ending, leave, program
+from tsgan_jax.cli._command import ending, leave, parser_of, program, whole
 from tsgan_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -135,7 +134,7 @@ def _interruptible(work: "Callable[[Console], int]", directory: Path) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _arguments.parser("train", __doc__, _EPILOG)
+    parser = parser_of("train", __doc__, _EPILOG)
     parser.add_argument("--config", required=True, type=Path, metavar="FILE", help="experiment or study, a YAML file")
     parser.add_argument(
         "--stage", choices=("masks", "translation", "all"), default="all", help="what to train (default: all)"
@@ -151,10 +150,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     group = parser.add_argument_group("several processes")
     group.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0; the same in all")
-    group.add_argument("--num-processes", type=_arguments.whole(1), metavar="N")
-    group.add_argument("--process-id", type=_arguments.whole(), metavar="I", help="from 0")
+    group.add_argument("--num-processes", type=whole(1), metavar="N")
+    group.add_argument("--process-id", type=whole(), metavar="I", help="from 0")
     group.add_argument(
-        "--peer-timeout", type=_arguments.whole(1), default=100, metavar="S", help="seconds until one counts as lost"
+        "--peer-timeout", type=whole(1), default=100, metavar="S", help="seconds until one counts as lost"
     )
     parser.add_argument("settings", nargs="*", metavar="key=value", help="override one setting of the file")
     return parser

@@ -83,11 +83,13 @@ class Prepared:
         return self.record.summary
 
 
-def prepare(config: DataConfig, *, workers: int | None = None, progress: ScanProgress | None = None) -> Prepared:
+def prepare(
+    config: DataConfig, *, workers: int | None = None, progress: ScanProgress | None = None, split: bool = True
+) -> Prepared:
     """Prepare the slices of the tree on disk, or find those of an earlier call.
 
     config.root None: the phantom is written first.  workers: processes, None for one per core.
-    Raises UserError when the tree has no usable slice, or none for training or for test.
+    Raises UserError when the tree has no usable slice or, unless `split` is False, none for training or for test.
     """
     config.prepared.mkdir(parents=True, exist_ok=True)
     busy = f"{config.prepared}: another process is preparing slices there; waiting until it is done"
@@ -98,7 +100,8 @@ def prepare(config: DataConfig, *, workers: int | None = None, progress: ScanPro
         fresh = record is None or _refused_changed(root, directory, record)
         if record is None or fresh:
             record = _prepare(config, root, directory, workers, progress)
-    _check_split(config, record.summary)
+    if split:
+        check_split(config, record.summary)
     return Prepared(directory, record, fresh)
 
 
@@ -172,7 +175,7 @@ def _no_slices(root: Path, record: Record, directory: Path) -> str:
     )
 
 
-def _check_split(config: DataConfig, summary: PreparationSummary) -> None:
+def check_split(config: DataConfig, summary: PreparationSummary) -> None:
     """Raise UserError unless training and test folds have slices."""
     filled = [fold for fold, count in enumerate(summary.folds) if count]
     counts = ", ".join(f"fold {fold}: {count}" for fold, count in enumerate(summary.folds))

@@ -12,6 +12,7 @@ import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ MAX_SIDE = 8192
 _ORIGIN = ("Offset", "Position", "Origin")
 _DIRECTION = ("TransformMatrix", "Rotation", "Orientation")
 _BYTE_ORDER = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
-_AXIS_ALIGNED = 1e-3
+AXIS_ALIGNED = 1e-3
 
 Fields = Mapping[str, str]
 Triple = tuple[float, float, float]
@@ -39,8 +40,16 @@ class VolumeError(UserError):
 def read_image(path: Path, root: Path) -> tuple[np.ndarray, Triple, Triple]:
     """`path`, a .mhd file of the tree `root`, in world axes: voxels [z, y, x], spacing (z, y, x) and origin (x, y, z).
 
-    Raises VolumeError for a header that a LUNA16 volume does not have, a file outside the tree, oblique axes, and
-    missing, extra or damaged bytes.
+    Raises VolumeError as `load` and `axial` do.
+    """
+    return axial(load(path, root), path)
+
+
+def load(path: Path, root: Path) -> Any:
+    """ITK's image of a .mhd file of the tree `root`, on the file's own grid.
+
+    Raises VolumeError for a header that a LUNA16 volume does not have, a file outside the tree, and missing, extra or
+    damaged bytes.
     """
     import SimpleITK as sitk
 
@@ -57,8 +66,18 @@ def read_image(path: Path, root: Path) -> tuple[np.ndarray, Triple, Triple]:
     if image.GetSize() != size or not np.allclose(image.GetSpacing(), _numbers(fields["ElementSpacing"]), rtol=1e-6):
         found = f"size {image.GetSize()} and spacing {image.GetSpacing()}"
         raise VolumeError(f"{path}: ITK reads {found}, the text has other values; write the header again")
+    return image
+
+
+def axial(image: Any, path: Path) -> tuple[np.ndarray, Triple, Triple]:
+    """An image of ITK in world axes: voxels [z, y, x], spacing (z, y, x) and origin (x, y, z).
+
+    Raises VolumeError, which names `path`, for oblique axes.
+    """
+    import SimpleITK as sitk
+
     direction = np.reshape(image.GetDirection(), (3, 3))
-    if np.abs(direction - np.rint(direction)).max() > _AXIS_ALIGNED:
+    if np.abs(direction - np.rint(direction)).max() > AXIS_ALIGNED:
         raise VolumeError(
             f"{path}: direction {np.round(direction, 4).tolist()} is oblique; "
             "expected axes along the patient's: resample the scan to an axial grid"
@@ -159,7 +178,7 @@ def _is_rotation(value: str) -> bool:
     if len(_numbers(value)) != 9:
         return False
     matrix = np.reshape(_numbers(value), (3, 3))
-    return bool(np.abs(matrix @ matrix.T - np.eye(3)).max() <= _AXIS_ALIGNED)
+    return bool(np.abs(matrix @ matrix.T - np.eye(3)).max() <= AXIS_ALIGNED)
 
 
 def _data_file(path: Path, root: Path, fields: Fields) -> Path:

@@ -39,26 +39,35 @@ class Volume:
 
 def read_volume(path: Path, root: Path) -> Volume:
     """Read a CT scan of the tree `root`; VolumeError when the header, the voxels or the HU range are invalid."""
-    voxels, spacing, origin = read_image(path, root)
+    return hounsfield(path, path.stem, *read_image(path, root))
+
+
+def hounsfield(path: Path, name: str, voxels: np.ndarray, spacing: Triple, origin: Triple) -> Volume:
+    """The scan of voxels [z, y, x] read from `path`; VolumeError unless they are HU."""
     if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
         raise VolumeError(f"{path}: holds values that are not finite; expected HU")
     _check_hounsfield(path, voxels)
     overflow = int((voxels > HU_MAX).sum())
     if voxels.dtype != np.int16:
         voxels = np.rint(voxels) if voxels.dtype.kind == "f" else voxels.astype(np.int32)
-    return Volume(path.stem, np.clip(voxels, HU_MIN, HU_MAX).astype(np.int16), spacing, origin, overflow)
+    return Volume(name, np.clip(voxels, HU_MIN, HU_MAX).astype(np.int16), spacing, origin, overflow)
 
 
 def read_labels(path: Path, root: Path, like: Volume) -> np.ndarray:
     """A label volume [z, y, x]; VolumeError unless it has the grid of `like`."""
     labels, spacing, origin = read_image(path, root)
+    check_grid(path, labels, spacing, origin, like)
+    return labels
+
+
+def check_grid(path: Path, labels: np.ndarray, spacing: Triple, origin: Triple, like: Volume) -> None:
+    """Raise VolumeError unless labels [z, y, x] have the grid of `like`."""
     same = labels.shape == like.hu.shape and np.allclose(spacing, like.spacing, rtol=1e-3)
     if not same or np.abs(np.subtract(origin, like.origin)).max() > min(like.spacing):
         raise VolumeError(
             f"{path}: size {labels.shape}, spacing {spacing}, origin {origin} differ from the scan's "
             f"{like.hu.shape}, {like.spacing}, {like.origin}; restore the mask of this scan or remove it"
         )
-    return labels
 
 
 def _check_hounsfield(path: Path, voxels: np.ndarray) -> None:

@@ -25,7 +25,7 @@ from tsgan_jax.evaluation.records import Record
 from tsgan_jax.files import locked_run
 from tsgan_jax.generation.generate import export_fold
 from tsgan_jax.generation.labelled import LabelledSet, open_set
-from tsgan_jax.generation.provenance import decisive_settings, fingerprint
+from tsgan_jax.generation.runs import fingerprint
 from tsgan_jax.generation.yolo import Part, write_part
 
 Say = Callable[[str], None]
@@ -98,7 +98,7 @@ def _cells(chosen: DetectionConfig, system: str) -> list[Cell]:
 
 def _real_sets(folder: Path, config: Config, say: Say) -> tuple[dict[int, LabelledSet], dict[int, str]]:
     """Every real fold as a set, and the test folds that cannot be used, with the reason."""
-    data = {key: value for key, value in decisive_settings(config)["data"].items() if key != "test_fold"}
+    data = {key: value for key, value in config.decisive_settings()["data"].items() if key != "test_fold"}
     sets: dict[int, LabelledSet] = {}
     missing: dict[int, str] = {}
     for number in range(NUM_FOLDS):
@@ -134,7 +134,7 @@ def _refuse_leaks(run: Path, config: Config, sets: dict[int, LabelledSet], synth
     leaks.refuse_shared_scans(sets)
     if isinstance(synthetic, str):
         return
-    data = decisive_settings(config)["data"]
+    data = config.decisive_settings()["data"]
     trained_on = load(config.data, training_folds(config.data))
     slices = fingerprint((trained_on.ct, trained_on.mask))
     for number in config.data.test_folds:

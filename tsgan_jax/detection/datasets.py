@@ -11,7 +11,7 @@ from tsgan_jax.config.reading import config_hash
 from tsgan_jax.files import write_bytes, write_json
 from tsgan_jax.generation import coco
 from tsgan_jax.generation.labelled import LabelledImage
-from tsgan_jax.generation.sets import IMAGES
+from tsgan_jax.generation.manifest import IMAGES
 
 REAL = "real"
 AUGMENTED = "real, augmented"

@@ -17,7 +17,7 @@ from tsgan_jax.data.slices import scan_of
 from tsgan_jax.errors import UserError
 from tsgan_jax.files import read_json
 from tsgan_jax.generation.labelled import LabelledSet
-from tsgan_jax.generation.sets import HU, MASKS, manifest_path
+from tsgan_jax.generation.manifest import HU, MASKS, manifest_path
 from tsgan_jax.labels import MIRROR
 
 STAGES = ("masks", "translation")
@@ -56,7 +56,7 @@ def refuse_shared_scans(folds: Mapping[int, LabelledSet]) -> None:
 def refuse_trained_on(fold: int, run: Path, synthetic: LabelledSet, data: Mapping[str, Any], slices: str) -> None:
     """Raise UserError unless the generators of a synthetic set were trained without the test fold.
 
-    data: the run's data settings (runs.decisive_settings).  slices: fingerprint of the generators' training
+    data: the run's data settings (Config.decisive_settings).  slices: fingerprint of the generators' training
     slices.  A manifest of the set or of a stage without this information is also an error.
     """
     made = synthetic.made_from

@@ -5,7 +5,6 @@ Real training masks are the best possible value.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -18,10 +17,10 @@ from tsgan_jax.evaluation.mask_statistics import PAIRED, Sample, concatenate, me
 from tsgan_jax.evaluation.mask_variety import NEAREST, compared, mask_features, scaled
 from tsgan_jax.evaluation.records import FAILED, Kind, Record
 from tsgan_jax.evaluation.sources import evenly
-from tsgan_jax.generation.sources import mask_drawer
 from tsgan_jax.labels import TRACHEA
 from tsgan_jax.masks.deform import Deformer
 from tsgan_jax.masks.plausibility import TRACHEA_IN_LUNG, check
+from tsgan_jax.masks.sample import sample_masks
 from tsgan_jax.train.learner import stream
 
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ def records(kind: Kind, subject: "Subject", sources: Mapping[str, Masks], detail
             value=None if np.isnan(value) else float(value),
             n=len(test if source == REAL_TEST else sources[source]),
             reason="too few masks have a value" if np.isnan(value) else None,
-            made_from={"masks": asdict(parent), **subject.real_hashes},
+            made_from={"masks": parent, **subject.real_hashes},
             details={"unit": ROWS[row], **details},
         )
         for row, values in table.iterrows()
@@ -116,7 +115,7 @@ def records(kind: Kind, subject: "Subject", sources: Mapping[str, Masks], detail
 def drawn(subject: "Subject", count: int, truncation: float) -> NDArray[np.uint8]:
     """Stage 1's masks [count, h, h], equal to a set's first attempts at images 0 to count - 1."""
     key = stream(jax.random.key(subject.config.generation.seed), "masks")
-    return mask_drawer(subject.stage_1[0], key, truncation)(0, list(range(count)))
+    return sample_masks(subject.stage_1[0], jax.random.fold_in(key, 0), np.arange(count), truncation)
 
 
 def deformed(slices: "SliceSet", seed: int, count: int) -> NDArray[np.uint8]:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from tsgan_jax import images
 from tsgan_jax.errors import UserError
 from tsgan_jax.files import safe_name
-from tsgan_jax.generation import sets
-from tsgan_jax.generation.sets import ANNOTATIONS, HU, IMAGES, MASKS
+from tsgan_jax.generation import manifest
+from tsgan_jax.generation.manifest import ANNOTATIONS, HU, IMAGES, MASKS
 
 
 def evenly(length: int, count: int) -> NDArray[np.int64]:
@@ -37,7 +37,7 @@ class GeneratedSet:
     """
 
     def __init__(self, path: Path, count: int | None = None) -> None:
-        self.manifest = sets.read_manifest(path)
+        self.manifest = manifest.read_manifest(path)
         if not self.manifest.get("complete") or not (path / ANNOTATIONS).is_file():
             raise UserError(f"{path}: the set is not finished; run bin/generate again to finish it")
         accepted = [record for record in self.manifest["images"] if record["accepted"]]
@@ -47,10 +47,10 @@ class GeneratedSet:
             of_slices = "masks" in self.manifest.get("made_from", {})
             mend = "raise generation.attempts" if of_slices else "stage 1 needs more training"
             raise UserError(f"{path}: the set is empty (every mask was refused); {mend}")
-        sets.refuse_changed(path, self.manifest)
+        manifest.refuse_changed(path, self.manifest)
         self.path = path
         self.records = accepted[:count]
-        self.sha256 = sets.set_hash(self.manifest)
+        self.sha256 = manifest.set_hash(self.manifest)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -80,6 +80,6 @@ class GeneratedSet:
     def _read(self, places: Iterable[int]) -> Iterator[GeneratedSlice]:
         for place in places:
             record = self.records[place]
-            name = safe_name(record["file_name"], f"{sets.manifest_path(self.path)}: file_name")
+            name = safe_name(record["file_name"], f"{manifest.manifest_path(self.path)}: file_name")
             mask, hu = images.read_mask(self.path / MASKS / name), images.read_hu(self.path / HU / name)
             yield GeneratedSlice(name, mask, hu, float(record["pixel_mm"]))

@@ -22,9 +22,9 @@ from tsgan_jax.files import replacing, write_json
 from tsgan_jax.generation import runs
 from tsgan_jax.generation.candidates import Candidate
 from tsgan_jax.generation.generate import generate_run
-from tsgan_jax.generation.provenance import fingerprint
+from tsgan_jax.generation.manifest import ANNOTATIONS, manifest_path
 from tsgan_jax.generation.rendering import renderer
-from tsgan_jax.generation.sets import ANNOTATIONS, manifest_path
+from tsgan_jax.generation.runs import fingerprint
 from tsgan_jax.images import Window, to_hu
 from tsgan_jax.masks.sample import MaskGenerator
 from tsgan_jax.train.learner import stream
@@ -79,7 +79,7 @@ class Subject:
         return load(self._data, training_folds(self.config.data))
 
     @cached_property
-    def stage_1(self) -> tuple[MaskGenerator, runs.Parent]:
+    def stage_1(self) -> tuple[MaskGenerator, dict[str, Any]]:
         """The generator of masks, fully trained or not, and its checkpoint."""
         return runs.restore_masks(self.run, self.config, self.say)
 

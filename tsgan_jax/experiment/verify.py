@@ -14,13 +14,11 @@ from tsgan_jax.errors import UserError
 from tsgan_jax.experiment.rundir import CONFIG, STAGES
 from tsgan_jax.files import file_sha256, read_json, safe_name
 from tsgan_jax.generation import formats, packed
-from tsgan_jax.generation.sets import manifest_path, read_manifest, refuse_changed
+from tsgan_jax.generation.manifest import manifest_path, read_manifest, refuse_changed
 from tsgan_jax.train.checkpoint import MANIFEST, META, unsound
 
 WEIGHTS = (".pth", ".pt", ".npz", ".h5")
-TREE_RESOLUTION = 128
-"""Slices of a tree are cut at this size, in pixels, to be judged as bin/prepare judges them."""
-
+TREE_RESOLUTION = 128  # slices of a tree are cut at this size, in pixels, to be judged as bin/prepare judges them
 Status = Literal["ok", "warning", "damaged"]
 
 

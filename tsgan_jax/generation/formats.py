@@ -20,7 +20,7 @@ from tsgan_jax.errors import UserError
 from tsgan_jax.files import UNFINISHED, file_sha256, locked, read_json, write_json
 from tsgan_jax.generation import dicom, sheet, yolo
 from tsgan_jax.generation.labelled import LabelledImage, LabelledSet, open_set, split
-from tsgan_jax.generation.sets import ANNOTATIONS, HU, MASKS, read_manifest, set_hash, write_manifest
+from tsgan_jax.generation.manifest import ANNOTATIONS, HU, MASKS, read_manifest, set_hash, write_manifest
 from tsgan_jax.labels import NAMES
 
 SLICE_MM = 1.0

@@ -7,7 +7,7 @@ from typing import Any
 
 from tsgan_jax.errors import UserError
 from tsgan_jax.generation import coco
-from tsgan_jax.generation.sets import ANNOTATIONS, IMAGES, manifest_path, read_manifest, refuse_changed
+from tsgan_jax.generation.manifest import ANNOTATIONS, IMAGES, manifest_path, read_manifest, refuse_changed
 
 Box = tuple[float, float, float, float]
 
@@ -35,7 +35,7 @@ class LabelledImage:
 
 @dataclass(frozen=True)
 class LabelledSet:
-    """A finished and checked set directory (sets.py)."""
+    """A finished and checked set directory (manifest.py)."""
 
     directory: Path
     manifest: dict[str, Any]

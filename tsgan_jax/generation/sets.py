@@ -1,17 +1,7 @@
-"""The directory of a set of labelled slices, synthetic or real, in one form:
+"""Making of a set of labelled slices, synthetic or real, in one form (manifest.py).
 
-    images/           8-bit PNG in the HU window, for detectors
-    hu/               16-bit PNG of HU + 1024
-    masks/            8-bit PNG of class codes
-    colour/           the masks in colours, for the eye
-    manifest.jsonl    a line of the set's provenance, then a record per image
-    sheet.png         up to 48 slices with outlines; index.html has all
-    annotations.json  COCO; written last, so a set that has it is finished
-    yolo/ ...         further formats, made from the above (formats.py)
-
-annotations.json is the only *.json, because converters read every one that they find.  While a set is being made its
-records are in `journal.jsonl`.  A rerun keeps finished images whose files are intact; a directory of another set is
-refused.  Sets of before had `manifest.json` and indexed masks; they are read and continued.
+While a set is being made its records are in `journal.jsonl`.  A rerun keeps finished images whose files are intact; a
+directory of another set is refused.
 """
 
 import hashlib
@@ -30,19 +20,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsgan_jax import images
-from tsgan_jax.config.reading import config_hash, flatten
+from tsgan_jax.config.reading import flatten
 from tsgan_jax.errors import UserError
-from tsgan_jax.files import file_sha256, is_unfinished, locked, read_json, safe_name, sweep, write_bytes
+from tsgan_jax.files import file_sha256, is_unfinished, locked, safe_name, sweep, write_bytes
 from tsgan_jax.generation import coco, sheet
+from tsgan_jax.generation.manifest import (
+    ANNOTATIONS,
+    COLOUR,
+    FOLDERS,
+    HU,
+    IMAGES,
+    MANIFEST,
+    MASKS,
+    Record,
+    accepted,
+    changed_files,
+    manifest_path,
+    read_manifest,
+    write_manifest,
+)
 from tsgan_jax.labels import NAMES
 
-IMAGES, HU, MASKS, COLOUR = FOLDERS = ("images", "hu", "masks", "colour")
-MANIFEST, ANNOTATIONS, JOURNAL = "manifest.jsonl", "annotations.json", "journal.jsonl"
-EARLIER_MANIFEST = "manifest.json"
-NAMED = 5  # changed files that a refusal names
+JOURNAL = "journal.jsonl"
 READ = 64  # masks in memory while boxes are made
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class SetDirectory:
         os.sync()  # the images: a set that says it is complete is on the disk
         records = [self.records[index] for index in sorted(self.records)]
         info = {"description": "labelled lung-nodule CT slices", "made_from": self.source}
-        tree = coco.dataset(self._pictures(_accepted(records)), self.smallest, info)
+        tree = coco.dataset(self._pictures(accepted(records)), self.smallest, info)
         content = (json.dumps(tree, allow_nan=False) + "\n").encode()
         manifest = self._manifest(complete=True) | {
             "objects": len(tree["annotations"]),
@@ -229,77 +229,7 @@ class SetDirectory:
     def _is_whole(self, record: Record) -> bool:
         if not record["accepted"]:
             return True
-        return not any(_changed(self.out, record))
-
-
-def manifest_path(out: Path) -> Path | None:
-    """The manifest of a set; None if it has none."""
-    return next((out / name for name in (MANIFEST, EARLIER_MANIFEST) if (out / name).is_file()), None)
-
-
-def read_manifest(out: Path) -> dict[str, Any]:
-    """The manifest of a set, with the records of its images as `images`.
-
-    Raises UserError for one that is missing, damaged, or not a set's.
-    """
-    path = manifest_path(out)
-    if path is None:
-        raise UserError(f"{out}: not a set (it has no {MANIFEST}); bin/generate makes one")
-    if path.name == EARLIER_MANIFEST:
-        manifest = read_json(path)
-        if isinstance(manifest, dict):
-            manifest.setdefault("images", [])
-    else:
-        try:
-            manifest, *records = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: cannot be read: {error}") from None
-        if isinstance(manifest, dict):
-            manifest["images"] = records
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("made_from"), dict):
-        raise UserError(f"{path}: is not the manifest of a set; choose another directory")
-    return manifest
-
-
-def set_hash(manifest: dict[str, Any]) -> str:
-    """Hash of what a set is: its origin and its images' records, which have the hash of every file of an image."""
-    return config_hash(manifest["made_from"], manifest["images"])
-
-
-def write_manifest(out: Path, manifest: dict[str, Any]) -> None:
-    """Write the manifest: a line of facts, then a line for each of `images`."""
-    lines = [{key: value for key, value in manifest.items() if key != "images"}, *manifest["images"]]
-    write_bytes(out / MANIFEST, "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines).encode())
-    (out / EARLIER_MANIFEST).unlink(missing_ok=True)
-
-
-def refuse_changed(out: Path, manifest: dict[str, Any]) -> None:
-    """Raise UserError, which names the files, where a finished set is not as its manifest says it was written."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(lambda record: list(_changed(out, record)), _accepted(manifest["images"]))
-        changed = [name for names in found for name in names]
-    annotations = manifest.get("annotations_sha256")
-    if annotations and (not (out / ANNOTATIONS).is_file() or file_sha256(out / ANNOTATIONS) != annotations):
-        changed.append(ANNOTATIONS)
-    if changed:
-        more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
-        raise UserError(
-            f"{out}: {', '.join(changed[:NAMED])}{more} missing or changed since the set was made; run bin/generate "
-            "again with the same --out to mend it"
-        )
-
-
-def _changed(out: Path, record: Record) -> Iterator[str]:
-    """The files of an accepted image that are missing, or have another content than its record says."""
-    name = safe_name(record["file_name"], f"{manifest_path(out)}: file_name")
-    for folder in FOLDERS if COLOUR in record["sha256"] else FOLDERS[:3]:  # sets of before have no colours
-        path = out / folder / name
-        if not path.is_file() or file_sha256(path) != record["sha256"][folder]:
-            yield f"{folder}/{name}"
-
-
-def _accepted(records: list[Record]) -> list[Record]:
-    return [record for record in records if record["accepted"]]
+        return not any(changed_files(self.out, record))
 
 
 def _journal(path: Path) -> Iterator[Record]:

@@ -26,7 +26,7 @@ SHOWN = 500
 
 
 def write(out: Path, manifest: dict[str, Any], tree: dict[str, Any]) -> None:
-    """Write both.  manifest: of the set (sets.py); tree: its COCO file, with polygons."""
+    """Write both.  manifest: of the set (manifest.py); tree: its COCO file, with polygons."""
     if tree["images"]:
         with replacing(out / SHEET) as temporary:
             _sheet(out, tree).save(temporary, "PNG")
@@ -53,12 +53,29 @@ def write_index(out: Path, manifest: dict[str, Any], tree: dict[str, Any]) -> No
         made_from={"kind": "labelled", **manifest["made_from"]},
         slices=slices,
         accepted=len(records),
-        rejected=len(manifest["images"]) - len(records),
+        facts=_facts(manifest, tree),
         classes=list(zip(NAMES, PALETTE.tolist(), strict=True)),
         ink="#{:02x}{:02x}{:02x}".format(*INK),
-        spacings=sorted({round(image["pixel_mm"], 3) for image in tree["images"]}),
     )
     write_bytes(out / INDEX, page.encode())
+
+
+def _facts(manifest: dict[str, Any], tree: dict[str, Any]) -> list[str]:
+    """What is worth knowing of a set, in words."""
+    made_from, facts = manifest["made_from"], []
+    if tree["images"]:
+        first = tree["images"][0]
+        low, *_, high = sorted(f"{image['pixel_mm']:.3f}" for image in (*tree["images"], first))
+        facts.append(f"{first['width']} x {first['height']} px of {low if low == high else f'{low} to {high}'} mm")
+    if "window" in made_from:
+        facts.append("window {:g} to {:g} HU".format(*made_from["window"]))
+    if "seed" in made_from:
+        facts.append(f"seed {made_from['seed']}")
+    if rejected := sum(not record["accepted"] for record in manifest["images"]):
+        facts.append(f"{rejected} more were refused by the plausibility gate")
+    if specks := manifest.get("specks_dropped"):
+        facts.append(f"{specks} specks have no box")
+    return facts
 
 
 @cache

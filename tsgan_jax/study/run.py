@@ -22,7 +22,7 @@ from tsgan_jax.evaluation.records import RETRY
 from tsgan_jax.evaluation.subject import FOLDER
 from tsgan_jax.experiment.train import train
 from tsgan_jax.files import file_sha256, locked_run, read_json, write_bytes, write_json
-from tsgan_jax.generation.sets import read_manifest, set_hash
+from tsgan_jax.generation.manifest import read_manifest, set_hash
 from tsgan_jax.study import page, sharing
 from tsgan_jax.study.settings import Study
 from tsgan_jax.train.progress import Console

@@ -8,9 +8,10 @@ the device count.
 import ctypes
 import hashlib
 import os
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,8 @@ from jax.stages import Compiled
 
 from tsgan_jax.errors import UserError
 from tsgan_jax.train import processes
+
+T = TypeVar("T")
 
 
 def data_mesh(batch_size: int) -> Mesh:
@@ -66,6 +69,16 @@ def place(state: Any, mesh: Mesh) -> Any:
     if replicated(mesh).is_fully_addressable:
         return jax.device_put(state, replicated(mesh), may_alias=False)
     return jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=replicated(mesh))(state)
+
+
+def overlapped(started: Iterable[T], count: int) -> Iterator[T]:
+    """The items in order, each when `count` are started: work that the device does while the host goes on."""
+    running: deque[T] = deque()
+    for one in started:
+        running.append(one)
+        if len(running) == count:
+            yield running.popleft()
+    yield from running
 
 
 def keep_compiled() -> None:

@@ -3,7 +3,6 @@ loop."""
 
 import signal
 import threading
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType, TracebackType
@@ -14,7 +13,7 @@ from jax.sharding import Mesh
 
 from tsgan_jax.train import processes
 from tsgan_jax.train import tally as tallies
-from tsgan_jax.train.devices import put, replicated, return_freed_memory, split
+from tsgan_jax.train.devices import overlapped, put, replicated, return_freed_memory, split
 from tsgan_jax.train.learner import Learner
 from tsgan_jax.train.tally import Tally
 from tsgan_jax.types import Array
@@ -80,10 +79,11 @@ class CompiledStep(Generic[S, B]):
     """
 
     def __init__(self, learner: Learner[S, B], mesh: Mesh) -> None:
-        self._learner, self._everywhere = learner, replicated(mesh)
+        self._everywhere = replicated(mesh)
+        self._step = jax.jit(learner.step, inline=True)  # traced once, for `start` and for the program
 
         def counted(state: S, tally: Tally, batch: B) -> tuple[S, Tally]:
-            new, metrics = learner.step(state, batch)
+            new, metrics = self._step(state, batch)
             return new, tallies.add(tally, metrics)
 
         everywhere = self._everywhere
@@ -97,7 +97,7 @@ class CompiledStep(Generic[S, B]):
 
     def start(self, state: S, batch: B) -> Tally:
         """A tally of no steps, on the devices."""
-        _, metrics = jax.eval_shape(self._learner.step, state, batch)
+        _, metrics = jax.eval_shape(self._step, state, batch)
         return self.placed(tallies.empty(metrics))
 
     def placed(self, tally: Tally) -> Tally:
@@ -117,12 +117,7 @@ class CompiledStep(Generic[S, B]):
 
 def prefetch(batches: Iterable[B], mesh: Mesh, depth: int = 2) -> Iterator[B]:
     """Batches on the devices, copied while earlier steps run."""
-    ahead: deque[B] = deque()
-    for batch in batches:
-        ahead.append(put(batch, split(mesh)))
-        if len(ahead) > depth:
-            yield ahead.popleft()
-    yield from ahead
+    return overlapped((put(batch, split(mesh)) for batch in batches), depth + 1)
 
 
 class Interrupt:

@@ -16,7 +16,7 @@ from tsgan_jax.config import Config
 from tsgan_jax.evaluation.mask_table import PSIS, REAL_TRAINING, ROWS, SWEPT, SWEPT_ROWS, psi_name, table_of
 from tsgan_jax.evaluation.records import FAILED, Kind, Record, current, read
 from tsgan_jax.files import read_json
-from tsgan_jax.generation.sets import manifest_path, read_manifest
+from tsgan_jax.generation.manifest import manifest_path, read_manifest
 
 FOLDER = "evaluation"
 DIFFERENCE = " - real"
