@@ -20,6 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from orbax.checkpoint._src.metadata.array_metadata_store import Store  # has no public name
 from orbax.checkpoint.options import MultiprocessingOptions
 
 from tsgan_jax.errors import UserError
@@ -221,10 +222,18 @@ class _OneWrites:
 
 
 def _handlers() -> dict[str, Any]:
-    """Orbax's writers of a checkpoint's two items, where the first of several processes writes alone."""
+    """Orbax's writers of a checkpoint's two items, where the first of several processes writes alone.
+
+    Else each process would write a part of every replicated array.
+    """
     alone = _one_of_several()
-    arrays: Any = _OneWrites()
-    state = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone, array_metadata_validator=arrays)
+    whole = ocp.type_handlers.ArrayHandler(use_replica_parallel=False, array_metadata_store=Store())
+    compared: Any = _OneWrites()
+    state = ocp.PyTreeCheckpointHandler(
+        multiprocessing_options=alone,
+        type_handler_registry=ocp.type_handlers.create_type_handler_registry((jax.Array, whole)),
+        array_metadata_validator=compared,
+    )
     return {"state": state, "meta": ocp.JsonCheckpointHandler(multiprocessing_options=alone)}
 
 
