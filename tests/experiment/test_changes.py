@@ -11,7 +11,7 @@ from tsgan_jax.config.reading import load_config
 from tsgan_jax.errors import UserError
 from tsgan_jax.experiment import rundir
 from tsgan_jax.files import read_json, write_json
-from tsgan_jax.train.progress import Silent
+from tsgan_jax.train.hooks import Console
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_a_change_of_networks_is_refused_and_nothing_written(run, tmp_path, monk
     monkeypatch.setattr(experiment, "_slices", lambda config, console: (Slices(), Slices()))
     monkeypatch.setattr(experiment, "keep_compiled", lambda: None)
     with pytest.raises(UserError, match=message):
-        experiment.train(config, run, Silent(), "all", ["masks", "translation"])
+        experiment.train(config, run, type("Silent", (Console,), {})(), "all", ["masks", "translation"])
     assert files(run) == before
 
 

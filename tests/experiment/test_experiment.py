@@ -12,11 +12,11 @@ from tsgan_jax.experiment.stage import masks_work, translation_work
 from tsgan_jax.experiment.train import train
 from tsgan_jax.generation import runs
 from tsgan_jax.generation.runs import fingerprint
+from tsgan_jax.train.hooks import Console
 from tsgan_jax.train.loop import Interrupted
-from tsgan_jax.train.progress import Silent
 
 
-class Screen(Silent):
+class Screen(Console):
     """Keeps what is said, and sends SIGTERM when the progress of `stop` is first shown."""
 
     def __init__(self, stop=None):

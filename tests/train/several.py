@@ -61,7 +61,7 @@ def train(directory: Path, steps: int, seconds: float = 0.0) -> int:
     stream = prefetch(toy.batches(int(state.images_seen)), mesh)
     until = steps * toy.BATCH
     run(CompiledStep(learned, mesh), state, stream, hooks * processes.is_first(), until_images=until, log_steps=1)
-    checkpoints.close()
+    checkpoints.wait()
     return 0
 
 

@@ -11,7 +11,7 @@ from tsgan_jax.cli._command import ending, leave, parser_of, program, whole
 from tsgan_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from tsgan_jax.train.progress import Console
+    from tsgan_jax.train.hooks import Console
 
 _EPILOG = """\
 The run directory has all results: config.yaml, masks/ and translation/ (checkpoints, log.jsonl, samples/*.png),

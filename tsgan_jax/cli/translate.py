@@ -42,8 +42,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
     files = mask_files(arguments.masks, side, arguments.resize)
     keep_compiled()
-    translate_files(load_run(run), files, arguments.out, arguments.seed)
-    print(f"CT of {len(files)} files in {arguments.out}")
+    networks = load_run(run)
+    translate_files(networks, files, arguments.out, arguments.seed)
+    print(f"CT of {len(files)} files in {arguments.out}; a pixel of the network is {networks.trained.pixel_mm:.2f} mm")
     return 0
 
 

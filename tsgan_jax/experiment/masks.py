@@ -22,8 +22,8 @@ from tsgan_jax.masks.representation import representation_of
 from tsgan_jax.masks.sample import generator_of, sample_masks
 from tsgan_jax.train.checkpoint import Saved
 from tsgan_jax.train.devices import data_mesh, place
+from tsgan_jax.train.hooks import Span
 from tsgan_jax.train.learner import stream
-from tsgan_jax.train.progress import Span
 from tsgan_jax.types import MaskBatch
 
 ENCODED_AT_ONCE = 64

@@ -23,9 +23,9 @@ from tsgan_jax.masks.growth import plan
 from tsgan_jax.train import hooks, processes
 from tsgan_jax.train.checkpoint import Checkpoints, Saved, abstract_like
 from tsgan_jax.train.devices import place, replicated
+from tsgan_jax.train.hooks import Console, ProgressHook, Span
 from tsgan_jax.train.learner import Learner, stream, with_frozen
 from tsgan_jax.train.loop import CompiledStep, Hook, StepInfo, prefetch
-from tsgan_jax.train.progress import Console, ProgressHook, Span
 from tsgan_jax.train.recovery import run_recovering
 from tsgan_jax.types import Key
 
@@ -187,7 +187,7 @@ def train_phase(stage: Stage, part: TrainingPhase, state: Any) -> Any:
 
 def close(stage: Stage, state: Any) -> None:
     """Close a finished stage; UserError if its last state could not be written."""
-    stage.checkpoints.close()
+    stage.checkpoints.wait()
     processes.barrier()
     if int(state.step) not in stage.checkpoints.steps():
         raise UserError(

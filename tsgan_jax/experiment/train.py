@@ -28,11 +28,15 @@ from tsgan_jax.masks.growth import plan
 from tsgan_jax.train import processes
 from tsgan_jax.train.checkpoint import Checkpoints
 from tsgan_jax.train.devices import data_mesh, keep_compiled
-from tsgan_jax.train.progress import Console, Silent
+from tsgan_jax.train.hooks import Console
 from tsgan_jax.translation.api import Translator
 from tsgan_jax.translation.registry import translator as translator_of
 
 Chosen = Literal["masks", "translation", "all"]
+
+
+class _Silent(Console):
+    """The console of a process that is not the first: nothing is said twice."""
 
 
 def train(
@@ -46,7 +50,7 @@ def train(
     """
     keep_compiled()
     if not processes.is_first():
-        console = Silent()
+        console = _Silent()
     with locked_run(run) if processes.is_first() else nullcontext():
         differences = rundir.compare(run, config, allow_changes)
         slices, test_slices = _slices(config, console)

@@ -14,8 +14,8 @@ from tsgan_jax.experiment.stage import Stage, TrainingPhase, pair_grid, translat
 from tsgan_jax.images import to_unit
 from tsgan_jax.train.checkpoint import Saved
 from tsgan_jax.train.devices import data_mesh
+from tsgan_jax.train.hooks import Span
 from tsgan_jax.train.learner import Learner, stream
-from tsgan_jax.train.progress import Span
 from tsgan_jax.translation.api import Translator
 from tsgan_jax.types import PairBatch
 

@@ -25,7 +25,7 @@ from tsgan_jax.files import file_sha256, locked_run, read_json, write_bytes, wri
 from tsgan_jax.generation.manifest import read_manifest, set_hash
 from tsgan_jax.study import page, sharing
 from tsgan_jax.study.settings import Study
-from tsgan_jax.train.progress import Console
+from tsgan_jax.train.hooks import Console
 from tsgan_jax.translation.registry import translator
 
 SYSTEMS = "systems"

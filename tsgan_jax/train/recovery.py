@@ -41,7 +41,7 @@ def run_recovering(
     unusable.  After `rollbacks` attempts without progress a diagnosis is written next to the checkpoints and UserError
     is raised.
     """
-    attempts, reached = 0, _latest(checkpoints)
+    attempts, reached = 0, max(checkpoints.steps(), default=-1)
     while True:
         try:
             batches = batches_from(int(state.images_seen))  # type: ignore[attr-defined]
@@ -49,8 +49,9 @@ def run_recovering(
         except NonFinite as fault:
             checkpoints.wait()
             processes.barrier()  # all see the same checkpoints
-            attempts = 1 if _latest(checkpoints) > reached else attempts + 1
-            reached = max(reached, _latest(checkpoints))
+            latest = max(checkpoints.steps(), default=-1)
+            attempts = 1 if latest > reached else attempts + 1
+            reached = max(reached, latest)
             if attempts > rollbacks:
                 raise UserError(_diagnose(fault, rollbacks, checkpoints.directory.parent / DIAGNOSIS)) from None
             earlier = load(attempts > 1)
@@ -60,10 +61,6 @@ def run_recovering(
             checkpoints.drop_after(back)
             for hook in hooks:
                 hook.rewind(back, int(state.images_seen))  # type: ignore[attr-defined]
-
-
-def _latest(checkpoints: Checkpoints) -> int:
-    return max(checkpoints.steps(), default=-1)
 
 
 def _diagnose(fault: NonFinite, attempts: int, path: Path) -> str:
