@@ -95,10 +95,9 @@ def _study(arguments: argparse.Namespace) -> int:
     from tsgan_jax.study.run import run_study
 
     def work(screen: "Console") -> int:
-        outcome = run_study(study, directory, screen)
-        left_out = f"; left out: {', '.join(outcome.left_out)}" if outcome.left_out else ""
-        screen.say(f"done: {outcome.report}{left_out}")
-        return 3 if outcome.left_out else 0
+        report, left_out = run_study(study, directory, screen)
+        screen.say(f"done: {report}{'; left out: ' if left_out else ''}{', '.join(left_out)}")
+        return 3 if left_out else 0
 
     return _interruptible(work, directory)
 
