@@ -224,7 +224,7 @@ def run(
     """
     taken, images = (int(jax.device_get(count)) for count in (state.step, state.images_seen))  # type: ignore[attr-defined]
     tally: Tally | None = None
-    last, signum = images >= until_images, None
+    last = images >= until_images
     with Interrupt() as interrupt:
         while not last:
             batch = next(batches)
@@ -232,10 +232,9 @@ def run(
             state, tally = step(state, before, batch)
             jax.block_until_ready(before.good)  # no more than two steps are ever queued
             taken, images = taken + 1, images + jax.tree.leaves(batch)[0].shape[0]
-            last, signum = images >= until_images, interrupt.signum
-            if processes.count() > 1:
-                signum = processes.agreed(signum or 0) or None if last or taken % log_steps == 0 else None
-            last |= signum is not None
+            last = images >= until_images
+            if processes.count() == 1 or last or taken % log_steps == 0:
+                last |= processes.agreed(interrupt.signum or 0) > 0
             means = None
             if last or taken % log_steps == 0:
                 seen: Tally = jax.device_get(tally)
@@ -246,7 +245,6 @@ def run(
             info = StepInfo(state, taken, images, means, last, tally.streak)
             for hook in hooks:
                 hook(info)
-        processes.barrier()  # the first one has saved
-        if signum is not None:
+        if signum := processes.agreed(interrupt.signum or 0):  # the first process has saved
             raise Interrupted(signum)
     return state
