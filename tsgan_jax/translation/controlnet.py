@@ -5,6 +5,7 @@ One training step serves both phases: an unconditional model first, then its con
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, NamedTuple
 
 import flax.struct
@@ -59,23 +60,6 @@ def controlnet(config: ControlNetConfig, images_per_epoch: int) -> Translator[Co
     shape = Shape(config.generator_width, *levels, dtype=jnp.dtype(config.precision))
     nets = _Networks(UNet(shape, channels), Control(shape))
 
-    def init(key: Key) -> ControlledDiffusion:
-        side = config.resolution // config.patch
-        image, times = jnp.zeros((1, side, side, channels)), jnp.zeros(1, jnp.int32)
-        mask = jnp.zeros((1, side, side, channels * NUM_CLASSES))
-        base = initialise_unet(nets.base, stream(key, "base"), image, times)
-        control = initialise_unet(nets.control, stream(key, "control"), image, times, mask)
-        tx = optax.adam(0.0, *config.adam_betas)
-        return ControlledDiffusion(
-            step=jnp.int32(0),
-            images_seen=jnp.int32(0),
-            key=key,
-            base=new_player(tx, base),
-            control=new_player(tx, control),
-            ema=jax.tree.map(jnp.copy, {"base": base, "control": control}),
-            locked=jnp.zeros((), bool),
-        )
-
     def step(state: ControlledDiffusion, batch: PairBatch) -> tuple[ControlledDiffusion, Metrics]:
         past_prior = state.locked | (state.images_seen >= prior_images)
         at = _of_all(state.images_seen, past_prior, prior_images, config.epochs * images_per_epoch)
@@ -114,7 +98,25 @@ def controlnet(config: ControlNetConfig, images_per_epoch: int) -> Translator[Co
 
         return unfold(ddim_sample(predict, start, kept, config.sampling_steps), config.patch)[..., 0]
 
-    return Translator(init, step, translate, {"system": CONTROLNET_STYLE})
+    return Translator(partial(_initial_state, config, nets), step, translate, {"system": CONTROLNET_STYLE})
+
+
+def _initial_state(config: ControlNetConfig, nets: _Networks, key: Key) -> ControlledDiffusion:
+    side, channels = config.resolution // config.patch, config.patch**2
+    image, times = jnp.zeros((1, side, side, channels)), jnp.zeros(1, jnp.int32)
+    mask = jnp.zeros((1, side, side, channels * NUM_CLASSES))
+    base = initialise_unet(nets.base, stream(key, "base"), image, times)
+    control = initialise_unet(nets.control, stream(key, "control"), image, times, mask)
+    tx = optax.adam(0.0, *config.adam_betas)
+    return ControlledDiffusion(
+        step=jnp.int32(0),
+        images_seen=jnp.int32(0),
+        key=key,
+        base=new_player(tx, base),
+        control=new_player(tx, control),
+        ema=jax.tree.map(jnp.copy, {"base": base, "control": control}),
+        locked=jnp.zeros((), bool),
+    )
 
 
 def lock(state: ControlledDiffusion) -> ControlledDiffusion:
