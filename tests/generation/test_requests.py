@@ -173,6 +173,6 @@ def test_what_the_command_refuses(made, tmp_path, capsys):
         assert generate.main(arguments) == 2
         assert message in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
-    with pytest.raises(SystemExit):
-        evaluate.main([])
-    assert "--run is required" in capsys.readouterr().err
+    for arguments in ([], ["--set", str(made), "--tables"]):
+        assert evaluate.main(arguments) == 2
+        assert "give --run DIR" in capsys.readouterr().err

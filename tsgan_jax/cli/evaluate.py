@@ -1,4 +1,5 @@
-"""bin/evaluate: evaluates a trained run and writes its report; every figure is stored in evaluation/records.jsonl."""
+"""bin/evaluate: evaluates a trained run and writes its report, or judges a COCO set made elsewhere; every figure is
+stored in evaluation/records.jsonl."""
 
 import argparse
 from collections.abc import Sequence
@@ -18,6 +19,11 @@ mask_sources (stage 1's masks compared with deformed and real ones; needs stage 
 config has a section `detection`), report (<run>/report.html).  The default is all of them.  Missing figures are
 reported and recorded with the reason; the others are still computed.  Settings that may be given: evaluation.*,
 detection.*, data.root, data.prepared, translation.vgg_weights; the settings of training cannot be changed.
+
+A COCO set made elsewhere: --images and --annotations instead of a run's set.  The real slices are those of --run, or
+of --config, of which any setting may be given.  Images are PNG of the real slices' size: 8 bits in data.hu_window, or
+16 bits of HU + 1024.  Feature distances, number and size of nodules by boxes and copies come out; the rest needs masks.
+
 Exit codes: 0 done, 2 refused or failed with a message, 3 done but some figures are missing, 130 or 143
 interrupted.
 
@@ -26,6 +32,7 @@ examples: bin/evaluate --run runs/luna16 evaluation.inception_weights=/data/pt_i
           bin/evaluate --run runs/luna16 --only mask_sources
           bin/evaluate --run runs/luna16 --tables
           bin/evaluate --set rare
+          bin/evaluate --images others/images --annotations others/coco.json --config configs/luna16.yaml
 """
 
 _OPEN = ("evaluation.", "detection.", "data.root=", "data.prepared=", "translation.vgg_weights=")
@@ -40,18 +47,23 @@ _TABLES = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
-    parser = _parser()
-    arguments = parser.parse_intermixed_args(argv)
-    if arguments.run is None and (arguments.set is None or arguments.only or arguments.tables or arguments.settings):
-        parser.error("--run is required; without it, --set FOLDER alone compares a set with its request")
+    arguments = _parser().parse_intermixed_args(argv)
     return ending(lambda: _run(arguments), "figures finished so far are kept")
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    if arguments.run is None:
+    if arguments.images or arguments.annotations:
+        return _judge(arguments)
+    run: Path | None = arguments.run
+    of_run = (arguments.only, arguments.tables, arguments.settings, arguments.config, arguments.out)
+    if run is None and arguments.set and not any(of_run):
         print(_requested(Path(arguments.set)))
         return 0
-    run: Path = arguments.run
+    if run is None or arguments.config or arguments.out:
+        raise UserError(
+            "give --run DIR; --config and --out go with --images and --annotations; --set FOLDER alone compares a set "
+            "with its request"
+        )
     config = _config(run, arguments.settings)
     if arguments.tables:
         return _tables(run)
@@ -81,6 +93,41 @@ def _requested(path: Path) -> str:
     from tsgan_jax.evaluation.sources import GeneratedSet
 
     return obtained.table(obtained.compare(GeneratedSet(path))).markdown()
+
+
+def _judge(arguments: argparse.Namespace) -> int:
+    """A COCO set made elsewhere."""
+    images, annotations = arguments.images, arguments.annotations
+    if not images or not annotations or bool(arguments.run) == bool(arguments.config):
+        raise UserError("a COCO set needs --images DIR, --annotations FILE, and for the real slices --config or --run")
+    if arguments.only or arguments.set or arguments.tables:
+        raise UserError("--only, --set and --tables are of a run's own set; they do not go with --images")
+    if not images.is_dir():
+        raise UserError(f"{images}: not a folder; --images is the folder with the PNG files")
+    from tsgan_jax.cli._console import console
+    from tsgan_jax.config.reading import load_config
+    from tsgan_jax.evaluation.coco_set import CocoSet, judge
+    from tsgan_jax.evaluation.subject import Subject
+    from tsgan_jax.train.devices import keep_compiled
+
+    keep_compiled()
+    settings = arguments.settings
+    config = load_config(arguments.config, settings) if arguments.config else _config(arguments.run, settings)
+    folder = images.resolve()
+    name = folder.parent.name if folder.name == "images" else folder.name
+    out = arguments.out or Path("judged") / name
+    data = config.data
+    made = CocoSet(images, annotations, data.resolution, data.hu_window, config.evaluation.count)
+    screen = console()
+    try:
+        subject = Subject(out, config, say=screen.say)
+        found = judge(subject, made, name)
+        for line in summary(found):
+            screen.say(line)
+        screen.say(f"figures: {subject.folder}")
+    finally:
+        screen.finish()
+    return 3 if any(record.value is None for record in found) else 0
 
 
 def summary(records: Sequence["Record"]) -> list[str]:
@@ -144,6 +191,10 @@ def _parser() -> argparse.ArgumentParser:
         "--diameter-mm and the like, of which requested and obtained nodules are compared",
     )
     parser.add_argument("--tables", action="store_true", help="rebuild Tables 1 to 4 from the records only")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="images of a COCO set made elsewhere")
+    parser.add_argument("--annotations", type=Path, metavar="FILE", help="its COCO file with the nodules' boxes")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="config of the real slices, instead of --run")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="for its figures (default: judged/ and its name)")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="override one setting of the run's config")
     return parser
 
