@@ -4,7 +4,10 @@ import base64
 import io
 import json
 import re
+import shutil
+import subprocess
 from functools import partial
+from html import unescape
 
 import numpy as np
 import pytest
@@ -86,6 +89,33 @@ def test_answers_are_scored_with_intervals(subject, page, tmp_path):
     assert (found["sensitivity to synthetic"].value, found["specificity"].value) == (3 / 4, 1.0)
     none = readers.score(subject.run, answered(tmp_path, key, [None] * 8))
     assert all(r.value is None and r.reason == "no slice was judged" for r in none)
+
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+BY_KEYS = """<script>
+const press = key => document.body.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+for (const key of ["r", "S", "ArrowRight", "s", "s", "r", "s", "r", "r", "ArrowLeft", "ArrowLeft", "s"]) press(key);
+window.Blob = class { constructor(parts) { document.title = parts.join(""); } };
+URL.createObjectURL = () => "#";
+document.querySelector("[name=reader]").value = " Ada ";
+document.querySelector("#save button").click();
+</script></body>"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+def test_a_browser_saves_answers_given_by_keys(subject, page, tmp_path):
+    """The saved text is written into the page's title by a script that is added for the test alone."""
+    text, key = page
+    (tmp_path / "page.html").write_text(text.replace("</body>", BY_KEYS))
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
+    command = [str(BROWSER), *options, (tmp_path / "page.html").as_uri()]
+    dumped = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
+    saved = json.loads(unescape(re.search(r"<title>(.*?)</title>", dumped, re.DOTALL)[1]))
+    r, s = "real", "synthetic"
+    assert saved == {"page": key["page"], "reader": "Ada", "answers": [r, s, None, s, s, s, s, r]}
+    (tmp_path / "answers.json").write_text(json.dumps(saved))
+    assert readers.score(subject.run, tmp_path / "answers.json")[0].n == 7
 
 
 @pytest.mark.parametrize(
