@@ -126,12 +126,12 @@ def summary(records: Sequence["Record"]) -> list[str]:
         if record.kind in _TABLES and record.value is not None:
             continue
         if record.value is None:
-            lines.append(f"{record.kind:<16}{record.subject:<22}{record.metric:<28}none: {record.reason}")
+            lines.append(f"{record.kind:<16}{record.subject:<24}{record.metric:<28}none: {record.reason}")
             continue
         interval = f"  [{record.interval[0]:.4g}, {record.interval[1]:.4g}]" if record.interval else ""
         floor = f"  real {record.floor:.4g}" if record.floor is not None else ""
         lines.append(
-            f"{record.kind:<16}{record.subject:<22}{record.metric:<28}{record.value:.4g}{interval}{floor}  n {record.n}"
+            f"{record.kind:<16}{record.subject:<24}{record.metric:<28}{record.value:.4g}{interval}{floor}  n {record.n}"
         )
     for kind, title in _TABLES.items():
         found = [record for record in records if record.kind == kind and record.value is not None]
