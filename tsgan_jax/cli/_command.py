@@ -24,7 +24,7 @@ _is_program = False
 def parser_of(command: str, description: str | None, epilog: str) -> argparse.ArgumentParser:
     """The parser of one command; `epilog` is printed as it is."""
     return argparse.ArgumentParser(
-        prog=f"bin/{command}",
+        prog=sys.argv[0] if sys.argv[0].startswith("tsgan ") else f"bin/{command}",
         description=description,
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
