@@ -15,9 +15,9 @@ import jax.numpy as jnp
 
 from tsgan_jax.config import DLPix2PixConfig, MasksConfig
 from tsgan_jax.masks.growth import plan
-from tsgan_jax.masks.learner import networks_of, stylegan
+from tsgan_jax.masks.learner import stylegan
+from tsgan_jax.masks.networks import layer_noise, networks_of
 from tsgan_jax.masks.representation import representation_of
-from tsgan_jax.masks.synthesis import layer_noise
 from tsgan_jax.translation.dl_pix2pix import dl_pix2pix
 from tsgan_jax.types import MaskBatch, PairBatch
 

@@ -24,3 +24,13 @@ def shared_dir() -> Path:
     if not (SHARED / "data" / "README.md").is_file():
         pytest.skip("real CT data (../shared) is not beside this checkout")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run directory of both stages, 16 px, networks untrained (trained_run.py).  Tests that change one copy it."""
+    from trained_run import make_run
+
+    run = tmp_path_factory.mktemp("trained") / "run"
+    make_run(run)
+    return run

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ LAYERS = [
 HOMES = {
     "tensorflow": {"data/dataset.py"},
     "tensorflow_datasets": {"data/dataset.py"},
-    "SimpleITK": {"data/metaimage.py", "data/scans.py", "phantom/writing.py", "generation/formats.py"},
+    "SimpleITK": {"data/dicom.py", "data/metaimage.py", "data/scans.py", "phantom/writing.py", "generation/formats.py"},
     "ultralytics": {"detection/worker.py"},
     "torch": {"detection/worker.py"},
     "argparse": {"cli/"},
@@ -36,11 +37,12 @@ HOMES = {
 }
 
 
+@cache
 def imported(path: Path) -> set[str]:
     """Dotted names of everything a file imports, at any depth; relative imports resolved."""
     names = set()
     here = ["tsgan_jax", *path.relative_to(PACKAGE).parent.parts]
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

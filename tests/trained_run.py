@@ -56,5 +56,5 @@ def make_run(run: Path) -> Config:
 def _save(run: Path, stage: str, state: object, step: int, meta: dict) -> None:
     checkpoints = Checkpoints(run / stage / "checkpoints", keep=3)
     assert checkpoints.save(state, meta, step)
-    checkpoints.close()
+    checkpoints.wait()
     write_json(run / stage / "manifest.json", {"finished": True, "pixel_mm": 2.5})

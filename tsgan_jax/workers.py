@@ -1,17 +1,49 @@
-"""Worker processes, one per core, which end with the command."""
+"""Worker processes, which end with the command."""
 
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from typing import Any
+
+from tsgan_jax.errors import UserError
 
 
 def cores() -> int:
     """Number of cores that this process may use; on macOS all cores."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_all(
+    function: Callable[[Any], Any],
+    jobs: Sequence[Any],
+    workers: int,
+    report: Callable[[int, Any], object] = lambda done, result: None,
+) -> list[Any]:
+    """`function(job)` of every job, in their order, in `workers` processes; in this one if that is at most 1.
+
+    report: is told each result as it comes, and how many are done.  Raises UserError when a worker is killed.
+    """
+    if workers <= 1:
+        results = []
+        for job in jobs:
+            results.append(function(job))
+            report(len(results), results[-1])
+        return results
+    try:
+        with pool(workers) as processes:
+            futures = [processes.submit(function, job) for job in jobs]
+            for done, future in enumerate(as_completed(futures), start=1):
+                report(done, future.result())
+            return [future.result() for future in futures]
+    except BrokenProcessPool:
+        raise UserError(
+            f"one of {workers} worker processes was killed, probably for lack of memory; run again with fewer workers"
+        ) from None
 
 
 @contextmanager

@@ -9,7 +9,6 @@ import time
 
 import numpy as np
 import pytest
-from trained_run import make_run
 
 from tsgan_jax.cli import generate
 from tsgan_jax.cli.generate import main
@@ -20,10 +19,8 @@ from tsgan_jax.masks.plausibility import Verdict
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    run = tmp_path_factory.mktemp("runs") / "tiny"
-    make_run(run)
-    return run
+def run(trained, tmp_path_factory):
+    return shutil.copytree(trained, tmp_path_factory.mktemp("runs") / "tiny")
 
 
 @pytest.fixture(autouse=True)
@@ -160,47 +157,49 @@ def test_help_needs_nothing_heavy():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-SLOW_SET = """
+PROGRAM = """
 import sys, time
-import numpy as np
 from tsgan_jax import images
 from tsgan_jax.generation import candidates
 from tsgan_jax.masks.plausibility import Verdict
 candidates.check = lambda mask, pixel_mm: Verdict(True, ())
-write = images.write_hu
+write, pause = images.write_hu, float(sys.argv.pop(1))
 def slow(path, hu, **how):
-    time.sleep(0.3)
+    time.sleep(pause)
     return write(path, hu, **how)
-if sys.argv.pop(1) == "slow":
-    images.write_hu = slow
+images.write_hu = slow
 from tsgan_jax.cli.generate import main
 sys.exit(main(sys.argv[1:]))
 """
 
 
+def program(pause, *arguments, flags=""):
+    """bin/generate in a process of its own, in which every mask passes and each file takes `pause` seconds."""
+    environment = {**os.environ, "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}"}
+    command = [sys.executable, "-c", PROGRAM, str(pause), *arguments]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+@pytest.fixture
+def accept_all(monkeypatch):
+    monkeypatch.setattr(candidates, "check", lambda mask, pixel_mm: Verdict(True, ()))
+
+
 @pytest.mark.slow
-def test_the_number_of_devices_changes_nothing(run, tmp_path):
-    for devices in ("1", "4"):
-        arguments = ["--run", str(run), "--count", "10", "--batch-size", "8", "--out", str(tmp_path / devices)]
-        flags = f"--xla_force_host_platform_device_count={devices}"
-        subprocess.run(
-            [sys.executable, "-c", SLOW_SET, "fast", *arguments],
-            env={**os.environ, "XLA_FLAGS": flags},
-            check=True,
-            capture_output=True,
-        )
+def test_the_number_of_devices_changes_nothing(run, tmp_path, accept_all):
+    arguments = ["--run", str(run), "--count", "10", "--batch-size", "8", "--out"]
+    four = program(0, *arguments, str(tmp_path / "4"), flags="--xla_force_host_platform_device_count=4")
+    assert main([*arguments, str(tmp_path / "1")]) == 0
+    _, errors = four.communicate(timeout=300)
+    assert four.returncode == 0, errors.decode()
     assert files(tmp_path / "1") == files(tmp_path / "4")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
-def test_a_killed_set_is_finished_to_the_same_bytes(run, tmp_path, signum, code):
-    def command(pace, out):
-        arguments = ["--run", str(run), "--count", "24", "--batch-size", "4", "--out", str(tmp_path / out)]
-        return [sys.executable, "-c", SLOW_SET, pace, *arguments]
-
-    subprocess.run(command("fast", "whole"), check=True, capture_output=True)
-    process = subprocess.Popen(command("slow", "parts"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+def test_a_killed_set_is_finished_to_the_same_bytes(run, tmp_path, accept_all, signum, code):
+    arguments = ["--run", str(run), "--count", "24", "--batch-size", "4", "--out"]
+    process = program(0.3, *arguments, str(tmp_path / "parts"))
     journal = tmp_path / "parts" / "journal.jsonl"
     deadline = time.monotonic() + 120
     while not (journal.is_file() and journal.read_bytes().count(b"\n") >= 4) and time.monotonic() < deadline:
@@ -209,7 +208,8 @@ def test_a_killed_set_is_finished_to_the_same_bytes(run, tmp_path, signum, code)
     process.communicate(timeout=60)
     assert process.returncode == code
     assert not (tmp_path / "parts" / "annotations.json").exists()
-    subprocess.run(command("fast", "parts"), check=True, capture_output=True)
+    assert main([*arguments, str(tmp_path / "parts")]) == 0
+    assert main([*arguments, str(tmp_path / "whole")]) == 0
     assert files(tmp_path / "parts") == files(tmp_path / "whole")
 
 
@@ -253,8 +253,8 @@ def test_the_pace_is_told_once_it_is_known(monkeypatch):
     clock = iter([0.0, 10.0, 10.0, 20.0, 20.0])
     monkeypatch.setattr(generate.time, "monotonic", lambda: next(clock))
     show = generate._reporter(Screen())
-    show(generation.SetProgress(count=20, accepted=4, rejected=0, before=2))
-    show(generation.SetProgress(count=20, accepted=8, rejected=1, before=2))
+    show(4, 0, 20)
+    show(8, 1, 20)
     assert lines[0] == (0.2, "4/20 images, 0 rejected")
     assert lines[1] == (0.45, "9/20 images, 1 rejected, 0.5 images/s, 22 s left")
 

@@ -84,9 +84,10 @@ def test_exit_codes(config, monkeypatch, capsys, fault, code, message):
     assert message in capsys.readouterr().err
 
 
-def test_settings_may_stand_on_both_sides_of_an_option(config, capsys):
-    assert command.main(["--config", config, "masks.z_dim=8", "--dry-run", "translation.epochs=3"]) == 0
-    assert "dl_pix2pix, 3 epochs" in capsys.readouterr().out
+def test_settings_may_stand_on_both_sides_of_an_option(config, calls):
+    assert command.main(["--config", config, "masks.z_dim=9", "--stage", "masks", "translation.epochs=3"]) == 0
+    ((chosen, *_),) = calls
+    assert (chosen.masks.z_dim, chosen.translation.epochs) == (9, 3)
 
 
 def test_dry_run_prints_the_plan_and_touches_nothing(config, calls, capsys, tmp_path):
@@ -119,7 +120,7 @@ def test_dry_run_shows_the_plan_and_what_training_would_refuse(config, capsys, s
 
 def test_a_plan_needs_neither_data_nor_weights(config, capsys):
     settings = ["translation.perceptual=on", "data.phantom=null"]
-    assert command.main(["--config", config, "--dry-run", *settings]) == 0
+    assert command.main(["--config", config, "--dry-run", "--stage", "translation", *settings]) == 0
     shown = capsys.readouterr().out
     assert "dl_pix2pix, 2 epochs" in shown and "without VGG-19's" in shown
     assert "to be given     data.root, the folder" in shown and "; translation.vgg_weights, VGG-19's" in shown

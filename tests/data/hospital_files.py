@@ -1,6 +1,7 @@
 """Scans as a hospital's archive gives them: a DICOM series written slice by slice, and NIfTI with a header to spoil."""
 
 import gzip
+import locale
 import struct
 from pathlib import Path
 
@@ -28,6 +29,7 @@ def write_dicom(folder: Path, image: sitk.Image, series: str = SERIES, first: in
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
     direction = image.GetDirection()
+    characters = locale.setlocale(locale.LC_CTYPE)
     paths = []
     for k in range(image.GetDepth()):
         plane = image[:, :, k]
@@ -50,6 +52,7 @@ def write_dicom(folder: Path, image: sitk.Image, series: str = SERIES, first: in
         writer.SetFileName(str(path))
         writer.Execute(plane)
         paths.append(path)
+    locale.setlocale(locale.LC_CTYPE, characters)  # which GDCM's writer sets to C, and later tests read text
     return paths
 
 

@@ -24,7 +24,7 @@ from tsgan_jax.data import luna16, pipeline, preparation
 from tsgan_jax.data.luna16 import PreparationSummary, prepare
 from tsgan_jax.data.nodules import Box
 from tsgan_jax.data.preparation import prepare_case, prepare_cases
-from tsgan_jax.data.verify import find_cases
+from tsgan_jax.data.verify import ScanVerdict, find_cases
 from tsgan_jax.errors import UserError
 
 
@@ -38,14 +38,37 @@ def config(tree: Path, tmp_path: Path) -> DataConfig:
     return DataConfig(root=tree, prepared=tmp_path / "prepared", resolution=32)
 
 
+def refuse(*_: object) -> None:
+    raise AssertionError("a connection was tried")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tree and its prepared slices, made without a network."""
+    root = tmp_path_factory.mktemp("made")
+    config = DataConfig(root=write_tree(root / "tree"), prepared=root / "prepared", resolution=32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", refuse)
+        patch.setattr(socket, "getaddrinfo", refuse)
+        assert prepare(config, workers=1).fresh
+        assert len(pipeline.load(config, [0])) == 2
+    return root
+
+
+@pytest.fixture
+def done(made: Path, tmp_path: Path) -> DataConfig:
+    """The config of a copy of that folder."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    return DataConfig(root=tmp_path / "tree", prepared=tmp_path / "prepared", resolution=32)
+
+
 def no_reading(*_: object) -> None:
     raise AssertionError("the tree was read again")
 
 
-def test_what_is_stored_is_what_was_cut(config: DataConfig, tree: Path) -> None:
-    prepared = prepare(config, workers=1)
-    slices = pipeline.load(config, range(5))
-    assert prepared.fresh and len(slices) == 10 and slices.seriesuid == tuple(f"scan{n}" for n in range(10))
+def test_what_is_stored_is_what_was_cut(done: DataConfig) -> None:
+    slices, tree = pipeline.load(done, range(5)), done.root
+    assert len(slices) == 10 and slices.seriesuid == tuple(f"scan{n}" for n in range(10))
     np.testing.assert_array_equal(slices.fold, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4])
     cut = [stored for case in find_cases(tree).cases for stored in prepare_case(case, tree, 32)[1]]
     np.testing.assert_array_equal(slices.ct, [one.ct for one in cut])
@@ -89,11 +112,10 @@ def test_the_summary_counts(config: DataConfig, tree: Path) -> None:
     assert [v.slices for v in prepared.record.scans] == [1, 1, 1, 0, 1, 1, 1, 2, 1, 1]
 
 
-def test_the_second_time_nothing_is_read(config: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = prepare(config, workers=1)
+def test_the_second_time_nothing_is_read(done: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(luna16, "prepare_cases", no_reading)
-    second = prepare(config)
-    assert (second.fresh, second.directory, second.summary) == (False, first.directory, first.summary)
+    second = prepare(done)
+    assert not second.fresh and second.summary.slices == len(second.record.scans) == 10
 
 
 def test_a_refused_scan_is_read_again_when_it_was_mended(config: DataConfig, tree: Path) -> None:
@@ -112,12 +134,11 @@ def test_a_refused_scan_is_read_again_when_it_was_mended(config: DataConfig, tre
 
 
 @pytest.mark.parametrize("name", ["fold_0", "dataset_info.json"])
-def test_damaged_slices_are_named_with_the_way_out(config: DataConfig, name: str) -> None:
-    directory = prepare(config, workers=1).directory
-    (file,) = [path for path in directory.rglob("*") if path.is_file() and name in path.name]
+def test_damaged_slices_are_named_with_the_way_out(done: DataConfig, name: str) -> None:
+    (file,) = [path for path in done.prepared.rglob("*") if path.is_file() and name in path.name]
     file.write_bytes(file.read_bytes()[:40])
     with pytest.raises(UserError, match=r"prepared slices cannot be read \(.*run bin/prepare again"):
-        pipeline.load(config, [0])
+        pipeline.load(done, [0])
 
 
 def test_a_second_preparation_says_that_it_waits(config: DataConfig, capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,35 +150,38 @@ def test_a_second_preparation_says_that_it_waits(config: DataConfig, capsys: pyt
     assert "another process is preparing slices there" in capsys.readouterr().err
 
 
-def test_a_damaged_record_is_made_anew(config: DataConfig) -> None:
-    record = prepare(config, workers=1).directory / "verify.json"
+def test_a_damaged_record_is_made_anew(done: DataConfig) -> None:
+    (record,) = done.prepared.rglob("verify.json")
     record.write_text(record.read_text()[:40])
-    again = prepare(config, workers=1)
+    again = prepare(done, workers=1)
     assert again.fresh and len(again.record.scans) == 10
 
 
-def test_coordinates_of_another_convention_are_doubted(config: DataConfig, tree: Path) -> None:
+def verdicts(tree: Path) -> list[ScanVerdict]:
+    return [prepare_case(case, tree, 32)[0] for case in find_cases(tree).cases]
+
+
+def test_coordinates_of_another_convention_are_doubted(tree: Path) -> None:
     """x and y negated, as in RAS: the nodules come to lie in the volume, but outside the lungs."""
     write_annotations(tree, ("scan0", -10.0, 4.0, 9.0, 8.0), ("scan2", -28.0, -18.0, 9.0, 4.0))
-    sound, _, doubted = prepare(config, workers=1).record.scans[:3]
+    sound, _, doubted = verdicts(tree)[:3]
     assert sound.status == "ok" and doubted.status == "warning" and doubted.slices == 1
     assert "1 of 1 nodules drawn more than 10 mm from any lung" in doubted.line()
 
 
-def test_a_lung_mask_of_another_scan_is_doubted(config: DataConfig, tree: Path) -> None:
+def test_a_lung_mask_of_another_scan_is_doubted(tree: Path) -> None:
     mask = np.zeros_like(lung_mask(chest()))
     mask[:, 14:34, 26:31], mask[:, 14:34, 33:38] = 4, 3
     write_mhd(tree / "seg-lungs-LUNA16" / "scan2.mhd", mask)
-    verdicts = prepare(config, workers=1).record.scans
-    assert "the lungs of 1 of 1 slices have a median above -400 HU" in verdicts[2].line()
-    assert [v.status for v in verdicts] == ["ok", "ok", "warning", *["ok"] * 7]
+    found = verdicts(tree)
+    assert "the lungs of 1 of 1 slices have a median above -400 HU" in found[2].line()
+    assert [v.status for v in found] == ["ok", "ok", "warning", *["ok"] * 7]
 
 
-def test_a_moved_tree_is_recognised(config: DataConfig, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    prepare(config, workers=1)
-    moved = tree.rename(tree.parent / "moved here")
+def test_a_moved_tree_is_recognised(done: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved = done.root.rename(done.root.parent / "moved here")
     monkeypatch.setattr(luna16, "prepare_cases", no_reading)
-    assert not prepare(config.model_copy(update={"root": moved})).fresh
+    assert not prepare(done.model_copy(update={"root": moved})).fresh
 
 
 def same_size(tree: Path) -> None:
@@ -175,29 +199,26 @@ def same_size(tree: Path) -> None:
         same_size,
     ],
 )
-def test_a_changed_tree_is_prepared_anew(config: DataConfig, tree: Path, change: Callable[[Path], object]) -> None:
-    first = prepare(config, workers=1)
-    change(tree)
+def test_a_changed_tree_is_another_dataset(done: DataConfig, change: Callable[[Path], object]) -> None:
+    change(done.root)
     with pytest.raises(UserError, match="not prepared, or it has changed"):
-        pipeline.load(config, [0])
-    second = prepare(config, workers=1)
-    assert second.fresh and second.directory != first.directory
+        pipeline.load(done, [0])
 
 
-def test_another_resolution_or_recipe_is_another_dataset(
-    config: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_another_resolution_or_recipe_is_prepared_anew(
+    done: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = prepare(config, workers=1)
-    assert prepare(config.model_copy(update={"resolution": 16}), workers=1).fresh
+    first = prepare(done)
+    assert prepare(done.model_copy(update={"resolution": 16}), workers=1).fresh
     source = tmp_path / "source" / "data"
     shutil.copytree(luna16._SOURCE, source)
     for name in ("components.py", "errors.py", "labels.py", "workers.py"):
         shutil.copy(luna16._SOURCE.parent / name, source.parent)
     monkeypatch.setattr(luna16, "_SOURCE", source)
-    assert prepare(config).directory == first.directory
+    assert prepare(done).directory == first.directory
     with (source / "slices.py").open("a") as stream:
         stream.write("\n")
-    assert prepare(config, workers=1).directory != first.directory
+    assert prepare(done, workers=1).directory != first.directory
 
 
 def test_all_code_that_prepares_is_in_the_recipe_and_none_of_it_is_heavy() -> None:
@@ -229,16 +250,6 @@ def test_what_a_killed_run_leaves_is_removed(config: DataConfig) -> None:
     assert prepared.fresh and prepared.directory == directory
     assert sorted(p.name for p in directory.iterdir()) == ["1.0.0", "verify.json"]
     assert len(pipeline.load(config, range(5))) == 10
-
-
-def test_no_network_is_touched(config: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise AssertionError("a connection was tried")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    prepare(config, workers=1)
-    assert len(pipeline.load(config, [0])) == 2
 
 
 def test_workers_change_nothing_but_the_time(tree: Path) -> None:
@@ -280,13 +291,10 @@ def test_a_defect_of_ours_is_no_fault_of_a_scan(
     assert "ZeroDivisionError: no pixels" in shown and "this is a defect of tsgan_jax" in shown
 
 
-def test_a_defect_in_reading_slices_is_not_taken_for_damage(
-    config: DataConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    prepare(config, workers=1)
+def test_a_defect_in_reading_slices_is_not_taken_for_damage(done: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "_nodules", lambda rows: {}["box"])
     with pytest.raises(KeyError):
-        pipeline.load(config, [0])
+        pipeline.load(done, [0])
 
 
 def test_a_tree_without_a_usable_slice_says_why(config: DataConfig, tree: Path) -> None:

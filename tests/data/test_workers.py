@@ -11,7 +11,7 @@ import pytest
 PROGRAM = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a script has put in the background
-from tsgan_jax.cli._ending import ending, program
+from tsgan_jax.cli._command import ending, program
 from tsgan_jax.workers import pool
 
 def main():

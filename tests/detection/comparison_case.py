@@ -11,7 +11,7 @@ from tsgan_jax.data.luna16 import prepare
 from tsgan_jax.data.pipeline import SliceSet, load, training_folds
 from tsgan_jax.experiment import rundir
 from tsgan_jax.generation import coco
-from tsgan_jax.generation.provenance import decisive_settings, fingerprint, versions
+from tsgan_jax.generation.runs import fingerprint, versions
 from tsgan_jax.generation.sets import SetDirectory, SetImage
 from tsgan_jax.images import to_uint8
 
@@ -53,7 +53,7 @@ def other_patients(folder: Path, count: int = 4) -> SliceSet:
 
 def write_set(out: Path, slices: SliceSet, config: Config, count: int) -> Path:
     """A finished set of the first slices, said to be made by the config's networks."""
-    made_from = {"kind": "synthetic", "config": decisive_settings(config)}
+    made_from = {"kind": "synthetic", "config": config.decisive_settings()}
     with SetDirectory(out, made_from, versions(), coco.SYNTHETIC) as directory:
         for index in range(count):
             hu = slices.ct[index]

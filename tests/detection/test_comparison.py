@@ -12,8 +12,8 @@ from tsgan_jax import labels
 from tsgan_jax.config import Config, DetectionConfig
 from tsgan_jax.detection import comparison, run_detection, worker
 from tsgan_jax.detection.datasets import training_sets
-from tsgan_jax.detection.scores import FIGURES
 from tsgan_jax.errors import UserError
+from tsgan_jax.evaluation.records import DETECTION
 from tsgan_jax.files import read_json, write_json
 
 
@@ -48,7 +48,7 @@ def test_a_leak_is_refused_before_anything_is_trained(case, run, failing_python)
 def test_a_failing_worker_is_reported_for_each_figure(case, run, failing_python):
     said: list[str] = []
     records = run_detection(run, with_detection(case.config, python=failing_python), said.append)
-    assert {(r.subject, r.metric) for r in records} == {(s, f) for s in ("real", "real+2") for f in FIGURES}
+    assert {(r.subject, r.metric) for r in records} == {(s, f) for s in ("real", "real+2") for f in DETECTION}
     assert all(r.value is None and "libGL.so.1" in str(r.reason) and "tried 2 times" in str(r.reason) for r in records)
     assert all(r.method == "YOLOv8n" and r.fold == 0 and r.kind == "detection" for r in records)
     assert sum("trying once more" in line for line in said) == 2
@@ -128,7 +128,7 @@ def test_real_detectors_are_trained_judged_and_kept(case, run, detector_python):
     assert values["real+2", "mAP50 - real"].interval is not None
     assert values["real+2", "mAP50"].made_from["synthetic"] and "synthetic" not in values["real", "mAP50"].made_from
     folder = run / "detection" / "fold_0" / "yolov8n" / "real" / "seed_0"
-    assert json.loads((folder / "result.json").read_text())["figures"].keys() == set(FIGURES)
+    assert json.loads((folder / "result.json").read_text())["figures"].keys() == set(DETECTION)
     written = (folder / "result.json").stat().st_mtime_ns
     assert run_detection(run, config) == records
     assert (folder / "result.json").stat().st_mtime_ns == written

@@ -14,7 +14,7 @@ from tsgan_jax.files import read_json, write_json
 from tsgan_jax.generation.generate import export_fold
 from tsgan_jax.generation.labelled import open_set
 from tsgan_jax.generation.manifest import read_manifest, write_manifest
-from tsgan_jax.generation.provenance import decisive_settings, fingerprint
+from tsgan_jax.generation.runs import fingerprint
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def folds(case, tmp_path_factory):
 
 
 def refuse_trained_on(fold, run, case):
-    data = decisive_settings(case.config)["data"]
+    data = case.config.decisive_settings()["data"]
     slices = load(case.config.data, training_folds(case.config.data))
     made = open_set(run / "sets" / "synthetic")
     leaks.refuse_trained_on(fold, run, made, data, fingerprint((slices.ct, slices.mask)))

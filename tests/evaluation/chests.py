@@ -33,12 +33,17 @@ def chest(seed: int, side: int = 64) -> tuple[np.ndarray, np.ndarray]:
 
 def chests(seeds, side: int = 64) -> SliceSet:
     """One slice a scan."""
-    pairs = [chest(seed, side) for seed in seeds]
-    n = len(pairs)
+    masks, ct = zip(*(chest(seed, side) for seed in seeds), strict=True)
+    return slice_set(np.stack(ct), np.stack(masks), [f"scan{seed:04d}" for seed in seeds])
+
+
+def slice_set(ct: np.ndarray, mask: np.ndarray, scans) -> SliceSet:
+    """Prepared slices, each of the scan named for it."""
+    n = len(ct)
     return SliceSet(
-        ct=np.stack([ct for _, ct in pairs]),
-        mask=np.stack([mask for mask, _ in pairs]),
-        seriesuid=tuple(f"scan{seed:04d}" for seed in seeds),
+        ct=ct,
+        mask=mask,
+        seriesuid=tuple(scans),
         fold=np.zeros(n, np.int32),
         slice_index=np.arange(n),
         z_mm=np.zeros(n),

@@ -1,21 +1,25 @@
 """t-SNE and its mixing score."""
 
+from functools import partial
+
 import numpy as np
 
 from tests.evaluation.networks_of_numpy import means_network
 from tsgan_jax.evaluation.embedding import measure_mixing, unlike_share
+from tsgan_jax.evaluation.records import Record
 
 RNG = np.random.default_rng(0)
 NETWORK = means_network()
+RECORD = partial(Record, "embedding", "a")
 
 
 def mixing(x, y, seed=0):
-    return measure_mixing(NETWORK, x, y, "a", seed)
+    return measure_mixing(RECORD, NETWORK, x, y, seed)
 
 
 def test_one_distribution_is_mixed_and_two_are_apart() -> None:
     x, y = RNG.normal(size=(2, 60, 5))
-    (mixed, (one,)), (apart, (other,)) = mixing(x, y), mixing(x, y + 20)
+    (mixed, one), (apart, other) = mixing(x, y), mixing(x, y + 20)
     assert mixed["points"].shape == (120, 2) and mixed["is_real"].sum() == 60
     assert 0.85 < one.value < 1.15 and other.value == 0
     centres = [apart["points"][apart["is_real"] == kind].mean(0) for kind in (True, False)]
@@ -44,8 +48,7 @@ def test_neighbours_are_counted_as_by_hand() -> None:
 
 def test_records() -> None:
     x, y = RNG.normal(size=(2, 20, 5))
-    _, (record,) = measure_mixing(NETWORK, x, y, "a", seed=3, fold=1)
-    assert record.metric == "Mixing-Means" and record.n == 20
-    assert record.fold == 1 and record.made_from["seed"] == 3
-    nothing, (record,) = mixing(x, y[:2])
+    _, record = mixing(x, y, seed=3)
+    assert record.metric == "Mixing-Means" and record.n == 20 and record.made_from["seed"] == 3
+    nothing, record = mixing(x, y[:2])
     assert not nothing and record.value is None and "2 generated images; t-SNE needs 5" in record.reason

@@ -1,10 +1,13 @@
 """Properties are measured right, distances are Wasserstein's, floors come from real masks."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from chests import chest, chests
 from scipy.stats import wasserstein_distance
 
+from tsgan_jax.config import EvaluationConfig
 from tsgan_jax.errors import UserError
 from tsgan_jax.evaluation.mask_statistics import (
     PROPERTIES,
@@ -15,15 +18,17 @@ from tsgan_jax.evaluation.mask_statistics import (
     measure,
     measure_masks,
 )
+from tsgan_jax.evaluation.records import Record
 from tsgan_jax.labels import BODY, LEFT_LUNG, NODULE, RIGHT_LUNG, TRACHEA
 from tsgan_jax.masks.plausibility import check
 
 TEST, TRAINING = chests(range(500, 530)), chests(range(40))
+RECORD, SETTINGS = partial(Record, "masks", "ours"), EvaluationConfig(bootstrap=30)
 GATE = Gate(30, 40, {"no nodule": 10})
 
 
 def measured(masks, test=TEST.mask, training=TRAINING.mask, gate=GATE):
-    records, values = measure_masks(iter(masks), len(masks), test, training, gate, 5.0, "ours", {}, bootstraps=30)
+    records, values = measure_masks(RECORD, iter(masks), len(masks), test, training, gate, 5.0, SETTINGS)
     return {record.subject: record for record in records}, values
 
 
@@ -103,18 +108,8 @@ def test_a_collapsed_generator_shows_no_diversity():
 
 
 def test_precision_and_recall_stand_beside_those_of_training_masks():
-    records, _ = measure_masks(
-        iter(TRAINING.mask[:20].repeat(2, 0)),
-        40,
-        TEST.mask,
-        TRAINING.mask,
-        GATE,
-        5.0,
-        "ours",
-        {},
-        bootstraps=30,
-        nearest=2,
-    )
+    settings, masks = EvaluationConfig(bootstrap=30, nearest=2), iter(TRAINING.mask[:20].repeat(2, 0))
+    records, _ = measure_masks(RECORD, masks, 40, TEST.mask, TRAINING.mask, GATE, 5.0, settings)
     found = {record.metric: record for record in records if record.subject == "variety"}
     assert list(found) == ["precision", "recall"] and all(record.kind == "masks" for record in found.values())
     assert found["recall"].details["n_each"] == 30 and found["recall"].details["k"] == 2 and found["recall"].n == 40

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -24,14 +25,13 @@ from tsgan_jax.evaluation.mask_table import (
     table_of,
 )
 from tsgan_jax.evaluation.mask_variety import compared, mask_features, scaled
-from tsgan_jax.generation import sources
-from tsgan_jax.generation.runs import Parent
+from tsgan_jax.evaluation.records import Record
 from tsgan_jax.labels import LEFT_LUNG, NODULE, TRACHEA
 from tsgan_jax.masks.deform import Deformer
 from tsgan_jax.masks.plausibility import check
 
 TEST, TRAINING = chests(range(500, 530)), chests(range(40))
-PARENT = Parent(4, 64, "ab")
+PARENT = {"step": 4, "images_seen": 64, "sha256": "ab"}
 BARE = np.where(np.isin(TRAINING.mask, (NODULE, TRACHEA)), LEFT_LUNG, TRAINING.mask).astype(np.uint8)
 
 
@@ -85,7 +85,7 @@ def case(monkeypatch):
     def sample_masks(generator, key, indices, truncation):
         return TRAINING.mask[[index if truncation == 1 else 0 for index in indices]]
 
-    monkeypatch.setattr(sources, "sample_masks", sample_masks)
+    monkeypatch.setattr(mask_table, "sample_masks", sample_masks)
     generator = SimpleNamespace(synthesis=SimpleNamespace(resolution=64))
     return SimpleNamespace(
         config=Config(generation=GenerationConfig(seed=5, truncation=1.0), evaluation=EvaluationConfig(nearest=3)),
@@ -93,7 +93,7 @@ def case(monkeypatch):
         test=TEST,
         training=TRAINING,
         pixel_mm=PIXEL_MM,
-        method="ours",
+        record=lambda kind, **fields: partial(Record, kind, "ours", **fields),
         real_hashes={"test_slices": "x"},
     )
 
@@ -101,7 +101,7 @@ def case(monkeypatch):
 def test_records_hold_the_table(case):
     masks = {"a": TRAINING.mask, "b": BARE, "none": []}
     rows = compare_masks(masks, TEST.mask, PIXEL_MM)
-    kept = records("mask sources", case, masks, {})
+    kept = records("mask sources", case, masks)
     assert json.loads(json.dumps([asdict(one) for one in kept], allow_nan=False))
     assert all(bool(one.reason) == (one.value is None) for one in kept)
     assert {one.n for one in kept if one.subject == "a"} == {40} and kept[0].kind == "mask sources"
@@ -111,7 +111,7 @@ def test_records_hold_the_table(case):
 
 
 def test_a_table_can_be_read_in_a_terminal(case):
-    lines = table_lines(records("mask sources", case, {"a": TRAINING.mask, "b": BARE}, {}))
+    lines = table_lines(records("mask sources", case, {"a": TRAINING.mask, "b": BARE}))
     assert lines[0].split() == ["real", "test", "a", "b"] and len(lines) == len(ROWS) + 1
     assert len({len(line) for line in lines}) == 1, "columns stand below each other"
     shown = {line.split(" (")[0]: line.split()[-3:] for line in lines[1:]}

@@ -10,7 +10,7 @@ from tsgan_jax.evaluation.mask_variety import FEATURES, compared, mask_features,
 from tsgan_jax.evaluation.records import Record
 from tsgan_jax.labels import BODY, LEFT_LUNG, NODULE, RIGHT_LUNG, TRACHEA
 
-RECORD = partial(Record, kind="masks", method="ours")
+RECORD = partial(Record, "masks", "ours")
 TEST, TRAINING = (mask_features(chests(seeds).mask, 5.0) for seeds in (range(500, 560), range(120)))
 
 

@@ -22,7 +22,7 @@ def test_vgg_features_are_means_of_the_map_whatever_the_batch(tmp_path: Path) ->
     network = networks.load(vgg_settings(), write_npz(tmp_path / "vgg.npz", weights), said.append)
     assert network.label == "VGG19 relu2_1" and network.dim == 128 and not network.is_fid
     assert "vgg.npz" in said[0] and network.sha256 in said[0]
-    assert network.names.distance == "FD-VGG19 relu2_1"
+    assert network.names[0] == "FD-VGG19 relu2_1"
     images = noise(35, 6)
     found = network.features(images)
     assert found.shape == (35, 128) and found.dtype == np.float32
@@ -46,17 +46,12 @@ def test_missing_files_say_what_to_set(tmp_path: Path) -> None:
 def test_only_the_published_weights_are_called_fid() -> None:
     published = networks.of_inception(inception.Inception({}, "6726825d" + "0" * 56, "a.pth"))
     other = networks.of_inception(inception.Inception({}, "12345678" + "0" * 56, "b.npz"))
-    assert published.names[:2] == ("FID", "KID") and other.names.distance == "FD-Inception[12345678]"
-    assert networks.wanted_names(EvaluationConfig()).distance == "FID"
-    assert networks.wanted_names(vgg_settings("relu3_4")).kernel == "KD-VGG19 relu3_4"
+    assert published.names[:2] == ("FID", "KID") and other.names[0] == "FD-Inception[12345678]"
+    assert networks.wanted_names(EvaluationConfig())[0] == "FID"
+    assert networks.wanted_names(vgg_settings("relu3_4"))[1] == "KD-VGG19 relu3_4"
 
 
 def test_images_of_another_kind_are_refused() -> None:
     network = networks.of_inception(inception.Inception({}, "0" * 64, "b.npz"))
     with pytest.raises(ValueError, match="expected uint8"):
         network.features(np.zeros((2, 8, 8)))
-
-
-def test_batches_end_as_they_come() -> None:
-    assert [len(batch) for batch in networks.batched(noise(10), 4)] == [4, 4, 2]
-    assert list(networks.batched(noise(0), 4)) == []

@@ -3,7 +3,7 @@
 import pytest
 
 from tsgan_jax.errors import UserError
-from tsgan_jax.evaluation.records import Record, append, latest, read
+from tsgan_jax.evaluation.records import Record, append, current, read
 
 PSNR = Record("similarity", "dl_pix2pix", "full", "PSNR", 20.5, 238, interval=(20.1, 20.9), fold=0)
 
@@ -34,10 +34,10 @@ def test_a_foreign_line_is_named(tmp_path, line):
         read(path)
 
 
-def test_latest_keeps_one_record_of_each_figure():
+def test_only_the_newest_record_of_each_figure_counts():
     newer = Record("similarity", "dl_pix2pix", "full", "PSNR", 21.0, 238, fold=0)
     other = Record("similarity", "dl_pix2pix", "full", "PSNR", 19.0, 238, fold=1)
-    assert latest([PSNR, other, newer]) == [newer, other]
+    assert current([PSNR, other, newer]) == [newer, other]
 
 
 def test_not_a_number_is_never_written(tmp_path):

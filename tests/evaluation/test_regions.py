@@ -45,5 +45,5 @@ def test_a_view_can_be_gone_through_again_and_knows_its_slices() -> None:
     slices = [(np.zeros_like(mask), mask), (np.ones_like(mask), two), (np.ones_like(mask), np.zeros_like(mask))]
     view = View(lambda: iter(slices), "nodules")
     assert [image.max() for image in view] == [image.max() for image in view] == [0, 1, 1]
-    assert owners(lambda: iter(slices), "nodules", "abc") == ["a", "b", "b"]
-    assert owners(lambda: iter(slices), "lungs", "abc") == ["a", "b"]
+    assert owners(slices, "nodules", "abc") == ["a", "b", "b"]
+    assert owners(slices, "lungs", "abc") == ["a", "b"]

@@ -1,9 +1,11 @@
 """PSNR and SSIM against scikit-image (T21), on the whole slice, in the lungs and round nodules."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
+from chests import slice_set
 from scipy import ndimage
 from skimage import metrics
 
@@ -15,6 +17,7 @@ from tsgan_jax.labels import BODY, LEFT_LUNG, NODULE
 
 WINDOW = (-1000.0, 400.0)
 SIDE = 72
+RECORD = partial(Record, "similarity", "a")
 RNG = np.random.default_rng(2)
 
 
@@ -28,19 +31,7 @@ def slices(hu: np.ndarray, scans: str = "abc") -> SliceSet:
     mask = np.full(hu.shape, BODY, np.uint8)
     mask[:, 12:60, 20:50] = LEFT_LUNG
     mask[:1, 20:24, 30:34] = mask[1:2, 50:53, 21:23] = mask[1:2, 20:22, 40:43] = NODULE
-    n = len(hu)
-    one = np.ones(n, np.float32)
-    return SliceSet(
-        ct=hu,
-        mask=mask,
-        seriesuid=tuple(scans),
-        fold=np.zeros(n, np.int32),
-        slice_index=np.arange(n),
-        z_mm=one,
-        pixel_mm=one,
-        native_mm=np.ones((n, 2), np.float32),
-        nodules=((),) * n,
-    )
+    return slice_set(hu, mask, scans)
 
 
 def by_name(records: list[Record]) -> dict[tuple[str, str], Record]:
@@ -54,7 +45,7 @@ TEST = slices(REAL)
 
 @pytest.fixture(scope="module")
 def found() -> dict[tuple[str, str], Record]:
-    return by_name(measure_similarity(TEST, iter(GENERATED), "a", WINDOW, fold=1))
+    return by_name(measure_similarity(partial(RECORD, fold=1), TEST, GENERATED, WINDOW))
 
 
 def twelve_bit(hu: np.ndarray) -> np.ndarray:
@@ -104,12 +95,12 @@ def test_another_chest_is_the_floor_and_intervals_hold_the_value(found: dict) ->
     for record in found.values():
         assert record.floor < record.value
         assert record.interval[0] <= record.value <= record.interval[1]
-    alone = by_name(measure_similarity(slices(REAL, "aaa"), GENERATED, "a", WINDOW))
+    alone = by_name(measure_similarity(RECORD, slices(REAL, "aaa"), GENERATED, WINDOW))
     assert all(record.floor is None and record.interval is None for record in alone.values())
 
 
 def test_equal_images_have_ssim_1_and_no_psnr() -> None:
-    records = by_name(measure_similarity(TEST, REAL, "copy", WINDOW))
+    records = by_name(measure_similarity(RECORD, TEST, REAL, WINDOW))
     psnr_record, ssim_record = records["full", "PSNR"], records["full", "SSIM"]
     assert psnr_record.value is None and "infinite" in psnr_record.reason and psnr_record.details["equal"] == 3
     assert ssim_record.value == pytest.approx(1, abs=1e-6) and ssim_record.reason is None
@@ -117,7 +108,7 @@ def test_equal_images_have_ssim_1_and_no_psnr() -> None:
 
 def test_subjects_that_are_absent_have_reasons_and_leave_the_rest() -> None:
     bare = replace(TEST, mask=np.full_like(TEST.mask, BODY))
-    records = by_name(measure_similarity(bare, GENERATED, "a", WINDOW))
+    records = by_name(measure_similarity(RECORD, bare, GENERATED, WINDOW))
     assert records["full", "PSNR"].value is not None
     for subject in ("lungs", "nodules"):
         assert records[subject, "SSIM"].value is None
@@ -125,12 +116,11 @@ def test_subjects_that_are_absent_have_reasons_and_leave_the_rest() -> None:
 
 
 def test_every_real_slice_needs_its_image() -> None:
-    with pytest.raises(ValueError, match="2 generated images for 3 real ones"):
-        measure_similarity(TEST, GENERATED[:2], "a", WINDOW)
-    with pytest.raises(ValueError, match="more generated images"):
-        measure_similarity(TEST, [*GENERATED, GENERATED[0]], "a", WINDOW)
+    for wrong in (GENERATED[:2], GENERATED[[0, 1, 2, 0]]):
+        with pytest.raises(ValueError):
+            measure_similarity(RECORD, TEST, wrong, WINDOW)
 
 
 def test_an_empty_fold_has_reasons() -> None:
     empty = replace(slices(REAL[:0], ""), nodules=())
-    assert all(record.value is None and record.reason for record in measure_similarity(empty, [], "a", WINDOW))
+    assert all(record.value is None and record.reason for record in measure_similarity(RECORD, empty, REAL[:0], WINDOW))

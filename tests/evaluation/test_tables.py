@@ -5,9 +5,9 @@ import io
 
 import pytest
 
-from tsgan_jax.evaluation.records import Record
+from tsgan_jax.evaluation.records import DETECTION, Record
 from tsgan_jax.evaluation.table import Table
-from tsgan_jax.evaluation.tables import FIGURES, tables
+from tsgan_jax.evaluation.tables import tables
 
 
 def detected(subject, value, fold=0, system=None, detector="YOLOv8n", **details):
@@ -16,7 +16,7 @@ def detected(subject, value, fold=0, system=None, detector="YOLOv8n", **details)
     about = {"system": system, "real_images": 100, "synthetic_images": 50, "start": "random weights", **details}
     return [
         Record("detection", detector, subject, figure, value, 30, fold=fold, details={**about, "pycocotools": value})
-        for figure in FIGURES
+        for figure in DETECTION
     ]
 
 
@@ -147,7 +147,7 @@ def test_missing_cells_cautions_and_anchor_free_yolo_are_told():
             reason="24 of 500",
             details={"system": "dl_pix2pix"},
         )
-        for f in FIGURES
+        for f in DETECTION
     ]
     small = detected(
         "real", 0.1, detector="YOLOv5nu", detector_note="YOLOv5u is anchor-free", too_small="objects too small"

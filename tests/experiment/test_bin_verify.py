@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from trained_run import make_run
 
 from tsgan_jax.cli import verify as command
 from tsgan_jax.config import DataConfig
@@ -20,10 +19,10 @@ from tsgan_jax.masks.plausibility import Verdict
 
 
 @pytest.fixture(scope="module")
-def original(tmp_path_factory):
+def original(trained, tmp_path_factory):
     """A folder with a run that has a set, packed networks, prepared slices, a tree and weights."""
     base = tmp_path_factory.mktemp("verify")
-    make_run(base / "run")
+    shutil.copytree(trained, base / "run")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(candidates, "check", lambda mask, pixel_mm: Verdict(True, ()))
         generate_run(base / "run", 3, base / "run" / "sets" / "some", say=lambda line: None)

@@ -1,22 +1,23 @@
 """A changed config must describe what the run's checkpoints hold, before anything of it is written."""
 
+import shutil
+
 import jax
 import pytest
-from trained_run import CONFIG, make_run
+from trained_run import CONFIG
 
 import tsgan_jax.experiment.train as experiment
 from tsgan_jax.config.reading import load_config
 from tsgan_jax.errors import UserError
 from tsgan_jax.experiment import rundir
-from tsgan_jax.experiment.changes import check_loads
 from tsgan_jax.files import read_json, write_json
-from tsgan_jax.train.progress import Silent
+from tsgan_jax.train.hooks import Console
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    run = tmp_path_factory.mktemp("changes") / "run"
-    config = make_run(run)
+def run(trained, tmp_path_factory):
+    run = shutil.copytree(trained, tmp_path_factory.mktemp("changes") / "run")
+    config = load_config(run / "config.yaml")
     for stage in rundir.STAGES:
         settings = rundir.settings(config, stage)
         write_json(run / stage / "manifest.json", {"settings": settings, "images_seen": 6, "changes": []})
@@ -55,7 +56,7 @@ def test_a_change_of_networks_is_refused_and_nothing_written(run, tmp_path, monk
     monkeypatch.setattr(experiment, "_slices", lambda config, console: (Slices(), Slices()))
     monkeypatch.setattr(experiment, "keep_compiled", lambda: None)
     with pytest.raises(UserError, match=message):
-        experiment.train(config, run, Silent(), "all", ["masks", "translation"])
+        experiment.train(config, run, type("Silent", (Console,), {})(), "all", ["masks", "translation"])
     assert files(run) == before
 
 
@@ -63,7 +64,7 @@ def test_a_change_of_pace_is_known_to_load(run):
     config = load_config(run / "config.yaml", ["masks.learning_rate=0.5", "translation.epochs=700"])
     differences = rundir.compare(run, config, ["masks", "translation"])
     assert sorted(differences) == ["masks", "translation"]
-    check_loads(run, config, differences, 4)
+    rundir.check_loads(run, config, differences, 4)
 
 
 def test_a_damaged_checkpoint_does_not_decide(run):
@@ -74,8 +75,8 @@ def test_a_damaged_checkpoint_does_not_decide(run):
     write_json(folder / "manifest.json", {**manifest, "sha256": {}})
     try:
         with pytest.raises(UserError):
-            check_loads(run, config, differences, 4)
+            rundir.check_loads(run, config, differences, 4)
         write_json(folder / "manifest.json", {**manifest, "sha256": {"state/none": "0"}})
-        check_loads(run, config, differences, 4)
+        rundir.check_loads(run, config, differences, 4)
     finally:
         write_json(folder / "manifest.json", manifest)

@@ -17,8 +17,8 @@ from tsgan_jax.cli import export as command
 from tsgan_jax.generation import exported
 from tsgan_jax.generation.candidates import Candidate
 from tsgan_jax.generation.export import export_networks
-from tsgan_jax.generation.generate import ct_key, hu_of, masks_key
-from tsgan_jax.generation.sources import mask_drawer
+from tsgan_jax.generation.generate import hu_of, set_key
+from tsgan_jax.generation.sources import stylegan_masks
 
 SEED, IMAGES = 3, 6
 USE = """
@@ -54,12 +54,12 @@ def used(python, folder, out):
 
 
 def check_images(made, trained):
-    masks = mask_drawer(trained.generator, masks_key(SEED), 1.0)(0, list(range(IMAGES)))
+    masks = stylegan_masks(trained.generator, set_key(SEED, "masks"), 1.0, 1.0).draw(0, list(range(IMAGES)))
     np.testing.assert_array_equal(made["mask"], masks)
     np.testing.assert_array_equal(made["alone"], masks[:1])
     drawn = [Candidate(i, mask) for i, mask in enumerate(masks)]
     window = trained.config.data.hu_window
-    ct = hu_of(drawn, masks.shape[1], trained.translator, trained.translator_state, ct_key(SEED), window)
+    ct = hu_of(drawn, masks.shape[1], trained.translator, trained.translator_state, set_key(SEED, "ct"), window)
     assert np.ptp(ct) > 1000
     for name in ("ct", "of_mask"):
         assert made[name].dtype == np.float32

@@ -3,7 +3,6 @@
 import jax
 import numpy as np
 import pytest
-from trained_run import make_run
 
 import tsgan_jax
 from tsgan_jax.errors import UserError
@@ -12,13 +11,6 @@ from tsgan_jax.generation.generate import generate_run
 from tsgan_jax.images import read_hu, read_mask
 from tsgan_jax.masks.plausibility import Verdict
 from tsgan_jax.masks.sample import sample_masks
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("networks") / "run"
-    make_run(folder)
-    return folder
 
 
 @pytest.fixture
@@ -32,20 +24,20 @@ def every_other(monkeypatch):
     monkeypatch.setattr(candidates, "check", check)
 
 
-def test_pairs_are_the_images_of_the_set(run, tmp_path, every_other):
-    summary = generate_run(run, 8, tmp_path / "set", seed=3, say=lambda line: None)
+def test_pairs_are_the_images_of_the_set(trained, tmp_path, every_other):
+    summary = generate_run(trained, 8, tmp_path / "set", seed=3, say=lambda line: None)
     assert summary.accepted and summary.reasons
-    pairs = tsgan_jax.load_run(run, say=lambda line: None).pairs(seed=3, indices=range(8))
+    pairs = tsgan_jax.load_run(trained, say=lambda line: None).pairs(seed=3, indices=range(8))
     assert len(pairs.masks) == summary.accepted
     for index, mask, ct in zip(*pairs, strict=True):
         np.testing.assert_array_equal(mask, read_mask(tmp_path / "set" / "masks" / f"{index:06d}.png"))
         np.testing.assert_array_equal(np.round(ct), read_hu(tmp_path / "set" / "hu" / f"{index:06d}.png"))
-    some = tsgan_jax.load_run(run, say=lambda line: None).pairs(seed=3, indices=pairs.indices[[1, 0]].tolist())
+    some = tsgan_jax.load_run(trained, say=lambda line: None).pairs(seed=3, indices=pairs.indices[[1, 0]].tolist())
     np.testing.assert_array_equal(some.ct, pairs.ct[[1, 0]])
 
 
-def test_masks_and_ct_are_functions_of_keys(run):
-    networks = tsgan_jax.load_run(run, say=lambda line: None)
+def test_masks_and_ct_are_functions_of_keys(trained):
+    networks = tsgan_jax.load_run(trained, say=lambda line: None)
     masks = networks.masks(jax.random.key(1), [4, 9])
     np.testing.assert_array_equal(masks, sample_masks(networks.trained.generator, jax.random.key(1), [4, 9], 1.0))
     ct = networks.ct(masks, jax.random.key(2))

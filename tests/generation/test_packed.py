@@ -1,12 +1,13 @@
 """Packed networks: half precision, no path of the machine, damage is noticed, sets come from them as from a run."""
 
+import shutil
+
 import jax
 import numpy as np
 import pytest
-from trained_run import make_run
 
 from tsgan_jax.cli import pack as command
-from tsgan_jax.config.reading import dump_config
+from tsgan_jax.config.reading import dump_config, run_config
 from tsgan_jax.errors import UserError
 from tsgan_jax.generation import packed, runs
 from tsgan_jax.generation.generate import generate_run
@@ -14,10 +15,10 @@ from tsgan_jax.generation.manifest import read_manifest
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
+def folders(trained, tmp_path_factory):
     """(a run, its packed networks)."""
     base = tmp_path_factory.mktemp("packed")
-    config = make_run(base / "run")
+    config = run_config(shutil.copytree(trained, base / "run"))
     placed = config.model_copy(update={"data": config.data.model_copy(update={"root": base / "LUNA16"})})
     (base / "run" / "config.yaml").write_text(dump_config(placed))
     assert command.main(["--run", str(base / "run"), "--out", str(base / "small")]) == 0
@@ -50,7 +51,7 @@ def test_no_path_of_the_machine_is_packed(folders):
     base = str(folders[0].parent)
     for path in folders[1].iterdir():
         assert base.encode() not in path.read_bytes(), path.name
-    assert packed.read_config(folders[1]).data.root is None
+    assert run_config(folders[1]).data.root is None
 
 
 @pytest.mark.parametrize("name", ["masks.npz", "translation.npz"])

@@ -11,7 +11,7 @@ from trained_run import make_run
 import tsgan_jax
 from tsgan_jax.cli import translate as command
 from tsgan_jax.errors import UserError
-from tsgan_jax.generation.generate import ct_key
+from tsgan_jax.generation.generate import set_key
 from tsgan_jax.generation.painted import mask_files
 from tsgan_jax.images import read_hu, read_png, to_uint8, write_colours
 
@@ -46,7 +46,7 @@ def test_png_and_nifti_give_what_the_networks_give(run: Path, masks: np.ndarray,
     (given / "notes.txt").write_text("mine")
     assert command.main(["--run", str(run), "--masks", str(given), "--out", str(tmp_path / "ct"), "--seed", "3"]) == 0
     networks = tsgan_jax.load_run(run, say=lambda line: None)
-    expected = np.rint(networks.ct(masks, ct_key(3))).astype(np.int16)
+    expected = np.rint(networks.ct(masks, set_key(3, "ct"))).astype(np.int16)
     for name in ("grey.png", "indexed.png"):
         np.testing.assert_array_equal(read_hu(tmp_path / "ct" / "hu" / name), expected[0])
         shown = to_uint8(expected[0], networks.trained.config.data.hu_window)
@@ -70,7 +70,7 @@ def test_other_sizes_are_resized_only_when_told(
     assert command.main([*arguments, "--resize"]) == 0
     assert "resized by nearest neighbour" in capsys.readouterr().out
     made = sitk.ReadImage(str(tmp_path / "ct" / "nifti" / "big.nii.gz"))
-    expected = np.rint(tsgan_jax.load_run(run, say=lambda line: None).ct(masks, ct_key(0)))
+    expected = np.rint(tsgan_jax.load_run(run, say=lambda line: None).ct(masks, set_key(0, "ct")))
     np.testing.assert_array_equal(sitk.GetArrayFromImage(made), expected)
     for corner in ((-0.5, -0.5, 0.0), (15.5, 15.5, 2.0)):  # it fills the space of the mask
         at = (2 * corner[0] + 0.5, 2 * corner[1] + 0.5, corner[2])

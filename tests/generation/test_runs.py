@@ -1,14 +1,14 @@
 """Networks are read back as they were saved, and reading leaves a run as it was."""
 
 import shutil
-import subprocess
-import sys
 
 import jax
 import numpy as np
 import pytest
-from trained_run import config_at, make_run, save_masks, save_translation
+from trained_run import config_at, save_masks, save_translation
 
+from tsgan_jax.cli.generate import main
+from tsgan_jax.config.reading import run_config
 from tsgan_jax.errors import UserError
 from tsgan_jax.files import read_json, write_json
 from tsgan_jax.generation import runs
@@ -18,16 +18,9 @@ from tsgan_jax.train.checkpoint import size
 from tsgan_jax.translation.registry import translator
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    run = tmp_path_factory.mktemp("template") / "run"
-    make_run(run)
-    return run
-
-
 @pytest.fixture
-def run(template, tmp_path):
-    return shutil.copytree(template, tmp_path / "run")
+def run(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "run")
 
 
 def equal(a, b):
@@ -41,7 +34,7 @@ def names(folder):
 
 def test_both_networks_come_back_as_saved(run):
     trained = runs.restore(run)
-    config = runs.read_config(run)
+    config = run_config(run)
     state = jax.jit(stylegan(config.masks, plan(config.masks)[-1]).init)(jax.random.key(3))
     assert equal(trained.generator.params, state.ema)
     assert trained.generator.size == 16 and float(trained.generator.alpha) == 1.0
@@ -58,7 +51,7 @@ def test_both_networks_come_back_as_saved(run):
 def test_only_what_makes_images_is_read(run):
     state = runs.restore(run).translator_state
     assert state.generator.opt_state == state.critic.opt_state == () and state.frozen is None
-    config = runs.read_config(run)
+    config = run_config(run)
     whole = jax.eval_shape(translator(config.translation).init, jax.random.key(0))
     assert size(state) < 0.4 * size(whole)  # weights, without two moments of each
     for unread in (whole.generator.opt_state, whole.critic.opt_state):
@@ -67,7 +60,7 @@ def test_only_what_makes_images_is_read(run):
 
 def test_translating_needs_no_vgg_file(run, tmp_path):
     """A run whose perceptual loss is on, its weight file gone."""
-    config = runs.read_config(run)
+    config = run_config(run)
     lost = {"perceptual": True, "vgg_weights": tmp_path / "gone.npz"}
     config = config.model_copy(update={"translation": config.translation.model_copy(update=lost)})
     assert config.translation.perceptual_on
@@ -84,7 +77,7 @@ def test_reading_changes_nothing_even_while_a_checkpoint_is_being_written(run):
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(run):
-    save_translation(run, runs.read_config(run), 8, jax.random.key(5))
+    save_translation(run, run_config(run), 8, jax.random.key(5))
     assert runs.restore(run).source["parents"]["translation"]["step"] == 8
     newest = run / "translation" / "checkpoints" / "8"
     victim = max((p for p in newest.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
@@ -99,7 +92,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(run):
 
 def test_another_checkpoint_is_another_parent(run):
     first = runs.restore(run).source
-    save_masks(run, runs.read_config(run), 5, jax.random.key(8))
+    save_masks(run, run_config(run), 5, jax.random.key(8))
     second = runs.restore(run).source
     assert first["parents"]["masks"]["sha256"] != second["parents"]["masks"]["sha256"]
     assert first["parents"]["translation"] == second["parents"]["translation"]
@@ -141,21 +134,20 @@ def test_a_config_of_other_networks_is_refused(run, key, stated, changed):
         runs.restore(run)
 
 
-def test_the_refusal_of_other_networks_is_all_that_is_printed(run):
+def test_the_refusal_of_other_networks_is_all_that_is_printed(run, capfd):
     text = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(text.replace("w_dim: 8", "w_dim: 4"))
-    command = [sys.executable, "-P", "-m", "tsgan_jax.cli.generate", "--run", str(run), "--out", "a"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert ended.returncode == 2
-    assert ended.stderr.startswith("error: ") and len(ended.stderr.splitlines()) == 2
+    assert main(["--run", str(run), "--out", "a"]) == 2
+    printed = capfd.readouterr().err
+    assert printed.startswith("error: ") and len(printed.splitlines()) == 2
 
 
 def test_paths_do_not_decide_what_a_network_is(run):
-    before = runs.decisive_settings(runs.read_config(run))
+    before = run_config(run).decisive_settings()
     text = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(text.replace("prepared: prepared", "prepared: elsewhere"))
     assert "elsewhere" in (run / "config.yaml").read_text()
-    assert runs.decisive_settings(runs.read_config(run)) == before
+    assert run_config(run).decisive_settings() == before
 
 
 @pytest.mark.parametrize("kind", ["real", "deform"])

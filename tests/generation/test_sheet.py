@@ -37,7 +37,7 @@ def test_the_sheet_is_a_sample_with_outlines_at_the_nodules(made):
 def test_the_page_has_every_slice_and_its_links_lead_to_files(made):
     page = (made / "index.html").read_text()
     assert "<script" not in page and "http://" not in page and "https://" not in page
-    assert "Synthetic: no patient" in page
+    assert "not for diagnosis" in page
     links = re.findall(r'(?:src|href)="([^"]+)"', page)
     assert len(links) > 50 * 5 and all((made / link).exists() for link in links)
     assert page.count("<polygon") == len(read(made / "annotations.json")["annotations"])

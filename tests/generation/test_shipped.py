@@ -8,6 +8,7 @@ import pytest
 
 import tsgan_jax
 from tsgan_jax.cli import generate as command
+from tsgan_jax.config.reading import run_config
 from tsgan_jax.experiment.verify import verify
 from tsgan_jax.generation import packed
 from tsgan_jax.images import read_mask
@@ -30,7 +31,7 @@ def test_files_are_as_packed_and_a_card_says_what_they_are(name):
     card = (folder / "README.md").read_text()
     for word in ("not for diagnosis", "Trained on", "Figures", "Limits"):
         assert word in card
-    assert packed.read_config(folder).data.root is None
+    assert run_config(folder).data.root is None
 
 
 @pytest.mark.parametrize("name", NAMES)

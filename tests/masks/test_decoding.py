@@ -57,7 +57,7 @@ def test_a_peak_between_higher_hills_does_not_take_the_ground_round_it():
     maps = np.full((1, SIDE, SIDE, len(distance.CHANNELS)), 0.5, np.float32)
     maps[0, ..., -1] = channel
     areas = (160 / SIDE**2,) * 2
-    rules = {NODULE: Calibration(0.0, (-1.0,) * 3, (0.0, 1.0), areas, Objects((1.0,) * 3, areas))}
+    rules = {NODULE: Calibration(Objects((1.0,) * 3, areas), 0.0, (-1.0,) * 3, (0.0, 1.0))}
     masks = calibration.decode(maps, SIDE, rules)
     assert (masks == NODULE).sum() == 320 and masks[0, 32, 32] != NODULE
     config = MasksConfig(resolution=SIDE, representation="distance")

@@ -11,7 +11,8 @@ import pytest
 
 from tsgan_jax.masks.growth import plan
 from tsgan_jax.masks.learner import optimiser, stylegan
-from tsgan_jax.train.learner import mean_over_parts, moving_average
+from tsgan_jax.masks.networks import networks_of
+from tsgan_jax.train.learner import mean_over_parts, moving_average, step_streams
 
 from .tiny import random_batch, tiny
 
@@ -90,7 +91,11 @@ def test_averages_follow_the_new_parameters(config, fading):
     beta = 0.5 ** (4 / config.ema_half_life)
     expected = jax.tree.map(lambda e, p: beta * e + (1 - beta) * p, old.ema, new.gen.params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), new.ema, expected)
-    assert float(abs(new.w_avg).max()) > 0
+    (key,) = step_streams(old.key, old.step, "critic latents")
+    z = jax.random.normal(jax.random.split(key, 3)[0], (8, config.z_dim))[:4]
+    mapping = networks_of(config, plan(config)[1]).mapping
+    w = mapping.apply({"params": old.gen.params["mapping"]}, z).mean(0)
+    np.testing.assert_allclose(new.w_avg, (1 - config.w_avg_decay) * w, rtol=1e-3, atol=1e-6)
 
 
 def test_moving_average_is_half_way_after_the_half_life():

@@ -14,9 +14,8 @@ from torch_peers import run_peer_of_many, torch_python
 from tsgan_jax.config import MasksConfig
 from tsgan_jax.masks.growth import MaskGanState, Phase, plan
 from tsgan_jax.masks.learner import optimiser, stylegan
-from tsgan_jax.masks.mapping import mix_styles, num_layers
+from tsgan_jax.masks.networks import layer_noise, mix_styles, num_layers
 from tsgan_jax.masks.representation import representation_of
-from tsgan_jax.masks.synthesis import layer_noise
 from tsgan_jax.nn.stylegan import EPSILON
 from tsgan_jax.train.learner import Params, new_player, step_streams
 from tsgan_jax.types import Key, MaskBatch

@@ -10,8 +10,8 @@ from tsgan_jax import labels
 from tsgan_jax.masks.calibration import Objects
 from tsgan_jax.masks.growth import plan
 from tsgan_jax.masks.learner import stylegan
+from tsgan_jax.masks.networks import networks_of
 from tsgan_jax.masks.sample import calibration_of, chunk_size, generator_of, sample_maps, sample_masks
-from tsgan_jax.masks.synthesis import synthesis_of
 
 from .tiny import tiny
 
@@ -88,5 +88,5 @@ def test_no_indices_are_refused(generator):
 def test_a_generator_made_again_is_not_compiled_again(representation):
     config = tiny(representation=representation)
     phase = plan(config)[-1]
-    assert synthesis_of(config, phase) == synthesis_of(tiny(representation=representation), phase)
-    assert hash(synthesis_of(config, phase)) == hash(synthesis_of(config, phase))
+    one, other = (networks_of(tiny(representation=representation), phase) for _ in range(2))
+    assert one == other and hash(one) == hash(other)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+from tests.nn import loops
 from tsgan_jax.nn import conv
 
 CASES = [  # size, kernel, stride, padding
@@ -25,18 +26,6 @@ CASES = [  # size, kernel, stride, padding
 def arrays(*shapes: tuple[int, ...], seed: int = 0) -> list[jax.Array]:
     rng = np.random.default_rng(seed)
     return [jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes]
-
-
-def loop_conv(x: np.ndarray, w: np.ndarray, stride: int, padding: int) -> np.ndarray:
-    x = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    k = w.shape[0]
-    h, width = ((s - k) // stride + 1 for s in x.shape[1:3])
-    y = np.zeros((x.shape[0], h, width, w.shape[3]))
-    for i in range(h):
-        for j in range(width):
-            patch = x[:, i * stride : i * stride + k, j * stride : j * stride + k]
-            y[:, i, j] = np.einsum("nabc,abcf->nf", patch, w)
-    return y
 
 
 def loop_conv_transpose(x: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -62,23 +51,23 @@ def assert_near(got: object, expected: object, tolerance: float = 2e-5) -> None:
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * max(1.0, float(jnp.abs(b).max())))
 
 
-def penalty(f, x: jax.Array, w: jax.Array) -> jax.Array:
-    """A scalar of x and w whose gradient holds second derivatives of f, like a gradient penalty."""
+def penalty(f, x: jax.Array, w: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    """A scalar of x and w whose gradient holds second derivatives of f, like a gradient penalty, and the first ones."""
+    dx, dw = jax.grad(lambda x, w: jnp.sum(jnp.tanh(f(x, w))), argnums=(0, 1))(x, w)
+    return jnp.sum(dx**2) + jnp.sum(jnp.sin(dw)), (dx, dw)
 
-    def norm(x: jax.Array, w: jax.Array) -> jax.Array:
-        dx, dw = jax.grad(lambda x, w: jnp.sum(jnp.tanh(f(x, w))), argnums=(0, 1))(x, w)
-        return jnp.sum(dx**2) + jnp.sum(jnp.sin(dw))
 
-    return norm(x, w)
+def gradients(f, x: jax.Array, w: jax.Array) -> object:
+    """Of both orders."""
+    return jax.jit(jax.grad(lambda x, w: penalty(f, x, w), argnums=(0, 1), has_aux=True))(x, w)
 
 
 @pytest.mark.parametrize(("size", "k", "stride", "padding"), CASES)
 def test_conv2d_is_the_loop(size, k, stride, padding):
     x, w = arrays((2, size, size + 2, 3), (k, k, 3, 5))
-    expected = loop_conv(np.asarray(x, np.float64), np.asarray(w, np.float64), stride, padding)
     got = conv.conv2d(x, w, stride=stride, padding=padding)
     assert got.dtype == jnp.float32
-    np.testing.assert_allclose(got, expected, atol=2e-5)
+    np.testing.assert_allclose(got, loops.conv(x, w, stride, padding), atol=2e-5)
 
 
 @pytest.mark.parametrize("k", [3, 4])
@@ -98,18 +87,13 @@ def test_gradients_of_two_orders(size, k, stride, padding):
     def plain(x, w):
         return lax_conv(x, w, stride, padding)
 
-    for scalar in (lambda f, x, w: jnp.sum(jnp.tanh(f(x, w))), penalty):
-        got = jax.jit(jax.grad(lambda x, w: scalar(ours, x, w), argnums=(0, 1)))(x, w)  # noqa: B023
-        expected = jax.jit(jax.grad(lambda x, w: scalar(plain, x, w), argnums=(0, 1)))(x, w)  # noqa: B023
-        assert_near(got, expected)
+    assert_near(gradients(ours, x, w), gradients(plain, x, w))
 
 
 @pytest.mark.parametrize(("c", "f"), [(1, 3), (3, 1)])
 def test_gradients_of_a_large_kernel_between_one_channel_and_several(c, f):
     x, w = arrays((2, 8, 9, c), (7, 7, c, f))
-    got = jax.jit(jax.grad(lambda x, w: penalty(lambda x, w: conv.conv2d(x, w), x, w), argnums=(0, 1)))(x, w)
-    expected = jax.jit(jax.grad(lambda x, w: penalty(lambda x, w: lax_conv(x, w, 1, 0), x, w), argnums=(0, 1)))(x, w)
-    assert_near(got, expected)
+    assert_near(gradients(conv.conv2d, x, w), gradients(lambda x, w: lax_conv(x, w, 1, 0), x, w))
 
 
 @pytest.mark.parametrize("k", [3, 4])
@@ -121,17 +105,14 @@ def test_gradients_of_the_transposed_convolution(k):
             x, w[::-1, ::-1], (1, 1), ((k - 2, 2),) * 2, lhs_dilation=(2, 2), dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
 
-    for scalar in (lambda f, x, w: jnp.sum(jnp.tanh(f(x, w))), penalty):
-        got = jax.grad(lambda x, w: scalar(conv.conv_transpose2d, x, w), argnums=(0, 1))(x, w)  # noqa: B023
-        expected = jax.grad(lambda x, w: scalar(plain, x, w), argnums=(0, 1))(x, w)  # noqa: B023
-        assert_near(got, expected)
+    assert_near(gradients(conv.conv_transpose2d, x, w), gradients(plain, x, w))
 
 
 def test_third_order_gradient():
     x, w = arrays((1, 4, 4, 2), (3, 3, 2, 2))
 
     def third(f):
-        return jax.grad(lambda w: jnp.sum(jax.grad(lambda x: penalty(f, x, w))(x) ** 2))(w)
+        return jax.jit(jax.grad(lambda w: jnp.sum(jax.grad(lambda x: penalty(f, x, w)[0])(x) ** 2)))(w)
 
     assert_near(
         third(lambda x, w: conv.conv2d(x, w, padding=1)), third(lambda x, w: lax_conv(x, w, 1, 1)), tolerance=1e-4
@@ -145,8 +126,7 @@ def test_upsample_conv2d_is_its_two_steps():
         return lax_conv(jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2), w, 1, 1)
 
     assert_near(conv.upsample_conv2d(x, w), two_steps(x, w))
-    got = jax.grad(lambda x, w: penalty(conv.upsample_conv2d, x, w), argnums=(0, 1))(x, w)
-    assert_near(got, jax.grad(lambda x, w: penalty(two_steps, x, w), argnums=(0, 1))(x, w))
+    assert_near(gradients(conv.upsample_conv2d, x, w), gradients(two_steps, x, w))
 
 
 def test_conv2d_downsample_is_its_two_steps():
@@ -157,8 +137,7 @@ def test_conv2d_downsample_is_its_two_steps():
         return y.reshape(y.shape[0], y.shape[1] // 2, 2, y.shape[2] // 2, 2, y.shape[3]).mean((2, 4))
 
     assert_near(conv.conv2d_downsample(x, w), two_steps(x, w))
-    got = jax.grad(lambda x, w: penalty(conv.conv2d_downsample, x, w), argnums=(0, 1))(x, w)
-    assert_near(got, jax.grad(lambda x, w: penalty(two_steps, x, w), argnums=(0, 1))(x, w))
+    assert_near(gradients(conv.conv2d_downsample, x, w), gradients(two_steps, x, w))
 
 
 @pytest.mark.parametrize("axes", [(0, None), (None, 0), (0, 0)])

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.nn import loops
 from tsgan_jax.nn.equalized import EqualizedConv, EqualizedDense, initialise
 from tsgan_jax.nn.layers import GroupNorm
 from tsgan_jax.nn.resample import downsample, upsample
@@ -34,13 +35,8 @@ def test_conv_is_the_plain_loop():
     layer = EqualizedConv(3, gain=1.5)
     x = np.asarray(jax.random.normal(jax.random.key(1), (1, 5, 4, 2)))
     params = layer.init(KEY, x)
-    kernel = np.asarray(params["params"]["kernel"]) * 1.5 / 18**0.5
-    padded = np.pad(x[0], ((1, 1), (1, 1), (0, 0)))
-    expected = np.zeros((5, 4, 3))
-    for i in range(5):
-        for j in range(4):
-            expected[i, j] = np.einsum("abc,abcf->f", padded[i : i + 3, j : j + 3], kernel)
-    np.testing.assert_allclose(layer.apply(params, x)[0], expected, rtol=1e-4, atol=1e-5)
+    expected = loops.conv(x, params["params"]["kernel"] * 1.5 / 18**0.5, padding=1)
+    np.testing.assert_allclose(layer.apply(params, x), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("resample", ["up", "down"])

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
+from tests.nn import loops
 from tsgan_jax.nn.local_importance import (
     ImportanceParams,
     LocalImportanceAttention,
@@ -30,37 +31,15 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
 
 
-def loop_conv3x3(x: np.ndarray, w: np.ndarray, b: np.ndarray, stride: int) -> np.ndarray:
-    rows, cols = ((n + 2 - 3) // stride + 1 for n in x.shape[:2])
-    padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
-    out = np.zeros((rows, cols, w.shape[3]))
-    for i, j, o in np.ndindex(out.shape):
-        out[i, j, o] = (padded[i * stride : i * stride + 3, j * stride : j * stride + 3] * w[..., o]).sum() + b[o]
-    return out
-
-
-def loop_bilinear(x: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Half-pixel centres, the edge's value beyond the edge."""
-    out = np.zeros((height, width, x.shape[2]))
-    for i, j in np.ndindex(height, width):
-        y = min(max((i + 0.5) * x.shape[0] / height - 0.5, 0), x.shape[0] - 1)
-        z = min(max((j + 0.5) * x.shape[1] / width - 0.5, 0), x.shape[1] - 1)
-        y0, z0 = int(y), int(z)
-        y1, z1 = min(y0 + 1, x.shape[0] - 1), min(z0 + 1, x.shape[1] - 1)
-        top = x[y0, z0] * (1 - (z - z0)) + x[y0, z1] * (z - z0)
-        bottom = x[y1, z0] * (1 - (z - z0)) + x[y1, z1] * (z - z0)
-        out[i, j] = top * (1 - (y - y0)) + bottom * (y - y0)
-    return out
-
-
 @pytest.mark.parametrize("shape", [(8, 8, 3), (16, 20, 4), (32, 17, 2)])
 def test_equals_the_loops(shape: tuple[int, int, int]) -> None:
     params = random_params(shape[2], 5)
     x = np.random.default_rng(1).normal(size=shape).astype(np.float32)
     p = ImportanceParams(*(np.asarray(a, np.float64) for a in params))
     y = np.asarray(soft_pool(jnp.asarray(x @ p.reduce + p.reduce_bias, jnp.float32)), np.float64)
-    y = loop_conv3x3(loop_conv3x3(y, p.squeeze, p.squeeze_bias, 2), p.expand, p.expand_bias, 1)
-    w = loop_bilinear(sigmoid(y), *shape[:2])
+    y = loops.conv(y[None], p.squeeze, 2, 1) + p.squeeze_bias
+    y = loops.conv(y, p.expand, 1, 1)[0] + p.expand_bias
+    w = loops.bilinear(sigmoid(y), *shape[:2])
     np.testing.assert_allclose(MAP(x, params), w, rtol=1e-4, atol=1e-5)
     expected = x * w * sigmoid(x[..., :1])
     np.testing.assert_allclose(ATTEND(x, params), expected, rtol=1e-4, atol=1e-5)

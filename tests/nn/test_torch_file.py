@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.nn import torch_files
-from tsgan_jax.nn.torch_file import read
+from tsgan_jax.nn.weight_files import read_torch as read
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "weights" / "yolov5n_state_dict_fp32.pt"
 ARRAYS = {

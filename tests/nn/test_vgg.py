@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.nn import torch_files
+from tests.nn import loops, torch_files
 from tsgan_jax import losses
 from tsgan_jax.errors import UserError
 from tsgan_jax.nn import vgg
@@ -37,14 +37,6 @@ def write_npz(path: Path, weights: Weights) -> Path:
     return path
 
 
-def loop_conv_relu(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
-    out = np.zeros((*x.shape[:2], kernel.shape[3]))
-    for i, j in np.ndindex(out.shape[:2]):
-        out[i, j] = np.einsum("abc,abco->o", padded[i : i + 3, j : j + 3], kernel) + bias
-    return np.maximum(out, 0)
-
-
 def loop_features(x: np.ndarray, weights: Weights, kind: str) -> dict[str, np.ndarray]:
     """[h, w] in [-1, 1] -> activations, as the two publications define them, in their own units."""
     unit = np.repeat((x[..., None] + 1.0) / 2.0, 3, -1)
@@ -56,7 +48,7 @@ def loop_features(x: np.ndarray, weights: Weights, kind: str) -> dict[str, np.nd
     for (block, conv), (kernel, bias) in weights.items():
         if conv == 1 and block > 1:
             y = y.reshape(y.shape[0] // 2, 2, y.shape[1] // 2, 2, -1).max((1, 3))
-        y = loop_conv_relu(y, kernel.astype(np.float64), bias)
+        y = np.maximum(loops.conv(y[None], kernel, 1, 1)[0] + bias, 0)
         found[f"relu{block}_{conv}"] = y
     return found
 
@@ -107,7 +99,7 @@ def test_torchvision_state_dict(tmp_path: Path, legacy: bool) -> None:
 
 def test_torchvision_positions_of_every_convolution() -> None:
     from_listing = [0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34]  # FACTS 4: features[28:30] is relu5_1
-    assert vgg._torch_indices() == from_listing
+    assert list(vgg.TORCH_INDEX.values()) == from_listing
 
 
 def test_a_pth_that_is_none_is_refused_with_the_fix(tmp_path: Path) -> None:
@@ -133,7 +125,7 @@ def test_bad_files_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="torn.npz: cannot be read"):
         vgg.load_vgg19(tmp_path / "torn.npz", ["relu1_1"])
     kernel, bias = weights[1, 1]
-    with pytest.raises(UserError, match="conv1_1 has shape"):
+    with pytest.raises(UserError, match="conv1_1's kernel has shape"):
         vgg.load_vgg19(write_npz(tmp_path / "oihw.npz", {(1, 1): (kernel.transpose(3, 2, 0, 1), bias)}), ["relu1_1"])
     with pytest.raises(UserError, match="not finite"):
         vgg.load_vgg19(write_npz(tmp_path / "nan.npz", {(1, 1): (kernel * np.nan, bias)}), ["relu1_1"])

@@ -12,7 +12,7 @@ from scipy import ndimage
 from tsgan_jax.config import PhantomConfig
 from tsgan_jax.errors import UserError
 from tsgan_jax.phantom import Patient, PhantomNodule, patient, write_tree
-from tsgan_jax.phantom import vessels as trees
+from tsgan_jax.phantom.lung import MURRAY, draw, grow
 from tsgan_jax.phantom.nodules import draw_diameters, paint_nodule
 from tsgan_jax.phantom.shapes import Capsule, Ellipse, cover, slow_field, smooth_min
 from tsgan_jax.phantom.writing import series_uid, write_scan
@@ -286,12 +286,12 @@ def test_slow_fields_have_unit_spread_and_vary_slowly() -> None:
 def test_a_vessel_tree_joins_every_target_and_thickens_towards_its_root() -> None:
     rng = np.random.default_rng(1)
     targets = rng.uniform(-40, 40, (60, 3)).astype(np.float32)
-    tree = trees.grow(rng, np.array([60, 0, 0], np.float32), targets, 0.5)
+    tree = grow(rng, np.array([60, 0, 0], np.float32), targets, 0.5)
     gaps = np.abs(tree.nodes[None] - targets[:, None]).max(-1).min(1)
     assert gaps.max() < 1e-3
     assert (tree.parent[1:] < np.arange(1, len(tree.parent))).all()
     assert (tree.radius[tree.parent] >= tree.radius - 1e-6).all()
-    assert np.isclose(tree.radius.max(), 0.5 * 60 ** (1 / trees.MURRAY), rtol=1e-5)
+    assert np.isclose(tree.radius.max(), 0.5 * 60 ** (1 / MURRAY), rtol=1e-5)
 
 
 def test_a_drawn_tube_covers_its_cross_section() -> None:
@@ -300,7 +300,7 @@ def test_a_drawn_tube_covers_its_cross_section() -> None:
     for radius in (3.0, 1.0):
         share = np.zeros((1, 41, 41), np.float32)
         line = (np.float32([[0, 0, -20]]), np.float32([[0, 0, 20]]), np.float32([radius]))
-        trees.draw(share, line, (np.float32([0]), axis, axis), 0.5)
+        draw(share, line, (np.float32([0]), axis, axis), 0.5)
         assert np.isclose(share.sum() * 0.25, np.pi * radius**2, rtol=0.05)
         assert share.max() <= 1
 

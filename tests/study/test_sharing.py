@@ -38,7 +38,7 @@ def test_a_stage_is_the_same_stage_in_the_other_run(donor, tmp_path):
     sharing.take_over("masks", other, run)
     assert sharing.donor_of("masks", other, config, [run]) is None  # it has it now
     ours, theirs = (runs.restore_masks(one, config)[1] for one in (other, run))
-    assert ours == theirs and ours.sha256
+    assert ours == theirs and ours["sha256"]
     (other / "masks" / "log.jsonl").write_text("changed\n")
     write_json(other / "masks" / "manifest.json", {})
     assert (run / "masks" / "log.jsonl").read_text() == "{}\n"

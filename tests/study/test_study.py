@@ -2,6 +2,7 @@
 
 import csv
 import json
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from tests.experiment.test_experiment import Screen
 from tsgan_jax.cli import train as command
 from tsgan_jax.errors import UserError
 from tsgan_jax.evaluation.evaluate import attempt
+from tsgan_jax.evaluation.records import Record
 from tsgan_jax.generation.manifest import read_manifest
 from tsgan_jax.study import run as study_run
 from tsgan_jax.study.run import run_study
@@ -93,8 +95,8 @@ def test_tables_and_page_hold_every_system(done):
 
 @pytest.mark.slow
 def test_a_system_that_cannot_be_trained_is_left_out_aloud(done):
-    directory, _, lines, outcome = done
-    assert outcome.left_out.keys() == {"heavy"} and "vgg_weights" in outcome.left_out["heavy"]
+    directory, _, lines, (_, left_out) = done
+    assert left_out.keys() == {"heavy"} and "vgg_weights" in left_out["heavy"]
     assert any(line.startswith("study: heavy: left out: ") for line in lines)
     assert "heavy is left out: " in (directory / "report.html").read_text()
 
@@ -129,10 +131,11 @@ def test_figures_are_made_again_where_a_failure_may_pass_or_the_weights_are_othe
         run_study(study, directory, Screen())
         return evaluated
 
-    made += attempt("distance", "ours", failing(OSError("no space")), lambda line: None)
+    record = partial(Record, "distance", "ours")
+    made += attempt(record, failing(OSError("no space")), lambda line: None)
     weights.unlink()
     assert rerun() == ["first", "second"] and rerun() == ["first", "second"]
-    made[:] = attempt("distance", "ours", failing(UserError("no such file")), lambda line: None)
+    made[:] = attempt(record, failing(UserError("no such file")), lambda line: None)
     assert rerun() == ["first", "second"] and rerun() == []
     weights.write_bytes(content)
     assert rerun() == ["first", "second"] and rerun() == []

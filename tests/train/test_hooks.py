@@ -8,9 +8,8 @@ import toy
 from PIL import Image
 
 from tsgan_jax.train.checkpoint import Checkpoints
-from tsgan_jax.train.hooks import JsonlLog, Samples, Save, Tensorboard, truncate_log
+from tsgan_jax.train.hooks import JsonlLog, ProgressHook, Samples, Save, Span, Tensorboard, spell, truncate_log
 from tsgan_jax.train.loop import StepInfo
-from tsgan_jax.train.progress import ProgressHook, Span, spell
 
 
 def info(step, metrics=None, last=False, healthy=True, state=None):
@@ -96,7 +95,7 @@ def test_saves_by_the_clock_and_at_the_end_but_not_while_skipping(tmp_path):
         save(info(step, state=state, healthy=healthy, last=last))
     assert checkpoints.steps() == [3, 5]
     assert checkpoints.newest().meta == {"phase": 2, "images_seen": 20}
-    checkpoints.close()
+    checkpoints.wait()
 
 
 class Heard:

@@ -15,9 +15,8 @@ from tsgan_jax.train.checkpoint import Checkpoints
 from tsgan_jax.train.devices import data_mesh, place
 from tsgan_jax.train.hooks import Save
 from tsgan_jax.train.learner import new_player, update_player
-from tsgan_jax.train.loop import CompiledStep, Hook, Interrupted, NonFinite, prefetch, run
+from tsgan_jax.train.loop import RECENT, SKIPPED, CompiledStep, Hook, Interrupted, NonFinite, prefetch, run
 from tsgan_jax.train.recovery import DIAGNOSIS, run_recovering
-from tsgan_jax.train.tally import RECENT, SKIPPED
 
 
 class Recorder(Hook):
@@ -35,17 +34,19 @@ class Recorder(Hook):
         self.rewound.append((step, images))
 
 
+LEARNER, MESH = toy.toy(), data_mesh(toy.BATCH)
+STEP = CompiledStep(LEARNER, MESH)
+
+
 def trained(until, stream=None, hooks=(), state=None, **options):
-    learner, mesh = toy.toy(), data_mesh(toy.BATCH)
-    state = state or toy.initial(learner)
+    state = state or toy.initial(LEARNER)
     stream = stream or toy.batches(int(state.images_seen))
-    return run(CompiledStep(learner, mesh), state, prefetch(stream, mesh), hooks, until_images=until, **options)
+    return run(STEP, state, prefetch(stream, MESH), hooks, until_images=until, **options)
 
 
 def test_loop_is_the_plain_loop_over_steps():
-    learner = toy.toy()
-    state, source = toy.initial(learner), toy.batches(0)
-    step = jax.jit(learner.step)
+    state, source = toy.initial(LEARNER), toy.batches(0)
+    step = jax.jit(LEARNER.step)
     losses = []
     for _ in range(10):
         state, metrics = step(state, next(source))
@@ -83,14 +84,13 @@ def test_a_row_of_skipped_steps_alone_still_names_the_metrics():
 
 def test_nothing_to_do_calls_no_hook():
     recorder = Recorder()
-    state = toy.initial(toy.toy())
+    state = toy.initial(LEARNER)
     assert toy.weights(trained(0, hooks=[recorder], state=state)) == toy.weights(state)
     assert not recorder.moments
 
 
 def test_nonfinite_update_is_left_out_and_time_goes_on():
-    learner = toy.toy()
-    before = toy.initial(learner)
+    before = toy.initial(LEARNER)
     after = trained(toy.BATCH, toy.batches(0, bad=frozenset([0])), state=place(before, data_mesh(1)))
     assert (after.step, after.images_seen) == (1, toy.BATCH)
     same = jax.tree.map(lambda a, b: bool(jnp.all(a == b)), after.player, before.player)
@@ -101,7 +101,7 @@ def test_the_loop_reads_nothing_from_the_device_between_log_points(monkeypatch):
     """Transfers that JAX makes of its own accord are forbidden, and those asked for are counted."""
     fetched = []
     monkeypatch.setattr(jax, "device_get", lambda tree, get=jax.device_get: (fetched.append(1), get(tree))[1])
-    state = place(toy.initial(toy.toy()), data_mesh(toy.BATCH))
+    state = place(toy.initial(LEARNER), MESH)
     with jax.transfer_guard("disallow"):
         trained(32 * toy.BATCH, state=state, stream=toy.batches(0), log_steps=8)
     assert len(fetched) == 2 + 4  # two counters at the start, then one tally a log point
@@ -186,7 +186,7 @@ def test_place_gives_every_leaf_its_own_buffer():
 
 def recovering(tmp_path, bad_at, saves, until=200, rollbacks=3):
     """A run whose `bad_at(images, attempt)` batches are NaN, with a checkpoint at each step of `saves`."""
-    learner, mesh, lines, attempts = toy.toy(), data_mesh(toy.BATCH), [], []
+    lines, attempts = [], []
     checkpoints = Checkpoints(tmp_path / "checkpoints", 2, lines.append)
 
     class SaveAt(Save):
@@ -198,22 +198,22 @@ def recovering(tmp_path, bad_at, saves, until=200, rollbacks=3):
     def stream(images):
         attempts.append(images)
         bad = frozenset(i for i in range(0, until, toy.BATCH) if bad_at(i, len(attempts) - 1))
-        return prefetch(toy.batches(images, bad), mesh)
+        return prefetch(toy.batches(images, bad), MESH)
 
     def load(older):
         if older and len(checkpoints.steps()) > 1:
             checkpoints.drop_after(checkpoints.steps()[-2])
-        return toy.load(checkpoints, learner)
+        return toy.load(checkpoints, LEARNER)
 
     recorder = Recorder()
     hooks = [SaveAt(checkpoints, 1e9, {}), recorder]
     try:
         state = run_recovering(
-            CompiledStep(learner, mesh), toy.initial(learner), stream, hooks, checkpoints, load,
+            STEP, toy.initial(LEARNER), stream, hooks, checkpoints, load,
             until_images=until, log_steps=1, bad_limit=3, rollbacks=rollbacks, say=lines.append,
         )  # fmt: skip
     finally:
-        checkpoints.close()
+        checkpoints.wait()
     return state, attempts, recorder, lines, checkpoints
 
 

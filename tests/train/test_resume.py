@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
+import toy
 
 ROOT = Path(__file__).resolve().parents[2]
 TOY = Path(__file__).with_name("toy.py")
@@ -38,40 +38,29 @@ def log(directory):
     return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("unbroken")
-    assert start(directory, 0.0).wait(500) == 0
-    return directory
-
-
-def final_equals(directory, unbroken):
-    assert (directory / "final").read_bytes() == (unbroken / "final").read_bytes()
-    lines = log(directory)
-    assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
-
-
 def saved_steps(directory):
     return [int(path.parent.name) for path in (directory / "checkpoints").glob("*/manifest.json")]
 
 
-def test_killed_run_resumes_bit_equal(tmp_path, unbroken):
-    for _ in range(2):
-        before = max(saved_steps(tmp_path), default=0)
-        process = start(tmp_path, 0.02)
-        assert wait_for(lambda before=before: max(saved_steps(tmp_path), default=0) > before, process)
-        process.kill()
-        assert process.wait() == -signal.SIGKILL
-    assert not (tmp_path / "final").exists()
-    assert start(tmp_path, 0.0).wait(500) == 0
-    final_equals(tmp_path, unbroken)
+def test_a_run_that_is_killed_then_interrupted_resumes_bit_equal(tmp_path):
+    (tmp_path / "unbroken").mkdir()
+    assert toy.main(tmp_path / "unbroken", IMAGES, 0.0) == 0
 
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    process = start(broken, 0.02)
+    assert wait_for(lambda: saved_steps(broken), process)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
 
-def test_sigterm_saves_and_exits_143(tmp_path, unbroken):
-    process = start(tmp_path, 0.02)
-    assert wait_for(lambda: (tmp_path / "log.jsonl").exists() and len(log(tmp_path)) > 5, process)
+    before = max(saved_steps(broken))
+    process = start(broken, 0.02)
+    assert wait_for(lambda: max(saved_steps(broken)) > before, process)
     process.send_signal(signal.SIGTERM)
     assert process.wait(120) == 143
-    assert max(saved_steps(tmp_path)) == log(tmp_path)[-1]["step"] < STEPS
-    assert start(tmp_path, 0.0).wait(500) == 0
-    final_equals(tmp_path, unbroken)
+    assert before < max(saved_steps(broken)) == log(broken)[-1]["step"] < STEPS
+    assert not (broken / "final").exists()
+
+    assert start(broken, 0.0).wait(500) == 0
+    assert (broken / "final").read_bytes() == (tmp_path / "unbroken" / "final").read_bytes()
+    assert [line["step"] for line in log(broken)] == list(range(1, STEPS + 1))

@@ -6,6 +6,7 @@ python toy.py DIRECTORY UNTIL_IMAGES [SECONDS_A_STEP]
 import sys
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def batches(images: int, bad: frozenset[int] = frozenset(), width: int = 3) -> I
 
 
 def initial(learner: Learner, seed: int = 0) -> ToyState:
-    return jax.jit(learner.init)(jax.random.key(seed))
+    return _compiled(learner.init)(jax.random.key(seed))
 
 
 def load(checkpoints: Checkpoints, learner: Learner) -> ToyState:
@@ -88,6 +89,9 @@ def weights(state: ToyState) -> list[bytes]:
     """Every array of a state, bit for bit."""
     plain = state.replace(key=jax.random.key_data(state.key))
     return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(plain)]
+
+
+_compiled = cache(jax.jit)
 
 
 class Slow(Hook):
@@ -113,7 +117,7 @@ def main(directory: Path, until_images: int, seconds: float) -> int:
         state = run(CompiledStep(learner, mesh), state, stream, hooks, until_images=until_images, log_steps=1)
     except Interrupted as stop:
         return 128 + stop.signum
-    checkpoints.close()
+    checkpoints.wait()
     (directory / "final").write_bytes(b"".join(weights(state)))
     return 0
 

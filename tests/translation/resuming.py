@@ -19,7 +19,7 @@ def resumed(method: Translator, state: Any, folder: Path) -> Any:
     saved = checkpoints.newest()
     assert saved is not None
     restored = checkpoints.restore(saved, abstract_like(jax.eval_shape(method.init, jax.random.key(0)), one))
-    checkpoints.close()
+    checkpoints.wait()
     return with_frozen(restored, method.init, one)
 
 

@@ -21,12 +21,12 @@ PARAMS = enlarged(jax.jit(GENERATOR.init)(jax.random.key(0), IMAGE)["params"])
 
 
 def test_attention_sums_to_1_in_each_pixel() -> None:
-    layers = jax.jit(lambda params: GENERATOR.apply({"params": params}, IMAGE, method="layers"))(PARAMS)
-    assert layers.images.shape == layers.attention.shape == (2, 32, 32, 4)
-    assert float(layers.attention.min()) >= 0 and float(layers.attention.std()) > 0.01
-    np.testing.assert_allclose(layers.attention.sum(-1), 1.0, atol=1e-6)
-    np.testing.assert_array_equal(layers.images[..., 3:], IMAGE)
-    assert float(jnp.abs(layers.images).max()) <= 1
+    images, attention = jax.jit(lambda params: GENERATOR.apply({"params": params}, IMAGE, method="layers"))(PARAMS)
+    assert images.shape == attention.shape == (2, 32, 32, 4)
+    assert float(attention.min()) >= 0 and float(attention.std()) > 0.01
+    np.testing.assert_allclose(attention.sum(-1), 1.0, atol=1e-6)
+    np.testing.assert_array_equal(images[..., 3:], IMAGE)
+    assert float(jnp.abs(images).max()) <= 1
 
 
 def test_where_the_last_map_is_1_the_output_is_the_input() -> None:

@@ -4,8 +4,7 @@ import sys
 import time
 from typing import Any, TextIO
 
-PLAIN_SECONDS = 30.0
-"""Minimum time between two progress lines in a log file."""
+PLAIN_SECONDS = 30.0  # minimum time between two progress lines in a log file
 
 
 class PlainConsole:

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tsgan_jax.cli import _arguments
-from tsgan_jax.cli._ending import ending, program
+from tsgan_jax.cli._command import ending, parser_of, program
 from tsgan_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -92,16 +91,15 @@ def summary(records: Sequence["Record"]) -> list[str]:
 
 def _config(run: Path, settings: Sequence[str]) -> "Config":
     """The run's config with the settings that may be given."""
-    _arguments.check_run(run)
     for setting in settings:
         if not setting.startswith(_OPEN):
             raise UserError(
                 f"override '{setting}': a run is evaluated as it was trained; "
                 f"settings that may be given start with {', '.join(key.rstrip('=') for key in _OPEN)}"
             )
-    from tsgan_jax.config.reading import load_config
+    from tsgan_jax.config.reading import run_config
 
-    return load_config(run / "config.yaml", settings)
+    return run_config(run, settings)
 
 
 def _tables(run: Path) -> int:
@@ -114,7 +112,7 @@ def _tables(run: Path) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _arguments.parser("evaluate", __doc__, _EPILOG)
+    parser = parser_of("evaluate", __doc__, _EPILOG)
     parser.add_argument("--run", required=True, type=Path, metavar="DIR", help="run directory of bin/train")
     parser.add_argument(
         "--only",

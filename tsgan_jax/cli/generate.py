@@ -2,17 +2,17 @@
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tsgan_jax.cli import _arguments
-from tsgan_jax.cli._ending import ending, program
+from tsgan_jax.cli._command import ending, parser_of, program, seed, truncation, whole
 from tsgan_jax.errors import UserError
 
 if TYPE_CHECKING:
     from tsgan_jax.cli._console import LiveConsole, PlainConsole
-    from tsgan_jax.generation.generate import SetProgress, SetSummary
+    from tsgan_jax.config import Config
+    from tsgan_jax.generation.generate import Progress, SetSummary
 
 _EPILOG = """\
 The set has images/ (8-bit PNG in the window), hu/ (16-bit PNG, HU + 1024), masks/ (8-bit PNG, class codes 0 to 5),
@@ -42,8 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.set is not None:
         return _convert(_set_of(arguments), arguments.formats)
-    run, out = _places(arguments)
-    code = _make(arguments, run, out)
+    config, run, out = _places(arguments)
+    code = _make(arguments, config, run, out)
     return code or _convert(out, arguments.formats)
 
 
@@ -64,12 +64,12 @@ def _convert(directory: Path, formats: list[str]) -> int:
     return 0
 
 
-def _make(arguments: argparse.Namespace, run: Path, out: Path) -> int:
+def _make(arguments: argparse.Namespace, config: "Config", run: Path, out: Path) -> int:
     if arguments.real_fold is not None:
         for name in ("seed", "truncation", "batch_size"):
             if getattr(arguments, name) is not None:
                 raise UserError(f"--{name.replace('_', '-')}: has no effect on real slices; omit it")
-        return _export(run, arguments.real_fold, out)
+        return _export(config, arguments.real_fold, out)
     from tsgan_jax.cli._console import console
 
     screen = console()
@@ -95,36 +95,32 @@ def _make(arguments: argparse.Namespace, run: Path, out: Path) -> int:
     for line in report(summary, time.monotonic() - started):
         screen.say(line)
     if summary.count and not summary.accepted:
-        from tsgan_jax.generation.runs import read_config
-
-        drawn = "masks" in read_config(run).stages
+        drawn = "masks" in config.stages
         mend = f"stage 1 of {run} needs more training" if drawn else "raise generation.attempts"
         raise UserError(f"{out}: every mask was refused, so the set is empty; {mend}")
     return 0
 
 
-def _places(arguments: argparse.Namespace) -> tuple[Path, Path]:
-    """The folder of the networks, and the set's: in sets/ of a run, if its name has no folder."""
+def _places(arguments: argparse.Namespace) -> tuple["Config", Path, Path]:
+    """The networks' config and folder, and the set's folder: in sets/ of a run, if its name has no folder."""
+    from tsgan_jax.config.reading import run_config
     from tsgan_jax.generation import packed
 
     run: Path = packed.shipped(arguments.network) if arguments.network else arguments.run
-    _arguments.check_run(run)
+    config = run_config(run)
     bare = "/" not in arguments.out and arguments.out not in (".", "..")
     if packed.is_packed(run):
         if arguments.real_fold is not None:
             raise UserError(f"{run}: packed networks come without real slices; --real-fold needs a run directory")
-        return run, Path(arguments.out)
-    return run, run / "sets" / arguments.out if bare else Path(arguments.out)
+        return config, run, Path(arguments.out)
+    return config, run, run / "sets" / arguments.out if bare else Path(arguments.out)
 
 
-def _export(run: Path, fold: int, out: Path) -> int:
+def _export(config: "Config", fold: int, out: Path) -> int:
     from tsgan_jax.data.pipeline import load
     from tsgan_jax.generation.generate import export_fold
-    from tsgan_jax.generation.provenance import decisive_settings
-    from tsgan_jax.generation.runs import read_config
 
-    config = read_config(run)
-    source = {"fold": fold, "data": decisive_settings(config)["data"]}
+    source = {"fold": fold, "data": config.decisive_settings()["data"]}
     summary = export_fold(load(config.data, [fold]), config.data.hu_window, out, source)
     print(f"fold {fold}: {summary.accepted} real slices with {summary.objects} nodules; {summary.out}")
     return 0
@@ -145,31 +141,28 @@ def report(summary: "SetSummary", seconds: float) -> list[str]:
     return [*lines, f"time       {seconds:.0f} s", f"directory  {summary.out}"]
 
 
-def _reporter(screen: "PlainConsole | LiveConsole") -> Callable[["SetProgress"], None]:
+def _reporter(screen: "PlainConsole | LiveConsole") -> "Progress":
     """Progress with images a second and the time left, measured from the first call (after compilation)."""
     started: tuple[float, int] | None = None
 
-    def show(now: "SetProgress") -> None:
+    def show(accepted: int, rejected: int, count: int) -> None:
         nonlocal started
-        done = now.accepted + now.rejected
+        done = accepted + rejected
         start, at_start = started = started or (time.monotonic(), done)
         speed = (done - at_start) / (time.monotonic() - start) if done > at_start else 0.0
-        pace = f", {speed:.2g} images/s, {(now.count - done) / speed:.0f} s left" if speed else ""
-        share = done / now.count if now.count else 1.0
-        screen.update("generate", share, f"{done}/{now.count} images, {now.rejected} rejected{pace}")
+        pace = f", {speed:.2g} images/s, {(count - done) / speed:.0f} s left" if speed else ""
+        screen.update("generate", done / count if count else 1.0, f"{done}/{count} images, {rejected} rejected{pace}")
 
     return show
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _arguments.parser("generate", __doc__, _EPILOG)
+    parser = parser_of("generate", __doc__, _EPILOG)
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--run", type=Path, metavar="DIR", help="run directory of bin/train, or a folder of bin/pack")
     source.add_argument("--network", metavar="NAME", help="networks that come with the package, such as phantom-64")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument(
-        "--count", type=_arguments.whole(), metavar="N", help="images; default: the run's generation.count"
-    )
+    what.add_argument("--count", type=whole(), metavar="N", help="images; default: the run's generation.count")
     what.add_argument("--real-fold", type=int, choices=range(5), metavar="K", help="export real fold K instead")
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument(
@@ -184,15 +177,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar="LIST",
         help="formats beside COCO, with commas: yolo, monai, nifti, dicom",
     )
-    parser.add_argument("--seed", type=_arguments.seed, metavar="S", help="default: the run's generation.seed")
+    parser.add_argument("--seed", type=seed, metavar="S", help="default: the run's generation.seed")
     parser.add_argument(
-        "--truncation", type=_arguments.truncation, metavar="T", help="0 to 1.5; smaller: more typical masks; 1: none"
+        "--truncation", type=truncation, metavar="T", help="0 to 1.5; smaller: more typical masks; 1: none"
     )
     parser.add_argument(
         "--batch",
         "--batch-size",
         dest="batch_size",
-        type=_arguments.whole(1),
+        type=whole(1),
         metavar="N",
         help="images at a time; default: as many as fit in memory",
     )

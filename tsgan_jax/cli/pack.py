@@ -1,10 +1,9 @@
 """bin/pack: packs a run's networks into a folder of a few megabytes, from which bin/generate makes sets."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from tsgan_jax.cli._ending import ending, program
+from tsgan_jax.cli._command import ending, parser_of, program
 
 _EPILOG = """\
 The folder has the running mean of stage 1's weights and stage 2's weights in half precision, the settings without
@@ -16,9 +15,7 @@ example: bin/pack --run runs/luna16 --out luna16-512 && bin/generate --run luna1
 
 def main(argv: Sequence[str] | None = None) -> int:
     """0: packed; 2: refused, with the reason on stderr."""
-    parser = argparse.ArgumentParser(
-        prog="bin/pack", description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of("pack", __doc__, _EPILOG)
     parser.add_argument("--run", required=True, type=Path, metavar="DIR", help="run directory of bin/train")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="new folder")
     arguments = parser.parse_args(argv)

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tsgan_jax.cli import _arguments
-from tsgan_jax.cli._ending import ending, program
+from tsgan_jax.cli._command import ending, parser_of, program, whole
 from tsgan_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -86,11 +85,9 @@ def _add_scans(root: Path | None, arguments: argparse.Namespace) -> bool:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _arguments.parser("prepare", __doc__, _EPILOG)
+    parser = parser_of("prepare", __doc__, _EPILOG)
     parser.add_argument("--config", required=True, metavar="FILE", help="experiment, a YAML file")
-    parser.add_argument(
-        "--workers", type=_arguments.whole(1), metavar="N", help="processes; default: one per core, at most 8"
-    )
+    parser.add_argument("--workers", type=whole(1), metavar="N", help="processes; default: one per core, at most 8")
     parser.add_argument(
         "--image",
         type=Path,

@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tsgan_jax.cli import _arguments
-from tsgan_jax.cli._ending import ending, leave, program
+from tsgan_jax.cli._command import ending, leave, parser_of, program
 from tsgan_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from tsgan_jax.train.progress import Console
+    from tsgan_jax.train.hooks import Console
 
 _EPILOG = """\
 The run directory has all results: config.yaml, masks/ and translation/ (checkpoints, log.jsonl, samples/*.png),
@@ -73,10 +72,9 @@ def _study(arguments: argparse.Namespace) -> int:
     from tsgan_jax.study.run import run_study
 
     def work(screen: "Console") -> int:
-        outcome = run_study(study, directory, screen)
-        left_out = f"; left out: {', '.join(outcome.left_out)}" if outcome.left_out else ""
-        screen.say(f"done: {outcome.report}{left_out}")
-        return 3 if outcome.left_out else 0
+        report, left_out = run_study(study, directory, screen)
+        screen.say(f"done: {report}{'; left out: ' if left_out else ''}{', '.join(left_out)}")
+        return 3 if left_out else 0
 
     return _interruptible(work, directory)
 
@@ -106,7 +104,7 @@ def _interruptible(work: "Callable[[Console], int]", directory: Path) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _arguments.parser("train", __doc__, _EPILOG)
+    parser = parser_of("train", __doc__, _EPILOG)
     parser.add_argument("--config", required=True, type=Path, metavar="FILE", help="experiment or study, a YAML file")
     parser.add_argument(
         "--stage", choices=("masks", "translation", "all"), default="all", help="what to train (default: all)"

@@ -4,8 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from tsgan_jax.cli import _arguments
-from tsgan_jax.cli._ending import ending, program
+from tsgan_jax.cli._command import ending, parser_of, program, seed
 
 _EPILOG = """\
 A mask has the codes 0 background, 1 body, 2 left lung, 3 right lung, 4 trachea, 5 nodule, as a grey or indexed PNG of 8
@@ -19,32 +18,33 @@ example: bin/translate --network luna16-128 --masks painted --out ct
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
-    parser = _arguments.parser("translate", __doc__, _EPILOG)
+    parser = parser_of("translate", __doc__, _EPILOG)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--run", type=Path, metavar="DIR", help="run directory of bin/train, or a folder of bin/pack")
     source.add_argument("--network", metavar="NAME", help="networks that come with the package, such as phantom-64")
     parser.add_argument("--masks", required=True, type=Path, metavar="FOLDER", help="masks, or one file")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="new folder")
-    parser.add_argument("--seed", type=_arguments.seed, default=0, metavar="S", help="of the noise; default: 0")
+    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="of the noise; default: 0")
     parser.add_argument("--resize", action="store_true", help="resize masks of another size by nearest neighbour")
     arguments = parser.parse_args(argv)
     return ending(lambda: _run(arguments), "run the command again with a new --out")
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from tsgan_jax.config.reading import run_config
     from tsgan_jax.generation import packed
 
     run: Path = packed.shipped(arguments.network) if arguments.network else arguments.run
-    _arguments.check_run(run)
+    side = run_config(run).data.resolution
     from tsgan_jax.generation.networks import load_run
     from tsgan_jax.generation.painted import mask_files, translate_files
-    from tsgan_jax.generation.runs import read_config
     from tsgan_jax.train.devices import keep_compiled
 
-    files = mask_files(arguments.masks, read_config(run).data.resolution, arguments.resize)
+    files = mask_files(arguments.masks, side, arguments.resize)
     keep_compiled()
-    translate_files(load_run(run), files, arguments.out, arguments.seed)
-    print(f"CT of {len(files)} files in {arguments.out}")
+    networks = load_run(run)
+    translate_files(networks, files, arguments.out, arguments.seed)
+    print(f"CT of {len(files)} files in {arguments.out}; a pixel of the network is {networks.trained.pixel_mm:.2f} mm")
     return 0
 
 

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tsgan_jax.cli import _arguments
-from tsgan_jax.cli._ending import ending, program
+from tsgan_jax.cli._command import ending, parser_of, program
 
 _EPILOG = """\
 PATH is a run directory, a generated set, packed networks, a folder of prepared slices, a LUNA16 tree, or a file of
@@ -21,7 +20,7 @@ examples: bin/verify runs/luna16
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
-    parser = _arguments.parser("verify", __doc__, _EPILOG)
+    parser = parser_of("verify", __doc__, _EPILOG)
     parser.add_argument("path", type=Path, metavar="PATH")
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     arguments = parser.parse_args(argv)

@@ -4,7 +4,7 @@ Sections and equations are those of arXiv 2602.02171; A-numbers are interpretati
 in docs/paper.md.  `load_config` (reading.py) reads YAML files into these models.
 """
 
-from tsgan_jax.config.data import SEEDS, DataConfig, Decay, Layer, PhantomConfig, Precision, Resolution, Section, Seed
+from tsgan_jax.config.data import SEEDS, DataConfig, PhantomConfig, Precision, Section
 from tsgan_jax.config.experiment import (
     DEFORMED_MASKS,
     MASKS_OF,
@@ -14,9 +14,8 @@ from tsgan_jax.config.experiment import (
     Detector,
     EvaluationConfig,
     GenerationConfig,
-    RunConfig,
+    MasksConfig,
 )
-from tsgan_jax.config.masks import MasksConfig
 from tsgan_jax.config.translation import (
     CONTROLNET_STYLE,
     VGG_LAYERS,
@@ -45,21 +44,16 @@ __all__ = [
     "CycleGANConfig",
     "DLPix2PixConfig",
     "DataConfig",
-    "Decay",
     "DetectionConfig",
     "Detector",
     "EvaluationConfig",
     "GauGANConfig",
     "GenerationConfig",
-    "Layer",
     "MasksConfig",
     "PhantomConfig",
     "Pix2PixConfig",
     "Precision",
-    "Resolution",
-    "RunConfig",
     "Section",
-    "Seed",
     "TranslationConfig",
     "TranslatorConfig",
 ]

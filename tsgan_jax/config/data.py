@@ -10,9 +10,7 @@ Precision = Literal["float32", "bfloat16"]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Layer = Annotated[str, Field(pattern=r"^relu[1-5]_[1-4]$")]
 
-SEEDS = 2**32
-"""JAX's keys have 32 bits; a larger seed would silently be truncated."""
-
+SEEDS = 2**32  # JAX's keys have 32 bits; a larger seed would silently be truncated
 Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
 
 

@@ -34,8 +34,7 @@ METHOD_SECTIONS: Mapping[str, type[BaseModel]] = {
     section.model_fields["method"].default: section for section in get_args(get_args(TranslationConfig)[0])
 }
 """The settings of each method of stage 2."""
-TRANSLATION_METHOD = "dl_pix2pix"
-"""The default method."""
+TRANSLATION_METHOD = "dl_pix2pix"  # the default method
 
 
 @dataclass(frozen=True)
@@ -111,6 +110,13 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
             "one experiment; use bin/train"
         )
     return file.overridden(overrides).validated(Config)
+
+
+def run_config(run: Path, overrides: Sequence[str] = ()) -> Config:
+    """The config of a run directory, or of packed networks; UserError if a folder is neither."""
+    if not (run / "config.yaml").is_file():
+        raise UserError(f"{run}: not a run directory (it has no config.yaml); bin/train makes one")
+    return load_config(run / "config.yaml", overrides)
 
 
 def read_settings(path: str | Path) -> Settings:

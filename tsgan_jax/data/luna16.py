@@ -19,8 +19,8 @@ from pydantic import TypeAdapter
 from tsgan_jax.config import DataConfig
 from tsgan_jax.data.dataset import Luna16Slices, damage_named, tfds
 from tsgan_jax.data.preparation import ScanProgress, prepare_cases
-from tsgan_jax.data.slices import NUM_FOLDS, StoredSlice, other_folds
-from tsgan_jax.data.verify import LUNG_MASKS, ScanVerdict, Tree, find_cases
+from tsgan_jax.data.slices import NUM_FOLDS, StoredSlice
+from tsgan_jax.data.verify import LUNG_MASKS, ScanVerdict, find_cases
 from tsgan_jax.errors import UserError
 from tsgan_jax.files import locked, write_json
 from tsgan_jax.phantom import write_tree
@@ -95,6 +95,8 @@ def prepare(
     busy = f"{config.prepared}: another process is preparing slices there; waiting until it is done"
     with locked(config.prepared / ".lock", busy, wait=True):
         root = _root(config)
+        if config.root is None and config.phantom is not None:
+            write_tree(root, config.phantom)
         directory = _directory(config, root)
         record = _record(directory)
         fresh = record is None or _refused_changed(root, directory, record)
@@ -107,7 +109,7 @@ def prepare(
 
 def open_prepared(config: DataConfig) -> Luna16Slices:
     """The dataset of a config, for reading.  Raises UserError when it has not been prepared or is damaged."""
-    root = config.root or _phantom(config)
+    root = _root(config)
     directory = _directory(config, root)
     if _record(directory) is None:
         raise UserError(f"{directory}: the slices of {root} are not prepared, or it has changed since; run bin/prepare")
@@ -129,26 +131,9 @@ def _prepare(
     for verdict, stored in results:
         if stored:
             folds.setdefault(verdict.fold, []).extend(stored)
-    summary = _summary(config.resolution, tree, verdicts, folds, time.monotonic() - started)
-    record = Record(summary, verdicts, tree.dropped, tree.unknown)
-    write_json(directory / RECORD, asdict(record), indent=1)
-    if not summary.slices:
-        raise UserError(_no_slices(root, record, directory))
-    builder = Luna16Slices(data_dir=config.prepared, key=directory.name, resolution=config.resolution, slices=folds)
-    with redirect_stdout(io.StringIO()):  # TFDS announces a download that does not happen
-        builder.download_and_prepare(
-            download_dir=directory / "downloads", download_config=tfds.download.DownloadConfig(try_download_gcs=False)
-        )
-    shutil.rmtree(directory / "downloads", ignore_errors=True)
-    return record
-
-
-def _summary(
-    resolution: int, tree: Tree, verdicts: tuple[ScanVerdict, ...], folds: dict[int, list[StoredSlice]], seconds: float
-) -> PreparationSummary:
     nodules = [nodule for stored in folds.values() for one in stored for nodule in one.nodules]
-    return PreparationSummary(
-        resolution=resolution,
+    summary = PreparationSummary(
+        resolution=config.resolution,
         scans=len(verdicts),
         refused=sum(v.status == "refused" for v in verdicts),
         warned=sum(v.status == "warning" for v in verdicts),
@@ -160,44 +145,40 @@ def _summary(
         lungs_given=sum(v.lungs == "seg-lungs" and v.slices > 0 for v in verdicts),
         lungs_segmented=sum(v.lungs == "segmented" and v.slices > 0 for v in verdicts),
         folds=tuple(len(folds.get(fold, ())) for fold in range(NUM_FOLDS)),
-        seconds=round(seconds, 1),
+        seconds=round(time.monotonic() - started, 1),
     )
-
-
-def _no_slices(root: Path, record: Record, directory: Path) -> str:
-    refused = [v for v in record.scans if v.status == "refused"]
-    usable = sum(v.nodules for v in record.scans)
-    why = f"{len(refused)} of {len(record.scans)} scans are refused and {usable} nodules usable"
-    example = f"; the first refusal: {refused[0].reasons[0]}" if refused else ""
-    return (
-        f"{root}: no usable slice: {why}, {record.annotations_of_unknown_scans} annotations are of scans that are not "
-        f"in the tree{example}; every verdict is in {directory / RECORD}"
-    )
+    record = Record(summary, verdicts, tree.dropped, tree.unknown)
+    write_json(directory / RECORD, asdict(record), indent=1)
+    if not summary.slices:
+        first = next((f"; the first refusal: {v.reasons[0]}" for v in verdicts if v.status == "refused"), "")
+        raise UserError(
+            f"{root}: no usable slice: {summary.refused} of {summary.scans} scans are refused and "
+            f"{sum(v.nodules for v in verdicts)} nodules usable, {tree.unknown} annotations are of scans that are not "
+            f"in the tree{first}; every verdict is in {directory / RECORD}"
+        )
+    builder = Luna16Slices(data_dir=config.prepared, key=directory.name, resolution=config.resolution, slices=folds)
+    with redirect_stdout(io.StringIO()):  # TFDS announces a download that does not happen
+        builder.download_and_prepare(
+            download_dir=directory / "downloads", download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+        )
+    shutil.rmtree(directory / "downloads", ignore_errors=True)
+    return record
 
 
 def check_split(config: DataConfig, summary: PreparationSummary) -> None:
     """Raise UserError unless training and test folds have slices."""
-    filled = [fold for fold, count in enumerate(summary.folds) if count]
+    filled = {fold for fold, count in enumerate(summary.folds) if count}
     counts = ", ".join(f"fold {fold}: {count}" for fold, count in enumerate(summary.folds))
-    for fold in config.test_folds:
-        if fold not in filled:
-            raise UserError(f"data.test_fold: {fold} is empty ({counts}); choose one of {filled}")
-    if not set(other_folds(config.test_folds)) & set(filled):
+    if empty := set(config.test_folds) - filled:
+        raise UserError(f"data.test_fold: {min(empty)} is empty ({counts}); choose one of {sorted(filled)}")
+    if filled <= set(config.test_folds):
         raise UserError(f"data.root: all slices are in the test fold ({counts}); training needs scans in other folds")
 
 
 def _root(config: DataConfig) -> Path:
-    """The tree to read; without `config.root` it is the phantom's, written if needed."""
+    """The tree to read; without `config.root` the phantom's, its name a hash of the phantom's settings and source."""
     if config.root is not None:
         return config.root
-    root = _phantom(config)
-    assert config.phantom is not None
-    write_tree(root, config.phantom)
-    return root
-
-
-def _phantom(config: DataConfig) -> Path:
-    """The phantom's folder; its name depends on the phantom's settings and source code."""
     if config.phantom is None:
         raise UserError("data.root: missing; give the folder that holds subset0 .. subset9, or set data.phantom")
     digest = hashlib.sha256(config.phantom.model_dump_json().encode())
@@ -216,10 +197,7 @@ def _directory(config: DataConfig, root: Path) -> Path:
 
 
 def _fingerprint(root: Path) -> str:
-    """Identifies the files that preparation reads, independent of the tree's location.
-
-    One line per file: relative path, then the hash of headers and annotations, or size and modification time of voxels.
-    """
+    """A line per file that preparation reads: its path in the tree, then its hash, or size and time for voxels."""
     if not root.is_dir():
         raise UserError(f"data.root: {root} is not a folder; give the folder that holds subset0 .. subset9")
     lines = []

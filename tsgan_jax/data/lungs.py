@@ -2,10 +2,8 @@
 
 The steps are classical (FACTS 9): body from tissue, air inside it, the airway near the middle, the lungs by size and
 texture, and one seam of least air per slice that separates right from left.  Candidates are found slice by slice; in a
-volume of several slices, which air is lung and which is airway is decided in 3-D.
-
-Array index order is [z, y, x] with x rising to the patient's left, y to the back, z to the head; lengths are in mm.
-The steps run on pixels of about 1 mm (means of f x f blocks); edges are then refined on the pixels of the scan.
+volume, which air is lung and which is airway is decided in 3-D.  All on pixels of about 1 mm (means of f x f blocks);
+edges are then refined on the pixels of the scan.  Arrays are [z, y, x], x rising to the patient's left, y to the back.
 """
 
 import math
@@ -18,24 +16,18 @@ from skimage import graph, measure, morphology
 
 from tsgan_jax.labels import BODY, LEFT_LUNG, RIGHT_LUNG, TRACHEA
 
-TISSUE_HU = -400.0
-"""Half way between lung and tissue, so that blur does not move the wall."""
-AIRWAY_HU = (-820.0, -900.0, -600.0)
-"""Thresholds for the airway; at least one separates it from adjacent lung."""
-OUTSIDE_HU = -935.0
-"""Air at the image border with a higher mean is lung cut by the field of view, not room air."""
-CLOSING_MM = 4.5
-"""Radius of the disc that closes the lungs over vessels at their edge."""
-HOLE_MM2 = 1000.0
-"""Largest hole that is filled: a nodule of LUNA16 (up to 36 mm across), not the dome of the diaphragm."""
+TISSUE_HU = -400.0  # half way between lung and tissue, so that blur does not move the wall
+AIRWAY_HU = (-820.0, -900.0, -600.0)  # of these thresholds at least one separates the airway from adjacent lung
+OUTSIDE_HU = -935.0  # air at the image border with a higher mean is lung cut by the field of view, not room air
+CLOSING_MM = 4.5  # radius of the disc that closes the lungs over vessels at their edge
+HOLE_MM2 = 1000.0  # largest hole that is filled: a nodule (up to 36 mm across), not the dome of the diaphragm
 
 Spacing = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class _Plane:
-    """Candidates of one slice.  hu: float32, body, air, airway: bool, all [h, w]; middle: x of the patient's middle in
-    pixels; width: the body's in pixels; mm: pixel size."""
+    """Candidates of one slice [h, w]; x of the patient's middle and width of the body in pixels, size of a pixel."""
 
     hu: np.ndarray
     body: np.ndarray
@@ -53,9 +45,13 @@ def segment(hu: np.ndarray, spacing: Spacing) -> np.ndarray:
     nodules inside the lungs are lung.  A slice without lungs holds body only.
     """
     fine, f, mm = _prepare(hu, spacing)
-    planes = [_examine(_coarse(plane, f, mm), mm) for plane in fine]
+    planes = [_candidates(_coarse(plane, f, mm), mm) for plane in fine]
     airway = _linked_airway(planes, spacing[0])
-    lung = _lung_air(planes, airway, spacing[0])
+    mm3, volume = mm * mm * spacing[0], len(planes) > 1
+    lung = np.stack([_without_gas(p, tube, volume) for p, tube in zip(planes, airway, strict=True)])
+    if volume and lung.any():
+        largest = np.bincount(ndimage.label(lung)[0].ravel())[1:].max()
+        lung = _larger(lung, max(500 / mm3, 0.02 * largest))
     out = np.zeros(hu.shape, np.uint8)
     seam = None
     for k, plane in enumerate(planes):
@@ -89,7 +85,7 @@ def _coarse(plane: np.ndarray, f: int, mm: float) -> np.ndarray:
     return ndimage.gaussian_filter(measure.block_reduce(padded, f, np.mean), 0.8 / mm)
 
 
-def _examine(hu: np.ndarray, mm: float) -> _Plane:
+def _candidates(hu: np.ndarray, mm: float) -> _Plane:
     body = _body(hu, mm)
     air = body & (hu < TISSUE_HU)
     if not body.any():
@@ -126,7 +122,12 @@ def _fill(skin: np.ndarray, hu: np.ndarray, mm: float) -> np.ndarray:
 def _airway(hu: np.ndarray, body: np.ndarray, air: np.ndarray, middle: float, width: float, mm: float) -> np.ndarray:
     """Trachea and main bronchi: compact dark air near the middle, enclosed by tissue, bool [h, w]."""
     found = np.zeros_like(body)
-    top, bottom = _airway_rows(body, air, mm)
+    rows = np.flatnonzero(body.any(1))
+    height = rows[-1] - rows[0] + 1
+    top, bottom = rows[0] + int(0.15 * height), rows[0] + int(0.75 * height)
+    lung = np.flatnonzero(_larger(air, 900 / mm**2).any(1))
+    if len(lung) and (lung[-1] - lung[0]) * mm > 120:  # behind the front of the lungs, unless these are apices
+        top = max(top, lung[0] + int(0.08 * (lung[-1] - lung[0])))
     left, right = max(0, int(middle - 0.2 * width)), int(middle + 0.2 * width) + 1
     window = (slice(top, bottom), slice(left, right))
     hu, body, kept = hu[window], body[window], found[window]
@@ -139,43 +140,33 @@ def _airway(hu: np.ndarray, body: np.ndarray, air: np.ndarray, middle: float, wi
             if cut or piece.area_bbox * mm * mm < 40 or longest > 60 or piece.extent <= 0.38:
                 continue
             near = (slice(max(0, y0 - 5), y1 + 5), slice(max(0, x0 - 5), x1 + 5))
-            inside = labels[near] == piece.label
+            around, inside = hu[near], labels[near] == piece.label
             outside = ndimage.distance_transform_edt(~inside) * mm
-            if _is_lumen(hu[near], inside, outside, abs(left + 0.5 * (x0 + x1) - middle) / width, mm):
-                kept[near] |= (outside < 2.0) & (hu[near] < TISSUE_HU)
+            area, off_middle = piece.area * mm * mm, abs(left + 0.5 * (x0 + x1) - middle) / width
+            walled = (around[(outside > 1.5) & (outside < max(3.5, 1.5 * mm))] > -500).mean()
+            clear = np.median(around[inside]) < -930 and walled > 0.55 and off_middle < 0.17
+            blurred = around[inside].min() < -900 and walled > 0.8 and off_middle < (0.1 if area > 100 else 0.17)
+            if 40 < area < 900 and (clear or blurred):
+                kept[near] |= (outside < 2.0) & (around < TISSUE_HU)
     return found
-
-
-def _is_lumen(hu: np.ndarray, piece: np.ndarray, outside: np.ndarray, off_middle: float, mm: float) -> bool:
-    """Whether a dark piece is a section of trachea or main bronchus: its area, how well tissue walls it, how dark it
-    is, how near the middle (off_middle: share of the body's width).  outside: mm from the piece."""
-    area = piece.sum() * mm * mm
-    walled = (hu[(outside > 1.5) & (outside < max(3.5, 1.5 * mm))] > -500).mean()
-    clear = np.median(hu[piece]) < -930 and walled > 0.55 and off_middle < 0.17
-    blurred = hu[piece].min() < -900 and walled > 0.8 and off_middle < (0.1 if area > 100 else 0.17)
-    return bool(40 < area < 900 and (clear or blurred))
-
-
-def _airway_rows(body: np.ndarray, air: np.ndarray, mm: float) -> tuple[int, int]:
-    """Rows that may hold the airway: inside the body, and behind the front of the lungs unless these are apices."""
-    rows = np.flatnonzero(body.any(1))
-    height = rows[-1] - rows[0] + 1
-    top, bottom = rows[0] + int(0.15 * height), rows[0] + int(0.75 * height)
-    lung = np.flatnonzero(_larger(air, 900 / mm**2).any(1))
-    if len(lung) and (lung[-1] - lung[0]) * mm > 120:
-        top = max(top, lung[0] + int(0.08 * (lung[-1] - lung[0])))
-    return top, bottom
 
 
 def _linked_airway(planes: list[_Plane], dz: float) -> np.ndarray:
     """Which candidates are airway, bool [z, h, w].
 
-    One slice: those with lung on both sides.  A volume: the longest tube, and tubes of at least 8 mm that begin no
-    lower than 40 mm below it (gas in the bowel forms tubes as well).
+    One slice: those with lung on both sides within 70 mm.  A volume: the longest tube, and tubes of at least 8 mm that
+    begin no lower than 40 mm below it (gas in the bowel forms tubes as well).
     """
+    candidates = np.stack([plane.airway for plane in planes])
     if len(planes) == 1:
-        return _between_lungs(planes[0])[None]
-    labels, count = ndimage.label(np.stack([p.airway for p in planes]))
+        kept, y, x = np.zeros_like(candidates), *np.nonzero(_without_gas(planes[0], candidates[0]))
+        for piece in measure.regionprops(measure.label(candidates[0], connectivity=1)):
+            cy, cx = piece.centroid
+            near = np.hypot(y - cy, x - cx) * planes[0].mm < 70.0
+            if (near & (x < cx)).any() and (near & (x > cx)).any():
+                kept[0][tuple(piece.coords.T)] = True
+        return kept
+    labels, count = ndimage.label(candidates)
     if not count:
         return labels > 0
     ends = np.array([(box[0].start, box[0].stop) for box in ndimage.find_objects(labels)])
@@ -186,42 +177,22 @@ def _linked_airway(planes: list[_Plane], dz: float) -> np.ndarray:
     return np.concatenate(([False], keep))[labels]
 
 
-def _between_lungs(plane: _Plane) -> np.ndarray:
-    """The candidates of a slice with lung on both sides within 70 mm."""
-    kept = np.zeros_like(plane.airway)
-    y, x = np.nonzero(_without_gas(plane, plane.airway))
-    for piece in measure.regionprops(measure.label(plane.airway, connectivity=1)):
-        cy, cx = piece.centroid
-        near = np.hypot(y - cy, x - cx) * plane.mm < 70.0
-        if (near & (x < cx)).any() and (near & (x > cx)).any():
-            kept[tuple(piece.coords.T)] = True
-    return kept
-
-
-def _lung_air(planes: list[_Plane], airway: np.ndarray, dz: float) -> np.ndarray:
-    """Air of the lungs without their vessels: large 3-D components that are not free gas.  bool [z, h, w]."""
-    mm, volume = planes[0].mm, len(planes) > 1
-    air = np.stack([_without_gas(p, tube, volume) for p, tube in zip(planes, airway, strict=True)])
-    if not volume or not air.any():
-        return air
-    largest = np.bincount(ndimage.label(air)[0].ravel())[1:].max()
-    return _larger(air, max(500 / (mm * mm * dz), 0.02 * largest))
-
-
 def _without_gas(plane: _Plane, airway: np.ndarray, trust_airway: bool = False) -> np.ndarray:
     """Components of a slice's air of at least 80 mm2, without gas of stomach and bowel (darker and more uniform).
 
-    In a volume, a slice with airway is above the domes of the diaphragm, so all of its air is lung.  In a single slice
-    the airway is less certain and this is not used.
+    In a volume (trust_airway), a slice with airway is above the domes of the diaphragm: all of its air is lung.
     """
     air = _larger(plane.air & ~_grow(airway, 1), 80 / plane.mm**2)
     if trust_airway and airway.any():
         return air
-    pieces = measure.regionprops(measure.label(air, connectivity=1))
-    percentiles = [_core_hu(plane, piece) for piece in pieces]
-    lungs = [i for i, (_, median, _) in enumerate(percentiles) if median > -940] or list(range(len(pieces)))
-    usual = percentiles[max(lungs, key=lambda i: pieces[i].area)][1] if lungs else 0.0
-    for piece, (low, median, high) in zip(pieces, percentiles, strict=True):
+    found: list[tuple[Any, float, float, float]] = []
+    for piece in measure.regionprops(measure.label(air, connectivity=1)):
+        inside = np.pad(piece.image, 1)
+        core = _shrink(inside, max(1, round(2.5 / plane.mm)))  # 2.5 mm inside its edge, where it is thick enough
+        core = (core if core.any() else inside)[1:-1, 1:-1]
+        found.append((piece, *np.percentile(plane.hu[piece.slice][core], (10, 50, 90))))
+    usual = max(found, key=lambda one: (one[2] > -940, one[0].area), default=(None, 0.0, 0.0, 0.0))[2]
+    for piece, low, median, high in found:
         area, darker = piece.area * plane.mm**2, usual - median
         even = area < 2000 and high - low < 90 and median < -905 and darker > 40
         empty = area < 6000 and median < -940 and (darker > 60 or high < -900)
@@ -232,41 +203,25 @@ def _without_gas(plane: _Plane, airway: np.ndarray, trust_airway: bool = False) 
     return air
 
 
-def _core_hu(plane: _Plane, piece: Any) -> np.ndarray:
-    """10th, 50th and 90th percentile of the HU of a component, 2.5 mm inside its edge where it is thick enough."""
-    inside = np.pad(piece.image, 1)
-    core = _shrink(inside, max(1, round(2.5 / plane.mm)))
-    return np.percentile(plane.hu[piece.slice][(core if core.any() else inside)[1:-1, 1:-1]], (10, 50, 90))
-
-
 def _seam(plane: _Plane, lung: np.ndarray, previous: np.ndarray | None) -> np.ndarray:
     """x of the line from front to back that crosses the least lung: right lung lies at smaller x.  int [h].
 
-    The cheapest path over the rows with lung; a weak cost keeps it near the middle of the body and near the seam of
-    the slice below (`previous`).
+    The cheapest path over the rows with lung, which moves at most one column a row; a weak cost keeps it near the
+    middle of the body and near the seam of the slice below (`previous`).
     """
     h, w = lung.shape
-    rows = np.flatnonzero(lung.any(1))
-    first, last = int(rows[0]), int(rows[-1])
+    first, last = np.flatnonzero(lung.any(1))[[0, -1]]
     left = max(0, int(plane.middle - 0.22 * plane.width))
     right = min(w, int(plane.middle + 0.22 * plane.width) + 1)
     window = (slice(first, last + 1), slice(left, right))
     aim = np.full(h, plane.middle) if previous is None else 0.5 * (plane.middle + previous)
     dark = np.clip((-300.0 - plane.hu[window]) / 600.0, 0.0, 1.0) ** 2
     off = np.abs(np.arange(left, right) - aim[window[0], None])
-    cost = np.where(lung[window], dark, 0.0) + 0.003 * plane.mm * off
-    path = np.empty(h, np.intp)
-    path[window[0]] = left + _cheapest_path(cost)
-    path[:first], path[last:] = path[first], path[last]
-    return path
-
-
-def _cheapest_path(cost: np.ndarray) -> np.ndarray:
-    """Column per row of the cheapest path through `cost` [rows, columns]; it moves at most one column a row."""
-    straight = 0.05  # a constant cost per step makes moves to the side, which are longer, dearer
-    paths = graph.MCP_Geometric(cost + straight, offsets=[(1, move) for move in (-1, 0, 1)])
-    total, _ = paths.find_costs([(0, column) for column in range(cost.shape[1])])
-    return np.array(paths.traceback((len(cost) - 1, total[-1].argmin())))[:, 1]
+    cost = np.where(lung[window], dark, 0.0) + 0.003 * plane.mm * off + 0.05  # per step: moves to the side are longer
+    paths = graph.MCP_Geometric(cost, offsets=[(1, move) for move in (-1, 0, 1)])
+    total, _ = paths.find_costs([(0, column) for column in range(right - left)])
+    columns = left + np.array(paths.traceback((last - first, total[-1].argmin())))[:, 1]
+    return np.pad(columns, (first, h - 1 - last), mode="edge")
 
 
 def _paint_lungs(labels: np.ndarray, plane: _Plane, lung: np.ndarray, airway: np.ndarray, seam: np.ndarray) -> None:
@@ -307,10 +262,9 @@ def _solid(lung: np.ndarray, mm: float) -> np.ndarray:
 
 def _refine(labels: np.ndarray, fine: np.ndarray, f: int, spacing: Spacing) -> np.ndarray:
     """Labels of f x f blocks on the pixels of the scan [h, w]; within a block of an edge they follow HU."""
-    h, w = fine.shape
     if f == 1:
         return labels
-    big = np.repeat(np.repeat(labels, f, 0), f, 1)[:h, :w]
+    big = labels.repeat(f, 0).repeat(f, 1)[: fine.shape[0], : fine.shape[1]]
     air = ndimage.gaussian_filter(fine.astype(np.float32), 0.7 / spacing[1]) < TISSUE_HU
     low = ndimage.minimum_filter(big, 2 * f + 1)
     high = ndimage.maximum_filter(big, 2 * f + 1)

@@ -10,7 +10,7 @@ import math
 import os
 import re
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ import numpy as np
 
 from tsgan_jax.errors import UserError
 
-BYTES = {"CHAR": 1, "UCHAR": 1, "SHORT": 2, "USHORT": 2, "INT": 4, "UINT": 4, "FLOAT": 4, "DOUBLE": 8}
-"""Bytes of a voxel by ElementType, without its "MET_"."""
+BYTES = dict(MET_CHAR=1, MET_UCHAR=1, MET_SHORT=2, MET_USHORT=2, MET_INT=4, MET_UINT=4, MET_FLOAT=4, MET_DOUBLE=8)
+"""Bytes of a voxel by ElementType."""
 SPACING_MM = (0.2, 10.0)
 ORIGIN_MM = 10_000.0
 MAX_HEADER_BYTES = 64 * 1024
@@ -56,17 +56,13 @@ def load(path: Path, root: Path) -> Any:
     path = inside(path, root, path)
     fields = _fields(path)
     _check_header(path, fields)
-    size = tuple(map(int, fields["DimSize"].split()))
-    _check_voxels(path, _data_file(path, root, fields), fields, math.prod(size) * BYTES[fields["ElementType"][4:]])
+    voxels = math.prod(map(int, fields["DimSize"].split()))
+    _check_voxels(path, _data_file(path, root, fields), fields, voxels * BYTES[fields["ElementType"]])
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
-        image = sitk.ReadImage(str(path), imageIO="MetaImageIO")
+        return sitk.ReadImage(str(path), imageIO="MetaImageIO")
     except RuntimeError as error:
         raise VolumeError(f"{path}: ITK cannot read it ({str(error).strip().splitlines()[-1]})") from None
-    if image.GetSize() != size or not np.allclose(image.GetSpacing(), _numbers(fields["ElementSpacing"]), rtol=1e-6):
-        found = f"size {image.GetSize()} and spacing {image.GetSpacing()}"
-        raise VolumeError(f"{path}: ITK reads {found}, the text has other values; write the header again")
-    return image
 
 
 def axial(image: Any, path: Path) -> tuple[np.ndarray, Triple, Triple]:
@@ -121,44 +117,20 @@ def _fields(path: Path) -> dict[str, str]:
 
 def _check_header(path: Path, fields: Fields) -> None:
     """Raise VolumeError for any value that a LUNA16 volume does not have."""
-
-    def require(key: str, valid: Callable[[str], object], expected: str, default: str = "") -> None:
-        value = fields.get(key, default)
-        if not value:
-            raise VolumeError(f"{path}: {key} is missing; expected {expected}")
-        if not valid(value):
-            raise VolumeError(f"{path}: {key} = {value}; expected {expected}")
-
-    def one_of(keys: Sequence[str]) -> str | None:
-        given = [key for key in keys if key in fields]
-        if len(given) > 1:
-            raise VolumeError(f"{path}: {' and '.join(given)} given; expected one of them")
-        return given[0] if given else None
-
-    require("BinaryData", _is("true"), "True: write the volume as binary", "True")
-    require("NDims", _is("3"), "3")
-    require("ElementNumberOfChannels", _is("1"), "1, because CT has one channel", "1")
-    require("HeaderSize", _is("0"), "0: voxels must be all of the data file", "0")
-    for valid in (_is(r"\d{1,5}\s+\d{1,5}\s+\d{1,5}"), _three(1, MAX_SIDE)):
-        require("DimSize", valid, f"three sizes of 1 to {MAX_SIDE}")
-    require("ElementType", lambda v: v.startswith("MET_") and v[4:] in BYTES, f"MET_ and one of {', '.join(BYTES)}")
-    require("CompressedData", _is("true|false"), "True or False", "False")
-    require("CompressedDataSize", _is(r"\d{1,15}"), "a number of bytes", "0")
-    low, high = SPACING_MM
-    expected = f"3 values from {low} to {high} mm; without them no nodule can be placed"
-    require("ElementSpacing", _three(low, high), expected)
-    origin = one_of(_ORIGIN)
-    if origin is None:
-        raise VolumeError(f"{path}: no Offset given; expected exactly one of {', '.join(_ORIGIN)}")
-    require(origin, _three(-ORIGIN_MM, ORIGIN_MM), f"3 values within {ORIGIN_MM:g} mm of 0")
-    if direction := one_of(_DIRECTION):
-        require(direction, _is_rotation, "three orthonormal axes")
-    if order := one_of(_BYTE_ORDER):
-        require(order, _is("true|false"), "True or False")
+    for names, least in ((_ORIGIN, 1), (_DIRECTION, 0), (_BYTE_ORDER, 0)):
+        given = [name for name in names if name in fields]
+        if not least <= len(given) <= 1:
+            found = " and ".join(given) or f"no {names[0]}"
+            raise VolumeError(f"{path}: {found} given; expected one of {', '.join(names)}")
+    for name, (valid, expected) in _VALID.items():
+        if name in _REQUIRED and name not in fields:
+            raise VolumeError(f"{path}: {name} is missing; expected {expected}")
+        if name in fields and not valid(fields[name]):
+            raise VolumeError(f"{path}: {name} = {fields[name]}; expected {expected}")
 
 
-def _is(pattern: str) -> Callable[[str], object]:
-    return lambda value: re.fullmatch(pattern, value.lower())
+def _matches(pattern: str) -> Callable[[str], object]:
+    return lambda value: re.fullmatch(pattern, value, re.IGNORECASE)
 
 
 def _numbers(text: str) -> list[float]:
@@ -175,10 +147,35 @@ def _three(low: float, high: float) -> Callable[[str], object]:
 
 
 def _is_rotation(value: str) -> bool:
-    if len(_numbers(value)) != 9:
+    axes = np.array(_numbers(value))
+    if axes.size != 9:
         return False
-    matrix = np.reshape(_numbers(value), (3, 3))
-    return bool(np.abs(matrix @ matrix.T - np.eye(3)).max() <= AXIS_ALIGNED)
+    axes = axes.reshape(3, 3)
+    return np.allclose(axes @ axes.T, np.eye(3), rtol=0, atol=AXIS_ALIGNED)
+
+
+_REQUIRED = ("NDims", "DimSize", "ElementType", "ElementSpacing")
+_VALID: dict[str, tuple[Callable[[str], object], str]] = {
+    "BinaryData": (_matches("true"), "True: write the volume as binary"),
+    "NDims": (_matches("3"), "3"),
+    "ElementNumberOfChannels": (_matches("1"), "1, because CT has one channel"),
+    "HeaderSize": (_matches("0"), "0: voxels must be all of the data file"),
+    "DimSize": (
+        lambda value: _matches(r"[\d\s]+")(value) and _three(1, MAX_SIDE)(value),
+        f"three sizes of 1 to {MAX_SIDE}",
+    ),
+    "ElementType": (BYTES.__contains__, f"one of {', '.join(BYTES)}"),
+    "CompressedData": (_matches("true|false"), "True or False"),
+    "CompressedDataSize": (_matches(r"\d{1,15}"), "a number of bytes"),
+    "ElementSpacing": (
+        _three(*SPACING_MM),
+        f"3 values from {SPACING_MM[0]} to {SPACING_MM[1]} mm; without them no nodule can be placed",
+    ),
+    **dict.fromkeys(_ORIGIN, (_three(-ORIGIN_MM, ORIGIN_MM), f"3 values within {ORIGIN_MM:g} mm of 0")),
+    **dict.fromkeys(_DIRECTION, (_is_rotation, "three orthonormal axes")),
+    **dict.fromkeys(_BYTE_ORDER, (_matches("true|false"), "True or False")),
+}
+"""What the value of each field must be, and how a message says it."""
 
 
 def _data_file(path: Path, root: Path, fields: Fields) -> Path:

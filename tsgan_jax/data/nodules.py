@@ -7,6 +7,7 @@ threshold of one half loses them (FACTS 13).
 
 import csv
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,50 +68,42 @@ def read_annotations(path: Path) -> tuple[dict[str, list[Nodule]], list[str]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.reader(stream, quoting=csv.QUOTE_NONE)  # else a stray quote would swallow the rows after it
-            rows = [(reader.line_num, [_unquoted(field) for field in row]) for row in reader if row]
+            rows = [(reader.line_num, [re.sub('^"(.*)"$', r"\1", field) for field in row]) for row in reader if row]
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: not a CSV file ({error})") from None
     header = rows[0][1] if rows else []
-    missing = [name for name in COLUMNS if name not in header]
-    if missing:
-        raise UserError(
-            f"{path}: column {missing[0]} is missing; expected {','.join(COLUMNS)}, found "
-            f"{','.join(header) or 'nothing'}"
-        )
+    if missing := [name for name in COLUMNS if name not in header]:
+        found = ",".join(header) or "nothing"
+        raise UserError(f"{path}: column {missing[0]} is missing; expected {','.join(COLUMNS)}, found {found}")
     nodules: dict[str, list[Nodule]] = {}
     dropped = []
     for line, fields in rows[1:]:
         row = dict(zip(header, fields, strict=False))
-        nodule, reason = _nodule(row, len(fields) - len(header))
-        if nodule is not None and nodule in nodules.get(nodule.seriesuid, ()):
-            nodule, reason = None, "repeats an earlier row"
-        if nodule is None:
-            dropped.append(f"{path.name}, line {line} ({row.get('seriesuid', '')}): {reason}")
-        else:
-            nodules.setdefault(nodule.seriesuid, []).append(nodule)
+        try:
+            nodule = _nodule(row, len(fields) - len(header))
+            if nodule in nodules.setdefault(nodule.seriesuid, []):
+                raise ValueError("repeats an earlier row")
+            nodules[nodule.seriesuid].append(nodule)
+        except ValueError as error:
+            dropped.append(f"{path.name}, line {line} ({row.get('seriesuid', '')}): {error}")
     return nodules, dropped
 
 
-def _unquoted(field: str) -> str:
-    """A field without the pair of quotes round it."""
-    return field[1:-1] if len(field) > 1 and field[0] == field[-1] == '"' else field
-
-
-def _nodule(row: dict[str, str], excess: int) -> tuple[Nodule | None, str]:
-    """The nodule of a row, or None and why there is none; excess: fields beyond the header's."""
+def _nodule(row: dict[str, str], excess: int) -> Nodule:
+    """The nodule of a row, or ValueError with the reason; excess: fields beyond the header's."""
     if any('"' in field for field in row.values()):
-        return None, "has a stray quote; remove it"
+        raise ValueError("has a stray quote; remove it")
     if excess > 0:
-        return None, "has more fields than the header; write decimals with a point"
+        raise ValueError("has more fields than the header; write decimals with a point")
     try:
         x, y, z, diameter = (float(row[name]) for name in COLUMNS[1:])
     except (KeyError, ValueError):
-        return None, "coordinates or diameter are not numbers"
+        raise ValueError("coordinates or diameter are not numbers") from None
     if not all(map(math.isfinite, (x, y, z, diameter))):
-        return None, "coordinates or diameter are not finite"
+        raise ValueError("coordinates or diameter are not finite")
     if not 0 < diameter <= MAX_DIAMETER_MM:
-        return None, f"diameter {diameter:g} mm, expected above 0 and up to {MAX_DIAMETER_MM:g}"
-    return Nodule(row["seriesuid"].strip(), (x, y, z), diameter), ""
+        raise ValueError(f"diameter {diameter:g} mm, expected above 0 and up to {MAX_DIAMETER_MM:g}")
+    return Nodule(row["seriesuid"].strip(), (x, y, z), diameter)
 
 
 def section_radius(nodule: Nodule, z_mm: float) -> float:

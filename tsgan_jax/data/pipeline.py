@@ -54,25 +54,19 @@ def load(config: DataConfig, folds: Sequence[int]) -> SliceSet:
     from tsgan_jax.data.luna16 import open_prepared
 
     builder = open_prepared(config)
-    rows = {fold: read_fold(builder, fold) for fold in folds if f"fold_{fold}" in builder.info.splits}
+    found = {fold: read_fold(builder, fold) for fold in folds if f"fold_{fold}" in builder.info.splits}
+    rows = [row for of_fold in found.values() for row in of_fold]
     if not rows:
         raise UserError(f"folds {list(folds)} have no slice; filled are {', '.join(sorted(builder.info.splits))}")
-    return _slice_set(rows, str(builder.data_dir))
-
-
-def _slice_set(rows_of: dict[int, list[dict[str, Any]]], source: str) -> SliceSet:
-    """Rows by fold as arrays; source: where they come from."""
-    rows = [row for found in rows_of.values() for row in found]
-    origin = [fold for fold, found in rows_of.items() for _ in found]
 
     def column(name: str) -> np.ndarray:
         return np.stack([row[name] for row in rows])
 
     return SliceSet(
         ct=column("ct"),
-        mask=check_mask(column("mask")[..., 0], f"{source}: prepared masks").astype(np.uint8),
+        mask=check_mask(column("mask")[..., 0], f"{builder.data_dir}: prepared masks").astype(np.uint8),
         seriesuid=tuple(row["seriesuid"].decode() for row in rows),
-        fold=np.array(origin, np.int32),
+        fold=np.array([fold for fold, of_fold in found.items() for _ in of_fold], np.int32),
         slice_index=column("slice_index"),
         z_mm=column("z_mm"),
         pixel_mm=column("pixel_mm"),

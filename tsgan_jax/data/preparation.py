@@ -1,9 +1,8 @@
 """Stored slices of one scan, and of all scans of a tree in parallel.  Runs in worker processes, without TensorFlow."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from tsgan_jax.data.lungs import body_mask, segment
 from tsgan_jax.data.slices import StoredSlice, chosen_indices, labelled_slices, resample
 from tsgan_jax.data.verify import Case, Checked, ScanVerdict, Tree, check_case
 from tsgan_jax.errors import UserError
-from tsgan_jax.workers import cores, pool
+from tsgan_jax.workers import cores, run_all
 
 ScanProgress = Callable[[int, int, ScanVerdict], None]
 """Called after each scan with the scans done, the total and the verdict."""
@@ -98,26 +97,12 @@ def anatomy(checked: Checked, indices: Sequence[int]) -> np.ndarray:
 def prepare_cases(
     tree: Tree, resolution: int, workers: int | None = None, progress: ScanProgress | None = None
 ) -> list[tuple[ScanVerdict, list[StoredSlice]]]:
-    """Prepare every case of the tree, in order, in `workers` processes (None: one per core).
-
-    Raises UserError when a worker process dies.
-    """
+    """Prepare every case of the tree, in order, in `workers` processes (None: one per core, at most MAX_WORKERS)."""
     workers = min(workers or min(cores(), MAX_WORKERS), len(tree.cases))
     report = progress or (lambda done, total, verdict: None)
-    if workers == 1:
-        results = []
-        for case in tree.cases:
-            results.append(prepare_case(case, tree.root, resolution))
-            report(len(results), len(tree.cases), results[-1][0])
-        return results
-    try:
-        with pool(workers) as processes:
-            futures = [processes.submit(prepare_case, case, tree.root, resolution) for case in tree.cases]
-            for done, future in enumerate(as_completed(futures), start=1):
-                report(done, len(futures), future.result()[0])
-            return [future.result() for future in futures]
-    except BrokenProcessPool:
-        raise UserError(
-            f"a worker of {workers} was killed while reading {tree.root}, probably for lack of memory; "
-            "run again with fewer workers"
-        ) from None
+    return run_all(
+        partial(prepare_case, root=tree.root, resolution=resolution),
+        tree.cases,
+        workers,
+        lambda done, result: report(done, len(tree.cases), result[0]),
+    )

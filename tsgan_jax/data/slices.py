@@ -38,10 +38,9 @@ def fold_of(seriesuid: str, subset: int | None, subsets: Collection[int]) -> int
     return ordered.index(subset) % NUM_FOLDS
 
 
-def other_folds(test_folds: int | Collection[int]) -> tuple[int, ...]:
+def other_folds(test_folds: Collection[int]) -> tuple[int, ...]:
     """The folds that are not test folds."""
-    tested = (test_folds,) if isinstance(test_folds, int) else test_folds
-    return tuple(fold for fold in range(NUM_FOLDS) if fold not in tested)
+    return tuple(fold for fold in range(NUM_FOLDS) if fold not in test_folds)
 
 
 @dataclass(frozen=True)
@@ -170,13 +169,8 @@ def resample(source: LabelledSlice, resolution: int) -> StoredSlice:
 
 
 def pool_classes(mask: np.ndarray, resolution: int) -> np.ndarray:
-    """float32 [r, r, 6]: the share of each class in each pixel of a mask [h, h] pooled to r = `resolution`.
-
-    Raises ValueError unless r divides the mask's side.
-    """
-    factor, rest = divmod(len(mask), resolution)
-    if rest:
-        raise ValueError(f"a mask of {len(mask)} pixels cannot be pooled to {resolution}")
+    """float32 [r, r, 6]: the share of each class in each pixel of a mask [h, h] pooled to r = `resolution`."""
+    factor = len(mask) // resolution
     one_hot = np.eye(labels.NUM_CLASSES, dtype=np.float32)[mask]
     return one_hot.reshape(resolution, factor, resolution, factor, -1).mean(axis=(1, 3))
 

@@ -221,10 +221,7 @@ def _scan_files(root: Path) -> tuple[list[tuple[Path, int | None]], set[int]]:
 
 
 def _fault(root: Path, path: Path, group: list[tuple[Path, int | None]]) -> str:
-    """Why a scan is not used, whatever its content; "" for none.  group: the files of the same scan, with subsets.
-
-    A scan that is in the tree more than once could be in two folds.  The name must be able to name a set's file.
-    """
+    """Why a scan is not used, whatever its content; "" for none.  group: the files of the same scan, with subsets."""
     from tsgan_jax.files import safe_name  # imported here: the workers, which import this module, do not need it
 
     for other, _ in group:

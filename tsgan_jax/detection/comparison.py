@@ -9,7 +9,6 @@ The run's generators are not trained on test folds; detectors are trained on the
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,44 +18,32 @@ from tsgan_jax.data.slices import NUM_FOLDS, scan_of
 from tsgan_jax.detection import datasets, leaks, results, training
 from tsgan_jax.detection.datasets import REAL, TrainingSet, training_sets
 from tsgan_jax.detection.results import Cell, Trained
-from tsgan_jax.detection.training import interpreter
 from tsgan_jax.errors import UserError
 from tsgan_jax.evaluation.records import Record
 from tsgan_jax.files import locked_run
 from tsgan_jax.generation.generate import export_fold
 from tsgan_jax.generation.labelled import LabelledSet, open_set
-from tsgan_jax.generation.provenance import decisive_settings, fingerprint
+from tsgan_jax.generation.runs import fingerprint
 from tsgan_jax.generation.yolo import Part, write_part
 
 Say = Callable[[str], None]
-Results = list[dict[str, Any]]
-DetectionProgress = Callable[[str, float, str], None]
-"""Called with label, share done and line, as a console's `update`."""
+Synthetic = LabelledSet | str
+"""The synthetic set, or the reason why there is none."""
 
 
 @dataclass(frozen=True)
 class Fold:
-    """A test fold in YOLO's form.  train: the real images of the other folds."""
+    """A test fold in YOLO's form.  train: the real images of the other folds; added: of `synthetic`."""
 
     number: int
     folder: Path
     test: Part
     train: Part
-    synthetic: Part | None
+    synthetic: Synthetic
+    added: Part
 
 
-Synthetic = LabelledSet | str
-"""The synthetic set, or the reason why there is none."""
-
-
-def run_detection(
-    run: Path,
-    config: Config,
-    say: Say = print,
-    synthetic: Path | None = None,
-    *,
-    progress: DetectionProgress | None = None,
-) -> list[Record]:
+def run_detection(run: Path, config: Config, say: Say = print, synthetic: Path | None = None) -> list[Record]:
     """Train and test the detectors of `config.detection`; finished trainings are reused.
 
     run: a trained run directory; its data must be prepared.  synthetic: the set that is added to the real images;
@@ -73,17 +60,15 @@ def run_detection(
         sets, missing = _real_sets(folder, config, say)
         made = _open_synthetic(synthetic or run / "sets" / "synthetic", chosen, say)
         _refuse_leaks(run, config, sets, made)
-        python = interpreter(chosen.python)
+        python = training.interpreter(chosen.python)
         records: list[Record] = []
         for number in config.data.test_folds:
             if number in missing:
                 say(f"detection: fold {number}: {missing[number]}")
                 cells = _cells(chosen, config.system)
                 records += [r for cell in cells for r in results.without(cell, number, missing[number])]
-                continue
-            fold = _lay_out(folder, number, sets, made)
-            train = partial(_train, fold, made=made, config=config, python=python, say=say, progress=progress)
-            records += _compare_fold(fold, config, say, train)
+            else:
+                records += _compare_fold(_lay_out(folder, number, sets, made), config, chosen, python, say)
         return records
 
 
@@ -98,7 +83,7 @@ def _cells(chosen: DetectionConfig, system: str) -> list[Cell]:
 
 def _real_sets(folder: Path, config: Config, say: Say) -> tuple[dict[int, LabelledSet], dict[int, str]]:
     """Every real fold as a set, and the test folds that cannot be used, with the reason."""
-    data = {key: value for key, value in decisive_settings(config)["data"].items() if key != "test_fold"}
+    data = {key: value for key, value in config.decisive_settings()["data"].items() if key != "test_fold"}
     sets: dict[int, LabelledSet] = {}
     missing: dict[int, str] = {}
     for number in range(NUM_FOLDS):
@@ -111,9 +96,8 @@ def _real_sets(folder: Path, config: Config, say: Say) -> tuple[dict[int, Labell
             continue
         if not datasets.objects(sets[number].pictures):
             missing[number] = f"fold {number} has {len(sets[number])} slices without a nodule: nothing to detect"
-    for number in sets.keys() & missing.keys():
-        if number not in config.data.test_folds:
-            say(f"detection: {missing[number]}; its slices train detectors as background")
+            if number not in config.data.test_folds:
+                say(f"detection: {missing[number]}; its slices train detectors as background")
     return sets, missing
 
 
@@ -134,13 +118,12 @@ def _refuse_leaks(run: Path, config: Config, sets: dict[int, LabelledSet], synth
     leaks.refuse_shared_scans(sets)
     if isinstance(synthetic, str):
         return
-    data = decisive_settings(config)["data"]
+    data = config.decisive_settings()["data"]
     trained_on = load(config.data, training_folds(config.data))
     slices = fingerprint((trained_on.ct, trained_on.mask))
     for number in config.data.test_folds:
         leaks.refuse_trained_on(number, run, synthetic, data, slices)
-    tests = {number: sets[number] for number in config.data.test_folds if number in sets}
-    leaks.refuse_real_among(synthetic, tests)
+    leaks.refuse_real_among(synthetic, {number: sets[number] for number in config.data.test_folds if number in sets})
 
 
 def _lay_out(folder: Path, number: int, sets: dict[int, LabelledSet], synthetic: Synthetic) -> Fold:
@@ -151,59 +134,59 @@ def _lay_out(folder: Path, number: int, sets: dict[int, LabelledSet], synthetic:
         place,
         write_part(place, "test", sets[number].pictures),
         write_part(place, "real", train),
-        None if isinstance(synthetic, str) else write_part(place, "synthetic", synthetic.pictures),
+        synthetic,
+        write_part(place, "synthetic", () if isinstance(synthetic, str) else synthetic.pictures),
     )
 
 
-def _compare_fold(fold: Fold, config: Config, say: Say, train: Callable[[Cell], Results | str]) -> list[Record]:
-    """train: the workers' results for a cell, one per seed, or the reason why there are none."""
-    assert config.detection is not None
+def _compare_fold(fold: Fold, config: Config, chosen: DetectionConfig, python: Path, say: Say) -> list[Record]:
     truth = datasets.ground_truth(fold.test.pictures)
     scans = [scan_of(picture.record["seriesuid"]) for picture in fold.test.pictures]
-    cautions = _cautions(fold, config.detection)
+    cautions = _cautions(fold, chosen)
     for caution in cautions.values():
         say(f"detection: fold {fold.number}: {caution}")
     records: list[Record] = []
     real: dict[str, Trained] = {}
-    for cell in _cells(config.detection, config.system):
-        outcome = train(cell)
+    for cell in _cells(chosen, config.system):
+        outcome = _train(fold, cell, chosen, config.seed, python, say)
         if isinstance(outcome, str):
             say(f"detection: {cell.label}, fold {fold.number}: {outcome}")
             records += results.without(cell, fold.number, outcome)
             continue
-        about = {**_about(fold, cell, config.detection), **cautions}
-        trained = Trained(cell, fold.number, tuple(outcome), truth, scans, about)
+        about = {
+            "real_images": len(fold.train.pictures),
+            "synthetic_images": cell.trained_on.synthetic,
+            "test_images": len(fold.test.pictures),
+            "median_object_px": round(datasets.median_object_px(fold.test.pictures, chosen.image_size), 2),
+            "epochs": chosen.epochs,
+            "batch_size": chosen.batch_size,
+            "image_size": chosen.image_size,
+            **cautions,
+        }
+        made_from = _made_from(fold, cell.trained_on)
+        trained = Trained(cell, fold.number, tuple(outcome), truth, scans, made_from, about)
         records += trained.records()
         if cell.trained_on.name == REAL:
             real[cell.model] = trained
         else:
-            records += trained.differences(real.get(cell.model), config.detection.bootstrap, config.seed)
+            records += trained.differences(real.get(cell.model), chosen.bootstrap, config.seed)
         say(f"detection: {trained.line()}")
     return records
 
 
 def _train(
-    fold: Fold,
-    cell: Cell,
-    *,
-    made: Synthetic,
-    config: Config,
-    python: Path,
-    say: Say,
-    progress: DetectionProgress | None,
-) -> Results | str:
-    assert config.detection is not None
-    chosen = config.detection
-    files = _training_files(fold, cell.trained_on, made)
+    fold: Fold, cell: Cell, chosen: DetectionConfig, seed: int, python: Path, say: Say
+) -> list[training.Result] | str:
+    """The workers' results for a cell, one per seed, or the reason why there are none."""
+    files = _training_files(fold, cell.trained_on)
     if isinstance(files, str):
         return files
     name = cell.trained_on.name.replace(", ", "_").replace("+", "_plus_")
     data = datasets.write_lists(fold.folder, name, files, fold.test.files)
-    label = f"{cell.label}, fold {fold.number}"
     found = []
-    for seed in range(config.seed, config.seed + chosen.seeds):
+    for one in range(seed, seed + chosen.seeds):
         job = training.Job(
-            folder=fold.folder / cell.model / name / f"seed_{seed}",
+            folder=fold.folder / cell.model / name / f"seed_{one}",
             model=cell.model,
             data=data,
             images=len(files),
@@ -211,42 +194,35 @@ def _train(
             batch_size=chosen.batch_size,
             image_size=chosen.image_size,
             learning_rate=chosen.learning_rate,
-            seed=seed,
+            seed=one,
             augmented=cell.trained_on.augmented,
             weights=chosen.weights.get(cell.model),
             device=chosen.device,
             made_from=_made_from(fold, cell.trained_on),
         )
-        outcome = training.run(
-            job,
-            python,
-            settings=fold.folder.parent / "settings",
-            minutes=chosen.timeout_minutes,
-            say=say,
-            progress=lambda share, line: progress(label, share, line) if progress else None,
-        )
+        settings = fold.folder.parent / "settings"
+        outcome = training.run(job, python, settings, chosen.timeout_minutes, say)
         if isinstance(outcome, str):
             return outcome
         found.append(outcome)
     return found
 
 
-def _training_files(fold: Fold, trained_on: TrainingSet, made: Synthetic) -> list[Path] | str:
+def _training_files(fold: Fold, trained_on: TrainingSet) -> list[Path] | str:
     """The training list, or the reason why there is none."""
     if not datasets.objects(fold.train.pictures):
         return "the other folds have no nodule to train on"
     files = list(fold.train.files)
     files += [files[place % len(files)] for place in range(trained_on.repeated)]
-    if not trained_on.synthetic:
-        return files
-    if isinstance(made, str) or fold.synthetic is None:
-        return str(made)
-    if len(made) < trained_on.synthetic:
-        return (
-            f"{made.directory} has {len(made)} of the {trained_on.synthetic} synthetic images requested; "
-            "extend it with bin/generate --count"
-        )
-    return files + list(fold.synthetic.files[: trained_on.synthetic])
+    if trained_on.synthetic:
+        if isinstance(fold.synthetic, str):
+            return fold.synthetic
+        if len(fold.synthetic) < trained_on.synthetic:
+            return (
+                f"{fold.synthetic.directory} has {len(fold.synthetic)} of the {trained_on.synthetic} synthetic images "
+                "requested; extend it with bin/generate --count"
+            )
+    return files + list(fold.added.files[: trained_on.synthetic])
 
 
 def _made_from(fold: Fold, trained_on: TrainingSet) -> dict[str, Any]:
@@ -256,23 +232,9 @@ def _made_from(fold: Fold, trained_on: TrainingSet) -> dict[str, Any]:
         "test": datasets.digest(fold.test.pictures),
         "repeated": trained_on.repeated,
     }
-    if fold.synthetic is not None and trained_on.synthetic:
-        hashes["synthetic"] = datasets.digest(fold.synthetic.pictures[: trained_on.synthetic])
+    if trained_on.synthetic:
+        hashes["synthetic"] = datasets.digest(fold.added.pictures[: trained_on.synthetic])
     return hashes
-
-
-def _about(fold: Fold, cell: Cell, chosen: DetectionConfig) -> dict[str, Any]:
-    """Extra fields of a detection record."""
-    return {
-        "made_from": _made_from(fold, cell.trained_on),
-        "real_images": len(fold.train.pictures),
-        "synthetic_images": cell.trained_on.synthetic,
-        "test_images": len(fold.test.pictures),
-        "median_object_px": round(datasets.median_object_px(fold.test.pictures, chosen.image_size), 2),
-        "epochs": chosen.epochs,
-        "batch_size": chosen.batch_size,
-        "image_size": chosen.image_size,
-    }
 
 
 def _cautions(fold: Fold, chosen: DetectionConfig) -> dict[str, str]:
@@ -280,11 +242,10 @@ def _cautions(fold: Fold, chosen: DetectionConfig) -> dict[str, str]:
     found = {}
     median = datasets.median_object_px(fold.test.pictures, chosen.image_size)
     if median < datasets.SMALLEST_PX:
+        larger = "" if chosen.image_size >= fold.test.pictures[0].width else " and raise detection.image_size"
         found["too_small"] = (
             f"objects are too small for a comparison of detectors: half of them are below {median:.1f} px a side "
-            f"({datasets.SMALLEST_PX:g} px is the minimum); prepare the data at a higher "
-            "data.resolution"
-            + ("" if chosen.image_size >= fold.test.pictures[0].width else " and raise detection.image_size")
+            f"({datasets.SMALLEST_PX:g} px is the minimum); prepare the data at a higher data.resolution{larger}"
         )
     if len(fold.train.pictures) <= chosen.batch_size:
         found["too_few"] = (

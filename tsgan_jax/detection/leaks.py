@@ -20,10 +20,8 @@ from tsgan_jax.generation.labelled import LabelledSet
 from tsgan_jax.generation.manifest import HU, MASKS, manifest_path
 from tsgan_jax.labels import MIRROR
 
-STAGES = ("masks", "translation")
 OF_SLICES = ("real", "deform")
 """Kinds of masks from training slices instead of stage 1."""
-MANIFEST = "manifest.json"
 
 
 def refuse_shared_scans(folds: Mapping[int, LabelledSet]) -> None:
@@ -32,23 +30,22 @@ def refuse_shared_scans(folds: Mapping[int, LabelledSet]) -> None:
     folds: real sets by fold.  The error names the scan, or the two images with the same pixels.
     """
     homes: dict[str, int] = {}
-    for fold, slices in folds.items():
-        for picture in slices.pictures:
-            uid = picture.record.get("seriesuid")
-            if not isinstance(uid, str):
-                raise UserError(f"{slices.directory}: {picture.path.name} does not say to which scan it belongs")
-            if homes.setdefault(scan_of(uid), fold) != fold:
-                raise UserError(
-                    f"leak: scan {scan_of(uid)} is in fold {homes[scan_of(uid)]} and in fold {fold}; "
-                    "detectors would be tested on a patient they were trained on.  Prepare the data again"
-                )
     seen: dict[str, tuple[int, str]] = {}
     for fold, slices in folds.items():
         for picture in slices.pictures:
-            other, name = seen.setdefault(_digest(images.read_hu(picture.file(HU))), (fold, picture.path.name))
+            uid, name = picture.record.get("seriesuid"), picture.path.name
+            if not isinstance(uid, str):
+                raise UserError(f"{slices.directory}: {name} does not say to which scan it belongs")
+            home = homes.setdefault(scan_of(uid), fold)
+            if home != fold:
+                raise UserError(
+                    f"leak: scan {scan_of(uid)} is in fold {home} and in fold {fold}; "
+                    "detectors would be tested on a patient they were trained on.  Prepare the data again"
+                )
+            other, same = seen.setdefault(_digest(images.read_hu(picture.file(HU))), (fold, name))
             if other != fold:
                 raise UserError(
-                    f"leak: {name} of fold {other} and {picture.path.name} of fold {fold} are the same image under two "
+                    f"leak: {same} of fold {other} and {name} of fold {fold} are the same image under two "
                     "names; remove one of the two scans from data.root"
                 )
 
@@ -56,11 +53,11 @@ def refuse_shared_scans(folds: Mapping[int, LabelledSet]) -> None:
 def refuse_trained_on(fold: int, run: Path, synthetic: LabelledSet, data: Mapping[str, Any], slices: str) -> None:
     """Raise UserError unless the generators of a synthetic set were trained without the test fold.
 
-    data: the run's data settings (runs.decisive_settings).  slices: fingerprint of the generators' training
+    data: the run's data settings (Config.decisive_settings).  slices: fingerprint of the generators' training
     slices.  A manifest of the set or of a stage without this information is also an error.
     """
     made = synthetic.made_from
-    where = f"{manifest_path(synthetic.directory)}"
+    where = str(manifest_path(synthetic.directory))
     if made.get("kind") != "synthetic" or not isinstance(made.get("config"), dict):
         raise UserError(f"{where}: does not say which run made the set; make it with bin/generate --run {run}")
     theirs = dict(made["config"].get("data", {}))
@@ -78,8 +75,8 @@ def refuse_trained_on(fold: int, run: Path, synthetic: LabelledSet, data: Mappin
             f"leak: {where}: its masks come from other slices ({masks.get('slices')}) than the training folds hold "
             f"now ({slices}), so they may be of fold {fold}; make the set again"
         )
-    for stage in STAGES if masks.get("kind") not in OF_SLICES else STAGES[1:]:
-        _refuse_stage(run / stage / MANIFEST, stage, fold, slices)
+    for stage in ("translation",) if masks.get("kind") in OF_SLICES else ("masks", "translation"):
+        _refuse_stage(run / stage / "manifest.json", stage, fold, slices)
 
 
 def refuse_real_among(synthetic: LabelledSet, tests: Mapping[int, LabelledSet]) -> None:
@@ -91,10 +88,9 @@ def refuse_real_among(synthetic: LabelledSet, tests: Mapping[int, LabelledSet]) 
     for fold, slices in tests.items():
         for picture in slices.pictures:
             name = f"{picture.path.name} of test fold {fold}"
+            mask = images.read_mask(picture.file(MASKS))
             parts: list[NDArray[Any]] = [images.read_png(picture.path), images.read_hu(picture.file(HU))]
-            if picture.boxes:
-                mask = images.read_mask(picture.file(MASKS))
-                parts += [mask, MIRROR[mask]]
+            parts += [mask, MIRROR[mask]] if picture.boxes else []
             real |= {_digest(turned): name for part in parts for turned in _turned(part)}
     for picture in synthetic.pictures:
         shown: dict[str, NDArray[Any]] = {

@@ -10,13 +10,13 @@ import numpy as np
 
 from tsgan_jax.config import Detector
 from tsgan_jax.detection.datasets import ANCHOR_FREE, TrainingSet, shown
-from tsgan_jax.detection.scores import FIGURES, Matched, cocotools, figures, match
-from tsgan_jax.evaluation.records import Record
+from tsgan_jax.detection.scores import Matched, figures, match
+from tsgan_jax.evaluation.records import DETECTION, MINUS_REAL, Record
 
 
 @dataclass(frozen=True)
 class Difference:
-    """value: ours - real, means over the trainings; error: its standard error; interval: 95 %, by resampling scans."""
+    """ours, real: means over the trainings; error: standard error; interval: 95 %, by resampling scans."""
 
     ours: float
     real: float
@@ -25,7 +25,7 @@ class Difference:
 
     @property
     def value(self) -> float:
-        """The difference itself."""
+        """ours - real"""
         return self.ours - self.real
 
 
@@ -40,7 +40,7 @@ def differences(
     """
     names, image_scan = np.unique(np.asarray(scans), return_inverse=True)
     rng = np.random.default_rng(seed)
-    drawn: dict[str, list[float]] = {figure: [] for figure in FIGURES}
+    drawn: dict[str, list[float]] = {figure: [] for figure in DETECTION}
     for _ in range(resamples):
         counts = np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))[image_scan]
         if not counts @ real[0].objects:
@@ -49,28 +49,19 @@ def differences(
         some = [ours[i] for i in rng.integers(len(ours), size=len(ours))]
         others = [real[i] for i in rng.integers(len(real), size=len(real))]
         mine, theirs = _means(some, counts), _means(others, counts)
-        for figure in FIGURES:
+        for figure in DETECTION:
             drawn[figure].append(mine[figure] - theirs[figure])
-    once = np.ones(len(scans), np.int64)
-    mine, theirs = _means(ours, once), _means(real, once)
-    return {
-        figure: Difference(
-            mine[figure],
-            theirs[figure],
-            float(np.std(drawn[figure], ddof=1)),
-            (float(np.quantile(drawn[figure], 0.025)), float(np.quantile(drawn[figure], 0.975))),
-        )
-        for figure in FIGURES
-    }
+    mine, theirs = _means(ours), _means(real)
+    found = {}
+    for figure, values in drawn.items():
+        interval = float(np.quantile(values, 0.025)), float(np.quantile(values, 0.975))
+        found[figure] = Difference(mine[figure], theirs[figure], float(np.std(values, ddof=1)), interval)
+    return found
 
 
-def _means(trainings: Sequence[Matched], counts: np.ndarray) -> dict[str, float]:
+def _means(trainings: Sequence[Matched], counts: np.ndarray | None = None) -> dict[str, float]:
     each = [figures(one, counts) for one in trainings]
-    return {figure: float(np.mean([one[figure] for one in each])) for figure in FIGURES}
-
-
-MINUS_REAL = " - real"
-"""Suffix of the metric of a difference."""
+    return {figure: float(np.mean([one[figure] for one in each])) for figure in DETECTION}
 
 
 @dataclass(frozen=True)
@@ -86,13 +77,12 @@ class Cell:
         """Detector and training set in words."""
         return f"{shown(self.model)} on {self.trained_on.name}"
 
-    def record(self, metric: str, fold: int, value: float | None, n: int, **more: Any) -> Record:
+    def record(self, metric: str, value: float | None, n: int, details: dict[str, Any], **more: Any) -> Record:
         """A record of this cell: method is the detector, subject the training set."""
-        note = {"detector_note": ANCHOR_FREE} if self.model.startswith("yolov5") else {}
-        details = {"system": self.system, **note, **more.pop("details", {})}
-        return Record(
-            "detection", shown(self.model), self.trained_on.name, metric, value, n, fold=fold, details=details, **more
-        )
+        details = {"system": self.system, **details}
+        if self.model.startswith("yolov5"):
+            details["detector_note"] = ANCHOR_FREE
+        return Record("detection", shown(self.model), self.trained_on.name, metric, value, n, details=details, **more)
 
 
 @dataclass(frozen=True)
@@ -100,7 +90,7 @@ class Trained:
     """A cell with its results.
 
     results: of the worker, one per seed.  truth: COCO tree of the test images.  scans: of each of them.
-    about: common details of its records.
+    made_from, about: what all its records have in common.
     """
 
     cell: Cell
@@ -108,6 +98,7 @@ class Trained:
     results: tuple[dict[str, Any], ...]
     truth: dict[str, Any]
     scans: list[str]
+    made_from: dict[str, Any] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
@@ -115,33 +106,18 @@ class Trained:
         """Matched predictions and objects of each training."""
         return [match(self.truth, result["predictions"]) for result in self.results]
 
-    @property
-    def objects(self) -> int:
-        """Number of objects in the test images."""
-        return len(self.truth["annotations"])
-
-    def mean(self, figure: str) -> float:
-        """ultralytics' figure, mean over the seeds."""
-        return mean(result["figures"][figure] for result in self.results)
-
     def line(self) -> str:
-        """The figures in one line."""
-        figures = ", ".join(f"{figure} {self.mean(figure):.3f}" for figure in FIGURES)
-        return f"{self.cell.label}, fold {self.fold}: {figures}"
+        """ultralytics' figures in one line."""
+        shown = [f"{figure} {mean(result['figures'][figure] for result in self.results):.3f}" for figure in DETECTION]
+        return f"{self.cell.label}, fold {self.fold}: {', '.join(shown)}"
 
     def records(self) -> list[Record]:
-        """One record per figure, by ultralytics; pycocotools' value is in the details."""
-        other = [cocotools(self.truth, result["predictions"]) for result in self.results]
-        records = []
-        for figure in FIGURES:
-            extra = {"pycocotools": mean(one[figure] for one in other)} if figure in other[0] else {}
+        """One record per figure, by ultralytics; pycocotools' average precision is in the details."""
+        others, records = _means(self.matched), []
+        for figure in DETECTION:
             by_seed = [result["figures"][figure] for result in self.results]
-            details = {**self._details(), **extra, "by_seed": by_seed}
-            records.append(
-                self.cell.record(
-                    figure, self.fold, self.mean(figure), self.objects, made_from=self._made_from(), details=details
-                )
-            )
+            details = {"by_seed": by_seed} | ({"pycocotools": others[figure]} if figure.startswith("mAP") else {})
+            records.append(self._record(figure, mean(by_seed), details))
         return records
 
     def differences(self, real: "Trained | None", resamples: int, seed: int) -> list[Record]:
@@ -152,38 +128,32 @@ class Trained:
         """
         if real is None:
             return without(self.cell, self.fold, "the detector trained on real images failed", MINUS_REAL)
-        found = differences(self.matched, real.matched, self.scans, resamples, seed)
+        drawn = {"scans": len(set(self.scans)), "resamples": resamples}
         return [
-            self.cell.record(
+            self._record(
                 figure + MINUS_REAL,
-                self.fold,
                 one.value,
-                self.objects,
+                {"of": [one.ours, one.real], "error": one.error, **drawn},
                 interval=one.interval,
-                made_from=self._made_from(),
-                details={
-                    **self._details(),
-                    "of": [one.ours, one.real],
-                    "error": one.error,
-                    "scans": len(set(self.scans)),
-                    "resamples": resamples,
-                },
             )
-            for figure, one in found.items()
+            for figure, one in differences(self.matched, real.matched, self.scans, resamples, seed).items()
         ]
 
-    def _details(self) -> dict[str, Any]:
+    def _record(self, metric: str, value: float, details: dict[str, Any], **more: Any) -> Record:
         first = self.results[0]
-        kept = {key: value for key, value in self.about.items() if key != "made_from"}
         told = {key: first[key] for key in ("start", "parameters", "device", "images")}
         seconds = sum(result["seconds"] for result in self.results)
-        return {**kept, **told, "seeds": len(self.results), "seconds": seconds}
-
-    def _made_from(self) -> dict[str, Any]:
-        software = {key: self.results[0][key] for key in ("ultralytics", "torch")}
-        return {**self.about.get("made_from", {}), **software}
+        return self.cell.record(
+            metric,
+            value,
+            len(self.truth["annotations"]),
+            {**self.about, **told, "seeds": len(self.results), "seconds": seconds, **details},
+            fold=self.fold,
+            made_from={**self.made_from, **{key: first[key] for key in ("ultralytics", "torch")}},
+            **more,
+        )
 
 
 def without(cell: Cell, fold: int, reason: str, suffix: str = "") -> list[Record]:
     """Records without a value, for a cell that could not be trained or tested; suffix: of the metrics' names."""
-    return [cell.record(figure + suffix, fold, None, 0, reason=reason) for figure in FIGURES]
+    return [cell.record(figure + suffix, None, 0, {}, fold=fold, reason=reason) for figure in DETECTION]

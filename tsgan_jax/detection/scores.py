@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tsgan_jax.evaluation.records import DETECTION
+
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)
-FIGURES = ("precision", "recall", "mAP50", "mAP50-95")
 
 Prediction = Sequence[float]
 """image, x, y, width, height, score."""
@@ -40,19 +41,32 @@ def match(truth: dict[str, Any], predictions: Sequence[Prediction]) -> Matched:
 
     truth: COCO tree with images numbered from 1, without crowds.
     """
-    images = np.array([one["image_id"] - 1 for one in truth["annotations"]], np.int64)
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
     found = [(0, np.zeros((len(THRESHOLDS), 0), bool), np.zeros(0))]
     if predictions:
-        evaluation = _evaluated(truth, predictions)
+        category = truth["categories"][0]["id"]
+        with redirect_stdout(StringIO()):
+            real = COCO()
+            real.dataset = truth
+            real.createIndex()
+            boxes = [
+                {"image_id": int(image), "category_id": category, "bbox": box, "score": score}
+                for image, *box, score in predictions
+            ]
+            evaluation = COCOeval(real, real.loadRes(boxes), "bbox")
+            evaluation.evaluate()
         every_size = evaluation.evalImgs[: len(truth["images"])]  # of the ranges of size, the first is all
         found += [(one["image_id"] - 1, one["dtMatches"] > 0, np.array(one["dtScores"])) for one in every_size if one]
     score = np.concatenate([scores for _, _, scores in found])
     order = np.argsort(-score, kind="stable")
+    homes = np.array([one["image_id"] - 1 for one in truth["annotations"]], np.int64)
     return Matched(
         image=np.concatenate([np.full(len(scores), image) for image, _, scores in found])[order],
         hit=np.concatenate([hit for _, hit, _ in found], axis=1)[:, order],
         score=score[order],
-        objects=np.bincount(images, minlength=len(truth["images"])),
+        objects=np.bincount(homes, minlength=len(truth["images"])),
     )
 
 
@@ -70,39 +84,7 @@ def figures(matched: Matched, weights: NDArray[Any] | None = None) -> dict[str, 
     false = np.cumsum(~matched.hit * weight, axis=1, dtype=np.float64)
     average = [_average_precision(t, f, objects) for t, f in zip(true, false, strict=True)]
     precision, recall = _best_f1(true[0], false[0], objects)
-    return {"precision": precision, "recall": recall, "mAP50": average[0], "mAP50-95": float(np.mean(average))}
-
-
-def cocotools(truth: dict[str, Any], predictions: Sequence[Prediction]) -> dict[str, float]:
-    """mAP50 and mAP50-95 by pycocotools itself."""
-    if not predictions:
-        return {"mAP50": 0.0, "mAP50-95": 0.0}
-    evaluation = _evaluated(truth, predictions)
-    with redirect_stdout(StringIO()):
-        evaluation.accumulate()
-        evaluation.summarize()
-    return {"mAP50": float(evaluation.stats[1]), "mAP50-95": float(evaluation.stats[0])}
-
-
-def _evaluated(truth: dict[str, Any], predictions: Sequence[Prediction]) -> Any:
-    """pycocotools' COCOeval, with the matches of each image."""
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    category = truth["categories"][0]["id"]
-    with redirect_stdout(StringIO()):
-        real = COCO()
-        real.dataset = truth
-        real.createIndex()
-        found = real.loadRes(
-            [
-                {"image_id": int(image), "category_id": category, "bbox": [x, y, w, h], "score": score}
-                for image, x, y, w, h, score in predictions
-            ]
-        )
-        evaluation = COCOeval(real, found, "bbox")
-        evaluation.evaluate()
-    return evaluation
+    return dict(zip(DETECTION, (precision, recall, average[0], float(np.mean(average))), strict=True))
 
 
 def _average_precision(true: NDArray[np.float64], false: NDArray[np.float64], objects: int) -> float:

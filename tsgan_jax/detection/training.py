@@ -10,7 +10,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +21,13 @@ from tsgan_jax.errors import UserError
 from tsgan_jax.files import file_sha256, read_json, write_json
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
+ATTEMPTS = 2
+RESULT, JOB, LOG = "result.json", "job.json", "worker.log"
 NEEDS = "import sys; from importlib.util import find_spec; sys.exit(find_spec('ultralytics') is None)"
+
+Say = Callable[[str], None]
+Result = dict[str, Any]
+"""The worker's result.json."""
 
 
 def interpreter(named: Path | None) -> Path:
@@ -65,24 +70,11 @@ def _with_ultralytics(python: Path) -> Path:
     return python.absolute()
 
 
-ATTEMPTS = 2
-RESULT, JOB, LOG = "result.json", "job.json", "worker.log"
-
-POLL_SECONDS = 0.5
-
-Say = Callable[[str], None]
-Result = dict[str, Any]
-"""The worker's result.json."""
-TrainingProgress = Callable[[float, str], None]
-"""(share done, progress as text)."""
-
-
 @dataclass(frozen=True)
 class Job:
     """One training, and the folder of its result.
 
     data: YOLO's YAML file; images: length of its training list.  made_from: hashes of its images.
-    threads: CPU threads, 0 for the library's default.
     """
 
     folder: Path
@@ -98,12 +90,11 @@ class Job:
     weights: Path | None
     device: str
     made_from: dict[str, Any]
-    threads: int = 0
 
     @property
     def sha256(self) -> str:
         """Hash of everything that decides the result."""
-        decisive = {key: value for key, value in asdict(self).items() if key not in ("folder", "data", "threads")}
+        decisive = {key: value for key, value in asdict(self).items() if key not in ("folder", "data")}
         return config_hash({**decisive, "weights": self.weights_sha256})
 
     @property
@@ -123,20 +114,7 @@ class Job:
         return {**asdict(self), **absolute, "weights_sha256": self.weights_sha256, "sha256": self.sha256}
 
 
-def finished(job: Job) -> Result | None:
-    """The result of an earlier, equal job."""
-    path = job.folder / RESULT
-    if not path.is_file():
-        return None
-    try:
-        result: Result = read_json(path)
-        same = read_json(job.folder / JOB).get("sha256") == job.sha256 and result["images"] == job.images
-    except (UserError, KeyError, TypeError, AttributeError):  # damaged: train again
-        return None
-    return result if same else None
-
-
-def run(job: Job, python: Path, settings: Path, minutes: float, say: Say, progress: TrainingProgress) -> Result | str:
+def run(job: Job, python: Path, settings: Path, minutes: float, say: Say) -> Result | str:
     """Train and test one detector, or take its finished result; returns the worker's result, or why there is none.
 
     minutes: time limit of a worker.  A worker that crashes or exceeds it is started once more.
@@ -145,14 +123,15 @@ def run(job: Job, python: Path, settings: Path, minutes: float, say: Say, progre
         told = job.told(settings)
     except UserError as error:
         return str(error)
-    known = finished(job)
+    known = _finished(job)
     if known is not None:
         return known
+    say(f"detection: training in {job.folder}; its progress is in {LOG} there")
     for attempt in range(1, ATTEMPTS + 1):
         shutil.rmtree(job.folder, ignore_errors=True)
         job.folder.mkdir(parents=True)
         write_json(job.folder / JOB, told)
-        outcome = _attempt(job, python, minutes, progress) or _checked(job)
+        outcome = _attempt(job, python, minutes) or _checked(job)
         if not isinstance(outcome, str):
             return outcome
         if (job.folder / "refused.txt").is_file():
@@ -162,7 +141,19 @@ def run(job: Job, python: Path, settings: Path, minutes: float, say: Say, progre
     return f"{outcome} (tried {ATTEMPTS} times)"
 
 
-def _attempt(job: Job, python: Path, minutes: float, progress: TrainingProgress) -> str:
+def _finished(job: Job) -> Result | None:
+    """The result of an earlier, equal job."""
+    path = job.folder / RESULT
+    try:
+        if path.is_file() and read_json(job.folder / JOB)["sha256"] == job.sha256:
+            result: Result = read_json(path)
+            return result if result["images"] == job.images else None
+    except (UserError, KeyError, TypeError):  # damaged: train again
+        pass
+    return None
+
+
+def _attempt(job: Job, python: Path, minutes: float) -> str:
     """Run the worker; returns why it failed, or ""."""
     log = job.folder / LOG
     with log.open("wb") as output:
@@ -176,39 +167,17 @@ def _attempt(job: Job, python: Path, minutes: float, progress: TrainingProgress)
             start_new_session=True,
         )
         try:
-            code = _wait(process, job, minutes, progress)
+            code = process.wait(60 * minutes)
+        except subprocess.TimeoutExpired:
+            return f"the worker was still running after {minutes:g} minutes (detection.timeout_minutes); log: {log}"
         finally:
-            _end(process)
-    if code is None:
-        return f"the worker was still running after {minutes:g} minutes (detection.timeout_minutes); its log is {log}"
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)  # its child processes too
+            process.wait()
     if code == 0:
         return ""
     ended = f"was ended by signal {-code}" if code < 0 else f"failed with exit code {code}"
-    return f"the worker {ended}: {_last_line(log)}; its log is {log}"
-
-
-def _wait(process: subprocess.Popen[bytes], job: Job, minutes: float, progress: TrainingProgress) -> int | None:
-    """The exit code; None after the time limit."""
-    deadline = time.monotonic() + 60 * minutes
-    shown = ""
-    while time.monotonic() < deadline:
-        try:
-            return process.wait(POLL_SECONDS)
-        except subprocess.TimeoutExpired:
-            note = job.folder / "epoch.txt"
-            now = note.read_text() if note.is_file() else ""
-            if now != shown and "/" in now:
-                shown = now
-                epoch, epochs = map(int, now.split("/"))
-                progress(epoch / epochs, f"epoch {now}")
-    return None
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the worker and its child processes."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    return f"the worker {ended}: {_last_line(log)}; log: {log}"
 
 
 def _checked(job: Job) -> Result | str:

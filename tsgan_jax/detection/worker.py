@@ -32,8 +32,7 @@ UNREADABLE = (
 
 
 def main(path: str) -> int:
-    """Train, test, write the result; returns the exit code.  A refused job is reported in `refused.txt`; other errors
-    raise."""
+    """Train, test, write the result; returns the exit code.  Why a job is refused is written to `refused.txt`."""
     job = json.loads(Path(path).read_text())
     folder = Path(job["folder"])
     parent = os.getppid()
@@ -42,8 +41,6 @@ def main(path: str) -> int:
     import torch
     import ultralytics
 
-    if job["threads"]:
-        torch.set_num_threads(job["threads"])
     started = time.monotonic()
     try:
         start = starting_weights(job, folder)
@@ -51,9 +48,9 @@ def main(path: str) -> int:
         (folder / "refused.txt").write_text(str(error))
         return 3
     trainer = train(job, start, folder, parent)
-    metrics, predictions = test(job, trainer.last, folder)
+    figures, predictions = test(job, trainer.last, folder)
     result = {
-        **metrics,
+        "figures": figures,
         "predictions": predictions,
         "images": len(trainer.train_loader.dataset),
         "start": start["says"],
@@ -176,7 +173,6 @@ def train(job: dict[str, Any], start: dict[str, Any], folder: Path, parent: int)
             return model
 
     trainer = Trainer(overrides=settings)
-    trainer.add_callback("on_train_epoch_end", lambda one: say(folder, one.epoch + 1, one.epochs))
     trainer.add_callback("on_train_batch_end", lambda _: end_with(parent))
     trainer.train()
     return trainer
@@ -197,7 +193,7 @@ def guess_small_boxes(model: Any) -> None:
             branch[-1].bias.copy_(bins.repeat(4))
 
 
-def test(job: dict[str, Any], weights: Path, folder: Path) -> tuple[dict[str, Any], list[Any]]:
+def test(job: dict[str, Any], weights: Path, folder: Path) -> tuple[dict[str, float], list[Any]]:
     """ultralytics' figures, and every prediction as [image, x, y, width, height, score]."""
     from ultralytics import YOLO
 
@@ -217,13 +213,10 @@ def test(job: dict[str, Any], weights: Path, folder: Path) -> tuple[dict[str, An
     )
     found = folder / "test" / "predictions.json"
     predictions = json.loads(found.read_text()) if found.is_file() else []
-    figures = {
-        "precision": float(metrics.box.mp),
-        "recall": float(metrics.box.mr),
-        "mAP50": float(metrics.box.map50),
-        "mAP50-95": float(metrics.box.map),
-    }
-    return {"figures": figures}, [[p["image_id"], *p["bbox"], p["score"]] for p in predictions]
+    box = metrics.box
+    figures = {"precision": box.mp, "recall": box.mr, "mAP50": box.map50, "mAP50-95": box.map}
+    boxes = [[p["image_id"], *p["bbox"], p["score"]] for p in predictions]
+    return {name: float(value) for name, value in figures.items()}, boxes
 
 
 def device(asked: str) -> str:
@@ -231,11 +224,6 @@ def device(asked: str) -> str:
     import torch
 
     return asked if asked != "auto" else "0" if torch.cuda.is_available() else "cpu"
-
-
-def say(folder: Path, epoch: int, epochs: int) -> None:
-    """Report progress to the parent process."""
-    (folder / "epoch.txt").write_text(f"{epoch}/{epochs}")
 
 
 def end_with(parent: int) -> None:

@@ -7,7 +7,6 @@ figure.  The ceiling is too high where real masks are from the same segmentation
 import math
 from collections.abc import Iterable
 from functools import partial
-from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -18,7 +17,7 @@ from tsgan_jax.data import lungs
 from tsgan_jax.data.slices import pool_classes
 from tsgan_jax.errors import UserError
 from tsgan_jax.evaluation.intervals import bootstrap, by_scan
-from tsgan_jax.evaluation.records import Record
+from tsgan_jax.evaluation.records import MakeRecord, Record
 from tsgan_jax.labels import BACKGROUND, LEFT_LUNG, NODULE, NUM_CLASSES, RIGHT_LUNG, TRACHEA
 
 CLASSES = {
@@ -41,6 +40,46 @@ HuWithMask = tuple[np.ndarray, np.ndarray, float]
 """(mask uint8 [r, r], HU [r, r], side of a pixel in mm)."""
 
 
+def measure_adherence(
+    record: MakeRecord,
+    generated: Iterable[HuWithMask],
+    real: Iterable[HuWithMask],
+    bootstraps: int = 200,
+    scans: Iterable[str] | None = None,
+) -> tuple[list[Record], dict[str, np.ndarray]]:
+    """Records of Dice per class and of nodule contrast with the figure of real pairs as `floor`, and all contrasts.
+
+    scans: the series of each real pair, None: every pair is a separate scan.
+    Raises UserError if there are no generated or no real pairs.
+    """
+    made, held = ([(dice(*pair), nodule_contrasts(*pair)) for pair in pairs] for pairs in (generated, real))
+    if not made or not held:
+        raise UserError(f"mask adherence needs pairs on both sides; {len(made)} are generated, {len(held)} real")
+    out = []
+    for name in CLASSES:
+        ours, theirs = (np.array([found[name] for found, _ in pairs if name in found]) for pairs in (made, held))
+        reason = None if len(ours) else f"neither masks nor CT contain any {name}"
+        if len(theirs) and theirs.mean() < BLIND:
+            reason = f"the segmentation does not find the {name} in real slices of this pixel size either"
+        value = None if reason else _mean(ours)
+        interval = None if reason else bootstrap(np.mean, by_scan(ours), times=bootstraps)
+        details = {"n_real": len(theirs)}
+        out.append(record(name, "Dice", value, len(ours), interval, _mean(theirs), reason=reason, details=details))
+    by_slice, by_patient = by_scan(values for _, values in made), by_scan((values for _, values in held), scans)
+    contrasts = {"generated": np.concatenate([[], *by_slice]), "real": np.concatenate([[], *by_patient])}
+    ours, theirs = contrasts["generated"], contrasts["real"]
+    reason = None
+    if not len(ours) or not len(theirs):
+        reason = f"no nodule with lung around it: {len(ours)} generated, {len(theirs)} real ones"
+    record = partial(record, "nodule contrast", n=len(ours), reason=reason, details={"n_real": len(theirs)})
+    interval = bootstrap(np.mean, by_slice, times=bootstraps)
+    out.append(record("HU above lung", value=_mean(ours), floor=_mean(theirs), interval=interval))
+    value = None if reason else float(wasserstein_distance(ours, theirs))
+    interval = bootstrap(wasserstein_distance, by_slice, by_patient, times=bootstraps)
+    out.append(record("Wasserstein distance, HU", value=value, floor=_halves_apart(theirs), interval=interval))
+    return out, contrasts
+
+
 def dice(mask: np.ndarray, hu: np.ndarray, pixel_mm: float) -> dict[str, float]:
     """Dice of each class that the mask or the segmented CT has, 0 to 1.
 
@@ -54,16 +93,6 @@ def dice(mask: np.ndarray, hu: np.ndarray, pixel_mm: float) -> dict[str, float]:
         if total:
             out[name] = 2 * float((drawn & segmented).sum()) / total
     return out
-
-
-def _segmented(hu: np.ndarray, pixel_mm: float) -> np.ndarray:
-    """Classes of CT [r, r].  The segmentation needs pixels that resolve walls of 2 mm, so coarse pixels are
-    subdivided."""
-    factor = max(1, math.ceil(pixel_mm / FINEST_MM))
-    mm = pixel_mm / factor
-    fine = ndimage.zoom(hu.astype(np.float32), factor, order=1, mode="nearest", grid_mode=True)
-    found = lungs.segment(fine[None], (mm, mm, mm))[0]
-    return pool_classes(found, len(hu)).argmax(-1) if factor > 1 else found
 
 
 def nodule_contrasts(mask: np.ndarray, hu: np.ndarray, pixel_mm: float) -> list[float]:
@@ -85,74 +114,13 @@ def nodule_contrasts(mask: np.ndarray, hu: np.ndarray, pixel_mm: float) -> list[
     return out
 
 
-def measure_adherence(
-    generated: Iterable[HuWithMask],
-    real: Iterable[HuWithMask],
-    method: str,
-    made_from: dict[str, Any],
-    bootstraps: int = 200,
-    *,
-    scans: Iterable[str] | None = None,
-) -> tuple[list[Record], dict[str, np.ndarray]]:
-    """Records of Dice per class and nodule contrast, with the figure of real pairs as `floor`; both contrasts for
-    plots.
-
-    scans: the series of each real pair, None: every pair is a separate scan.
-    Raises UserError if there are no generated or no real pairs.
-    """
-    made, held = ([(dice(*pair), nodule_contrasts(*pair)) for pair in pairs] for pairs in (generated, real))
-    if not made or not held:
-        raise UserError(f"mask adherence needs pairs on both sides; {len(made)} are generated, {len(held)} real")
-    record = partial(Record, kind="adherence", method=method, made_from=made_from)
-    out = []
-    for name in CLASSES:
-        ours, theirs = (np.array([found[name] for found, _ in pairs if name in found]) for pairs in (made, held))
-        reason = None if len(ours) else f"neither masks nor CT contain any {name}"
-        if len(theirs) and theirs.mean() < BLIND:
-            reason = f"the segmentation does not find the {name} in real slices of this pixel size either"
-        out.append(
-            record(
-                subject=name,
-                metric="Dice",
-                value=None if reason else _mean(ours),
-                floor=_mean(theirs),
-                n=len(ours),
-                interval=None if reason else bootstrap(np.mean, by_scan(ours), times=bootstraps),
-                reason=reason,
-                details={"n_real": len(theirs)},
-            )
-        )
-    contrasts = by_scan(values for _, values in made), by_scan((values for _, values in held), scans)
-    arrays = {"generated": np.concatenate([[], *contrasts[0]]), "real": np.concatenate([[], *contrasts[1]])}
-    return out + _contrast_records(record, arrays, contrasts, bootstraps), arrays
-
-
-def _contrast_records(
-    record: "partial[Record]",
-    arrays: dict[str, np.ndarray],
-    contrasts: tuple[list[np.ndarray], list[np.ndarray]],
-    bootstraps: int,
-) -> list[Record]:
-    """arrays: all contrasts; contrasts: by slice of generated, by scan of real ones."""
-    generated, real = arrays["generated"], arrays["real"]
-    reason = None
-    if not len(generated) or not len(real):
-        reason = f"no nodule with lung around it: {len(generated)} generated, {len(real)} real ones"
-    common = partial(record, subject="nodule contrast", n=len(generated), reason=reason, details={"n_real": len(real)})
-    return [
-        common(
-            metric="HU above lung",
-            value=_mean(generated),
-            floor=_mean(real),
-            interval=bootstrap(np.mean, contrasts[0], times=bootstraps),
-        ),
-        common(
-            metric="Wasserstein distance, HU",
-            value=None if reason else float(wasserstein_distance(generated, real)),
-            interval=bootstrap(wasserstein_distance, *contrasts, times=bootstraps),
-            floor=_halves_apart(real),
-        ),
-    ]
+def _segmented(hu: np.ndarray, pixel_mm: float) -> np.ndarray:
+    """Classes of CT [r, r]; coarse pixels are subdivided, because the segmentation has to resolve walls of 2 mm."""
+    factor = max(1, math.ceil(pixel_mm / FINEST_MM))
+    mm = pixel_mm / factor
+    fine = ndimage.zoom(hu.astype(np.float32), factor, order=1, mode="nearest", grid_mode=True)
+    found = lungs.segment(fine[None], (mm, mm, mm))[0]
+    return pool_classes(found, len(hu)).argmax(-1) if factor > 1 else found
 
 
 def _halves_apart(values: np.ndarray) -> float | None:

@@ -7,17 +7,15 @@ mirrored, shifted or noisy, but not a patient in another pose.
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
-from scipy.stats import mannwhitneyu
 
 from tsgan_jax.data.pipeline import SliceSet
 from tsgan_jax.data.slices import scan_of
 from tsgan_jax.errors import UserError
 from tsgan_jax.evaluation.intervals import bootstrap, by_scan, wilson
 from tsgan_jax.evaluation.nearest import Archive, Level, Match, ct_level, mask_level
-from tsgan_jax.evaluation.records import Record
+from tsgan_jax.evaluation.records import MakeRecord, Record
 from tsgan_jax.evaluation.sources import GeneratedSlice
 from tsgan_jax.images import Window
 
@@ -36,7 +34,7 @@ class LevelAudit:
     """
 
     def __init__(self, level: Level, training: np.ndarray, held_out: np.ndarray, scans: Sequence[str]) -> None:
-        self.level, self.scans = level.name, scans
+        self.level = level.name
         self._archive = Archive(level, training)
         self.held_out = np.array([self._archive.nearest(image).distance for image in held_out])
         self.threshold = threshold_of(self.held_out)
@@ -84,39 +82,27 @@ def threshold_of(held_out: np.ndarray) -> float:
     return MARGIN * float(np.percentile(held_out, 1))
 
 
-def records(
-    audits: Iterable[LevelAudit], method: str, made_from: dict[str, Any], bootstraps: int = 200
-) -> list[Record]:
-    """Three figures per level: the share of copies, the typical distance, and the chance to be nearer than held-out
-    slices."""
+def records(record: MakeRecord, audits: Iterable[LevelAudit], bootstraps: int = 200) -> list[Record]:
+    """Two figures per level: the share of copies and the typical distance."""
     out = []
     for one in audits:
-        n, nearest, held_out = len(one.distances), np.array(one.distances), by_scan(one.held_out, one.scans)
-        record = partial(Record, kind="copies", method=method, subject=one.level, n=n, made_from=made_from)
-        facts = {"threshold": one.threshold, "flagged": one.flagged, "held_out": len(one.held_out)}
-        out += [
-            record(
-                metric="share of copies",
-                value=one.flagged / n,
-                interval=wilson(one.flagged, n),
-                floor=one.false_alarms,
-                details=facts,
-            ),
-            record(
-                metric="distance to nearest",
-                value=float(np.median(nearest)),
-                interval=bootstrap(np.median, by_scan(nearest), times=bootstraps),
-                floor=float(np.median(one.held_out)),
-                details={"smallest": float(nearest.min()), "smallest_held_out": float(one.held_out.min())},
-            ),
-            record(
-                metric="nearer than held-out",
-                value=_share_nearer(nearest, one.held_out),
-                interval=bootstrap(_share_nearer, by_scan(nearest), held_out, times=bootstraps),
-                floor=0.5,
-                details={"note": "0.5: as far from the training slices as held-out ones; smooth CT is near to all"},
-            ),
-        ]
+        n, nearest = len(one.distances), np.array(one.distances)
+        make = partial(record, one.level, n=n)
+        share = make(
+            "share of copies",
+            value=one.flagged / n,
+            interval=wilson(one.flagged, n),
+            floor=one.false_alarms,
+            details={"threshold": one.threshold, "flagged": one.flagged, "held_out": len(one.held_out)},
+        )
+        distance = make(
+            "distance to nearest",
+            value=float(np.median(nearest)),
+            interval=bootstrap(np.median, by_scan(nearest), times=bootstraps),
+            floor=float(np.median(one.held_out)),
+            details={"smallest": float(nearest.min()), "smallest_held_out": float(one.held_out.min())},
+        )
+        out += [share, distance]
     return out
 
 
@@ -126,9 +112,3 @@ def _false_alarms(distances: np.ndarray, scans: Sequence[str]) -> float:
     flagged = (distances[half] < threshold_of(distances[~half])).sum()
     flagged += (distances[~half] < threshold_of(distances[half])).sum()
     return float(flagged / len(distances))
-
-
-def _share_nearer(distances: np.ndarray, reference: np.ndarray) -> float:
-    """Chance that a random distance is smaller than one of `reference`; ties count half."""
-    farther = mannwhitneyu(distances, reference, method="asymptotic").statistic
-    return 1 - float(farther) / (len(distances) * len(reference))

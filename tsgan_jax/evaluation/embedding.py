@@ -12,7 +12,7 @@ from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
 
 from tsgan_jax.evaluation.networks import FeatureNetwork
-from tsgan_jax.evaluation.records import Record
+from tsgan_jax.evaluation.records import MakeRecord, Record
 
 PERPLEXITY = 30.0
 NEIGHBOURS = 10
@@ -23,9 +23,9 @@ MOST = 1000
 
 
 def measure_mixing(
-    network: FeatureNetwork, real: NDArray, generated: NDArray, method: str, seed: int = 0, fold: int | None = None
-) -> tuple[dict[str, NDArray], list[Record]]:
-    """The map, and one record of kind "embedding": the mixing score, 1 for random mixing, 0 for separate kinds.
+    record: MakeRecord, network: FeatureNetwork, real: NDArray, generated: NDArray, seed: int = 0
+) -> tuple[dict[str, NDArray], Record]:
+    """The map, and the mixing score, 1 for random mixing, 0 for separate kinds.
 
     real, generated: features [n, d] and [m, d]; equal numbers of them are chosen by the seed.  The map has "points"
     float32 [2 k, 2] and "is_real" bool [2 k].  With fewer than `FEWEST` of a kind it is empty and the record has a
@@ -33,10 +33,10 @@ def measure_mixing(
     """
     count = min(len(real), len(generated), MOST)
     made_from = {"network": network.label, "weights": network.file, "weights_sha256": network.sha256, "seed": seed}
-    record = partial(Record, "embedding", method, "full", f"Mixing-{network.label}", fold=fold, made_from=made_from)
+    record = partial(record, "full", f"Mixing-{network.label}", n=count, made_from=made_from)
     if count < FEWEST:
         reason = f"{len(real)} real and {len(generated)} generated images; t-SNE needs {FEWEST} of each"
-        return {}, [record(value=None, n=count, reason=reason)]
+        return {}, record(value=None, reason=reason)
     rng = np.random.default_rng(seed)
     parts = [features[np.sort(rng.permutation(len(features))[:count])] for features in (real, generated)]
     features = np.concatenate(parts).astype(np.float32)
@@ -45,8 +45,8 @@ def measure_mixing(
     points = TSNE(perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(features)
     unlike, neighbours = unlike_share(features, is_real)
     details = {"unlike_share": unlike, "neighbours": neighbours, "perplexity": PERPLEXITY}
-    mixing = unlike * (2 * count - 1) / count
-    return {"points": points.astype(np.float32), "is_real": is_real}, [record(value=mixing, n=count, details=details)]
+    arrays = {"points": points.astype(np.float32), "is_real": is_real}
+    return arrays, record(value=unlike * (2 * count - 1) / count, details=details)
 
 
 def unlike_share(features: NDArray, is_real: NDArray[np.bool_], neighbours: int = NEIGHBOURS) -> tuple[float, int]:

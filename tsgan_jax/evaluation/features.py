@@ -4,13 +4,14 @@ import hashlib
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tsgan_jax.errors import UserError
-from tsgan_jax.evaluation.networks import FeatureNetwork, Images, batched
+from tsgan_jax.evaluation.networks import FeatureNetwork, Images
 from tsgan_jax.files import replacing
 
 ROWS = 64
@@ -19,10 +20,7 @@ ROWS = 64
 
 @dataclass(frozen=True)
 class Features:
-    """Features of one set of images from one network.
-
-    rows: float32 [n, d], in the order of the images; images_sha256: of the images.
-    """
+    """rows: float32 [n, d], in the order of the images; images_sha256: of the images."""
 
     rows: NDArray[np.float32]
     images_sha256: str
@@ -42,11 +40,10 @@ def gather(network: FeatureNetwork, images: Images, cache: Path | None = None) -
     digest = hashlib.sha256()
     for _ in _hashed(images, digest):
         pass
-    images_sha256 = digest.hexdigest()[:32]
     key = hashlib.sha256(f"{network.label} {network.sha256} {digest.hexdigest()}".encode()).hexdigest()[:32]
     path = cache / f"{key}.npy"
     try:
-        return Features(np.load(path, allow_pickle=False), images_sha256)
+        return Features(np.load(path, allow_pickle=False), digest.hexdigest()[:32])
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):  # missing or damaged
         found = _gather(network, images)
     cache.mkdir(parents=True, exist_ok=True)
@@ -57,9 +54,9 @@ def gather(network: FeatureNetwork, images: Images, cache: Path | None = None) -
 
 def _gather(network: FeatureNetwork, images: Images) -> Features:
     digest = hashlib.sha256()
-    rows = [np.empty((0, network.dim), np.float32)]
-    for batch in batched(_hashed(images, digest), ROWS):
-        rows.append(network.features(batch))
+    rows, hashed = [np.empty((0, network.dim), np.float32)], _hashed(images, digest)
+    while batch := list(islice(hashed, ROWS)):
+        rows.append(network.features(np.stack(batch)))
         if not np.isfinite(rows[-1]).all():
             raise UserError(f"{network.file}: features are not finite; the file is not a trained {network.label}")
     return Features(np.concatenate(rows), digest.hexdigest()[:32])

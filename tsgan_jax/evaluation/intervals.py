@@ -76,9 +76,7 @@ def half_samples(
 
 def wilson(successes: int, n: int) -> Interval | None:
     """95 % interval of a share (E. B. Wilson 1927); None for n = 0."""
-    if n == 0:
-        return None
-    return _finite(*stats.binomtest(successes, n).proportion_ci(method="wilson"))
+    return _finite(*stats.binomtest(successes, n).proportion_ci(method="wilson")) if n else None
 
 
 def _finite(low: float, high: float) -> Interval | None:

@@ -6,17 +6,17 @@ real patients and could not learn this difference.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import wasserstein_distance
 
+from tsgan_jax.config import EvaluationConfig
 from tsgan_jax.errors import UserError
 from tsgan_jax.evaluation.intervals import bootstrap, by_scan, wilson
-from tsgan_jax.evaluation.mask_variety import NEAREST, mask_features, measure_variety
-from tsgan_jax.evaluation.records import Record
+from tsgan_jax.evaluation.mask_variety import mask_features, measure_variety, place_in
+from tsgan_jax.evaluation.records import MakeRecord, Record
 from tsgan_jax.evaluation.sources import evenly
 from tsgan_jax.labels import BACKGROUND, LEFT_LUNG, NODULE, RIGHT_LUNG, TRACHEA
 from tsgan_jax.masks.plausibility import check, nodule_components
@@ -33,17 +33,15 @@ PROPERTIES = {
     "nodule y": "share of the body's height",
 }
 """Properties and their units.  Nodule properties have one value per nodule, the others one per slice."""
-
 PAIRED = 200
 """Number of masks for the diversity, which uses all pairs."""
 FLOOR_DRAWS = 20
-_SEED = 0
 
 Sample = dict[str, np.ndarray]
+"""The values of each property."""
 
 
-@dataclass(frozen=True)
-class Gate:
+class Gate(NamedTuple):
     """Counts of accepted and drawn masks; reasons: how often each was given."""
 
     accepted: int
@@ -67,65 +65,51 @@ def concatenate(samples: Iterable[Sample]) -> Sample:
 
 
 def measure_masks(
+    record: MakeRecord,
     generated: Iterable[np.ndarray],
     count: int,
     test: np.ndarray,
     training: np.ndarray,
     gate: Gate,
     pixel_mm: float,
-    method: str,
-    made_from: dict[str, Any],
-    bootstraps: int = 200,
-    *,
+    settings: EvaluationConfig,
     scans: Sequence[str] | None = None,
-    nearest: int = NEAREST,
 ) -> tuple[list[Record], dict[str, Sample]]:
     """Records, and the measured values of "generated" and "real" (test) masks for the plots.
 
-    generated: uint8 [r, r], `count` of them, streamed; test, training: held-out and training real masks [n, r, r].
-    scans: the series of each test mask, None: every mask is a separate scan; nearest: k of precision and recall
-    (`mask_variety`). A figure's floor is that of random training masks, as many as generated ones, against the same
-    test masks.
+    generated: uint8 [r, r], `count` of them, streamed; test, training: held-out and training real masks [n, r, r];
+    scans: the series of each test mask, None: every mask is a separate scan.  A figure's floor is that of random
+    training masks, as many as generated ones, against the same test masks.
     Raises UserError without generated or without test masks.
     """
     chosen, few, passed = set(evenly(count, PAIRED)), [], []
     for place, mask in enumerate(generated):
         passed.append((_measure(mask, pixel_mm), mask_features([mask], pixel_mm)))
         few += [mask] if place in chosen else []
-    generated_samples = tuple(sample for sample, _ in passed)
-    if not generated_samples or not len(test):
-        raise UserError(
-            f"mask statistics need masks on both sides; {len(generated_samples)} are generated, {len(test)} real"
-        )
-    test_samples, training_samples = measure(test, pixel_mm), measure(training, pixel_mm)
-    record = partial(Record, kind="masks", method=method, made_from=made_from)
-    samples = generated_samples, test_samples, training_samples
-    out = [_distance(record, name, *samples, scans, bootstraps) for name in PROPERTIES]
-    made = np.concatenate([features for _, features in passed])
-    held, known = (mask_features(masks, pixel_mm) for masks in (test, training))
-    out += measure_variety(record, made, held, known, scans, nearest, bootstraps)
-    out += [
+    if not passed or not len(test):
+        raise UserError(f"mask statistics need masks on both sides; {len(passed)} are generated, {len(test)} real")
+    ours, held, known = [sample for sample, _ in passed], measure(test, pixel_mm), measure(training, pixel_mm)
+    out = [_distance(record, name, ours, held, known, scans, settings.bootstrap) for name in PROPERTIES]
+    features = np.concatenate([one for _, one in passed])
+    real, other = (mask_features(masks, pixel_mm) for masks in (test, training))
+    out += measure_variety(record, features, real, other, scans, settings.nearest, settings.bootstrap)
+    out.append(
         record(
-            subject="diversity",
-            metric="mean pairwise IoU",
-            value=mean_pairwise_iou(few),
+            "diversity",
+            "mean pairwise IoU",
+            mean_pairwise_iou(few),
+            len(few),
             floor=mean_pairwise_iou(list(test[evenly(len(test), PAIRED)])),
-            n=len(few),
             reason=None if len(few) > 1 else "there is only one mask",
             details={"classes": "body, left lung, right lung", "note": "smaller is more diverse"},
-        ),
-        record(
-            subject="gate",
-            metric="share accepted",
-            value=gate.accepted / gate.drawn if gate.drawn else None,
-            interval=wilson(gate.accepted, gate.drawn),
-            floor=float(np.mean([check(mask, pixel_mm).accepted for mask in test])),
-            n=gate.drawn,
-            reason=None if gate.drawn else "no mask was drawn",
-            details={"reasons": gate.reasons},
-        ),
-    ]
-    return out, {"generated": concatenate(generated_samples), "real": concatenate(test_samples)}
+        )
+    )
+    accepted, drawn, reasons = gate
+    share, reason = (accepted / drawn, None) if drawn else (None, "no mask was drawn")
+    floor = float(np.mean([check(mask, pixel_mm).accepted for mask in test]))
+    interval, details = wilson(accepted, drawn), {"reasons": reasons}
+    out.append(record("gate", "share accepted", share, drawn, interval, floor, reason=reason, details=details))
+    return out, {"generated": concatenate(ours), "real": concatenate(held)}
 
 
 def gate_of(manifest: dict[str, Any]) -> Gate:
@@ -148,11 +132,8 @@ def mean_pairwise_iou(masks: list[np.ndarray]) -> float | None:
     pairs = np.triu_indices(len(stack), 1)
     with np.errstate(invalid="ignore"):
         shares = [_ious(stack != BACKGROUND, pairs), *(_ious(stack == lung, pairs) for lung in (LEFT_LUNG, RIGHT_LUNG))]
-    usable = np.isfinite(shares)
-    if not usable.any():
-        return None
-    counts = usable.sum(0)
-    return float((np.nansum(shares, 0)[counts > 0] / counts[counts > 0]).mean())
+    counts = np.isfinite(shares).sum(0)
+    return float((np.nansum(shares, 0)[counts > 0] / counts[counts > 0]).mean()) if counts.any() else None
 
 
 def _ious(regions: np.ndarray, pairs: tuple[np.ndarray, ...]) -> np.ndarray:
@@ -162,7 +143,7 @@ def _ious(regions: np.ndarray, pairs: tuple[np.ndarray, ...]) -> np.ndarray:
 
 
 def _distance(
-    record: "partial[Record]",
+    record: MakeRecord,
     name: str,
     generated: Sequence[Sample],
     test: Sequence[Sample],
@@ -171,18 +152,18 @@ def _distance(
     times: int,
 ) -> Record:
     """Wasserstein distance of one property."""
-    make = partial(record, subject=name, metric="Wasserstein distance")
+    record = partial(record, name, "Wasserstein distance")
     values, real = concatenate(generated)[name], concatenate(test)[name]
     missing = [side for side, found in (("generated", values), ("real", real)) if not len(found)]
     if missing:
-        return make(value=None, n=len(values), reason=f"no {' and no '.join(missing)} mask has a value")
-    rng, size = np.random.default_rng(_SEED), min(len(generated), len(training))
+        return record(None, len(values), reason=f"no {' and no '.join(missing)} mask has a value")
+    rng, size = np.random.default_rng(0), min(len(generated), len(training))
     drawn = [rng.permutation(len(training))[:size] for _ in range(FLOOR_DRAWS)]
     draws = [concatenate(training[place] for place in places)[name] for places in drawn]
     groups = by_scan(one[name] for one in generated), by_scan((one[name] for one in test), scans)
-    return make(
-        value=float(wasserstein_distance(values, real)),
-        n=len(values),
+    return record(
+        float(wasserstein_distance(values, real)),
+        len(values),
         interval=bootstrap(wasserstein_distance, *groups, times=times),
         floor=float(np.mean([wasserstein_distance(draw, real) for draw in draws])) if all(map(len, draws)) else None,
         details={
@@ -200,22 +181,16 @@ def _measure(mask: np.ndarray, pixel_mm: float) -> Sample:
     body = mask != BACKGROUND
     left, right = (int((mask == lung).sum()) for lung in (LEFT_LUNG, RIGHT_LUNG))
     nodules = [nodule for nodule in nodule_components(mask, pixel_mm) if not nodule.is_speckle]
-    lungs = left + right + int((mask == NODULE).sum())
+    places = [place_in(body, nodule.box) for nodule in nodules]
     values = {
         "body area": [body.sum() * area / 100],
-        "lung area": [lungs * area / 100],
+        "lung area": [(left + right + int((mask == NODULE).sum())) * area / 100],
         "left / right lung": [left / right] if left and right else [],
         "trachea area": [(mask == TRACHEA).sum() * area],
         "nodules": [len(nodules)],
         "nodule diameter": [nodule.diameter_mm for nodule in nodules],
         "lung around a nodule": [nodule.lung_around for nodule in nodules],
-        "nodule x": [],
-        "nodule y": [],
+        "nodule x": [x for x, _ in places],
+        "nodule y": [y for _, y in places],
     }
-    if nodules:
-        for name, axis in (("nodule x", 0), ("nodule y", 1)):
-            occupied = np.flatnonzero(body.any(axis))
-            start, width = occupied[0], occupied[-1] + 1 - occupied[0]
-            centres = [nodule.box[axis] + nodule.box[axis + 2] / 2 for nodule in nodules]
-            values[name] = [(centre - start) / width for centre in centres]
-    return {name: np.array(values[name], float) for name in PROPERTIES}
+    return {name: np.array(found, float) for name, found in values.items()}

@@ -5,8 +5,7 @@ Real training masks are the best possible value.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
@@ -18,10 +17,10 @@ from tsgan_jax.evaluation.mask_statistics import PAIRED, Sample, concatenate, me
 from tsgan_jax.evaluation.mask_variety import NEAREST, compared, mask_features, scaled
 from tsgan_jax.evaluation.records import FAILED, Kind, Record
 from tsgan_jax.evaluation.sources import evenly
-from tsgan_jax.generation.sources import mask_drawer
 from tsgan_jax.labels import TRACHEA
 from tsgan_jax.masks.deform import Deformer
 from tsgan_jax.masks.plausibility import TRACHEA_IN_LUNG, check
+from tsgan_jax.masks.sample import sample_masks
 from tsgan_jax.train.learner import stream
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ Masks = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
 """Masks [h, w]."""
 
 REAL_TEST, STAGE_1, DEFORM, REAL_TRAINING = "real test", "stage 1", "deform", "real training"
-
 MEASURED = 500
 """Number of masks of each source.  At 512 px the gate and the properties take 0.05 s per mask, a deformation 0.3 s."""
 PSIS = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
@@ -44,7 +42,6 @@ GATE = "passes the gate"
 COMPARED = ("precision", "recall")
 SWEPT_ROWS = (GATE, "pairwise IoU", *COMPARED)
 """Figures of ROWS at each truncation; all of them are shares, 0 to 1."""
-
 ROWS = {
     GATE: "share of masks",
     "nodules": "per mask",
@@ -66,7 +63,7 @@ ROWS = {
 
 
 def measure_sources(subject: "Subject") -> list[Record]:
-    """Records of the kind "mask sources": MEASURED masks of stage 1, deformed ones, real training masks.
+    """Records of MEASURED masks of stage 1, deformed ones, real training masks.
 
     If no mask can be deformed, a record has the reason and the other columns are still computed.
     """
@@ -76,38 +73,35 @@ def measure_sources(subject: "Subject") -> list[Record]:
     try:
         sources[DEFORM] = deformed(subject.training, settings.seed, MEASURED)
     except UserError as error:
-        missing.append(Record("mask sources", subject.method, DEFORM, FAILED, None, 0, reason=str(error)))
+        missing.append(subject.record("mask sources")(DEFORM, FAILED, None, 0, reason=str(error)))
     sources[REAL_TRAINING] = spread(subject.training.mask, MEASURED)
-    return records("mask sources", subject, sources, {"truncation": settings.truncation}) + missing
+    return records("mask sources", subject, sources, truncation=settings.truncation) + missing
 
 
 def measure_truncations(subject: "Subject") -> list[Record]:
-    """Records of the kind "mask truncation": SWEPT masks of stage 1 at each of PSIS, from the same noise, and real
-    training masks."""
+    """Records of SWEPT masks of stage 1 at each of PSIS, from the same noise, and of real training masks."""
     sources: dict[str, Masks] = {REAL_TRAINING: spread(subject.training.mask, SWEPT)}
     sources |= {psi_name(psi): drawn(subject, SWEPT, psi) for psi in PSIS}
-    return [one for one in records("mask truncation", subject, sources, {}) if one.metric in SWEPT_ROWS]
+    return [one for one in records("mask truncation", subject, sources) if one.metric in SWEPT_ROWS]
 
 
-def records(kind: Kind, subject: "Subject", sources: Mapping[str, Masks], details: dict[str, Any]) -> list[Record]:
+def records(kind: Kind, subject: "Subject", sources: Mapping[str, Masks], **details: object) -> list[Record]:
     """A record for each value of the table of the sources; subject: the source, metric: the row."""
     generator, parent = subject.stage_1
     k, test = subject.config.evaluation.nearest, subject.test.mask
-    details = details | {"k": k, "pixel_mm_of_all": subject.pixel_mm, "resolution": generator.synthesis.resolution}
-    table = compare_masks(sources, test, subject.pixel_mm, k)
+    details |= {"k": k, "pixel_mm_of_all": subject.pixel_mm, "resolution": generator.synthesis.resolution}
+    record = subject.record(kind, made_from={"masks": parent, **subject.real_hashes})
+    counts = {name: len(masks) for name, masks in {REAL_TEST: test, **sources}.items()}
     return [
-        Record(
-            kind=kind,
-            method=subject.method,
-            subject=source,
-            metric=row,
-            value=None if np.isnan(value) else float(value),
-            n=len(test if source == REAL_TEST else sources[source]),
+        record(
+            source,
+            row,
+            None if np.isnan(value) else float(value),
+            counts[source],
             reason="too few masks have a value" if np.isnan(value) else None,
-            made_from={"masks": asdict(parent), **subject.real_hashes},
             details={"unit": ROWS[row], **details},
         )
-        for row, values in table.iterrows()
+        for row, values in compare_masks(sources, test, subject.pixel_mm, k).iterrows()
         for source, value in values.items()
         if not (source == REAL_TEST and row in COMPARED)
     ]
@@ -116,7 +110,7 @@ def records(kind: Kind, subject: "Subject", sources: Mapping[str, Masks], detail
 def drawn(subject: "Subject", count: int, truncation: float) -> NDArray[np.uint8]:
     """Stage 1's masks [count, h, h], equal to a set's first attempts at images 0 to count - 1."""
     key = stream(jax.random.key(subject.config.generation.seed), "masks")
-    return mask_drawer(subject.stage_1[0], key, truncation)(0, list(range(count)))
+    return sample_masks(subject.stage_1[0], jax.random.fold_in(key, 0), np.arange(count), truncation)
 
 
 def deformed(slices: "SliceSet", seed: int, count: int) -> NDArray[np.uint8]:

@@ -15,34 +15,28 @@ from scipy.spatial.distance import cdist
 from sklearn.preprocessing import StandardScaler
 
 from tsgan_jax.components import SMALLEST_NODULE, components
-from tsgan_jax.evaluation.distances import Matrices, on_equal_numbers
+from tsgan_jax.evaluation.distances import Matrices, Matrix, on_equal_numbers
 from tsgan_jax.evaluation.intervals import by_scan, half_samples
-from tsgan_jax.evaluation.records import Record
+from tsgan_jax.evaluation.records import MakeRecord, Record
 from tsgan_jax.labels import BACKGROUND, LEFT_LUNG, NODULE, RIGHT_LUNG, TRACHEA
 
-ORGANS = ("body", "left lung", "right lung")
 SHAPE = ("size", "x", "y", "width", "height")
 """Features of an organ, in mm: root of its area, centroid, standard deviation of its pixels along x and y."""
-
 FEATURES = (
-    *(f"{organ}: {part}" for organ in ORGANS for part in SHAPE),
+    *(f"{organ}: {part}" for organ in ("body", "left lung", "right lung") for part in SHAPE),
     *("trachea: size", "trachea: x", "trachea: y"),
     *("nodules: number", "largest nodule: size", "largest nodule: x", "largest nodule: y"),
 )
 """Columns of `mask_features`.  Sizes are roots of areas in mm; a nodule's x and y are shares of the body's bounding
 box, the others mm from the slice's corner."""
-
 NEAREST = 3
 """k, as in Kynkäänniemi et al."""
-
 DRAWS = 20
 """Number of random subsets for sets larger than the compared number."""
 
-Features = NDArray[np.float64]
 
-
-def mask_features(masks: Iterable[NDArray[np.uint8]], pixel_mm: float) -> Features:
-    """float64 [n, d], a column for each of FEATURES, of masks uint8 [h, w]; pixel_mm: side of a pixel.
+def mask_features(masks: Iterable[NDArray[np.uint8]], pixel_mm: float) -> Matrix:
+    """[n, d], a column for each of FEATURES, of masks uint8 [h, w]; pixel_mm: side of a pixel.
 
     NaN: position and shape of absent organs and nodules.  An absent organ has size 0; an absent nodule has size NaN,
     because the number of nodules already differs.  Specks are not nodules (A28).
@@ -50,7 +44,7 @@ def mask_features(masks: Iterable[NDArray[np.uint8]], pixel_mm: float) -> Featur
     return np.array([_features(mask, pixel_mm) for mask in masks], np.float64).reshape(-1, len(FEATURES))
 
 
-def scaled(real: Features, *sets: Features) -> list[Features]:
+def scaled(real: Matrix, *sets: Matrix) -> list[Matrix]:
     """The sets, standardised with the mean and standard deviation of `real` [n, d].
 
     Features that are constant in `real` are removed; a missing value becomes the real mean.
@@ -61,12 +55,11 @@ def scaled(real: Features, *sets: Features) -> list[Features]:
     return [np.nan_to_num(scaler.transform(one)[:, varied], nan=0.0) if len(one) else one[:, varied] for one in sets]
 
 
-def compared(real: Features, generated: Features, size: int, k: int = NEAREST) -> tuple[float, float]:
+def compared(real: Matrix, generated: Matrix, size: int, k: int = NEAREST) -> tuple[float, float]:
     """Precision and recall of scaled features [n, d] and [m, d] on `size` of each; size above k, at most n and m."""
     rng, distances = np.random.default_rng(0), _distances(real, generated)
-    draws = 1 if len(real) == len(generated) == size else DRAWS
     found = []
-    for _ in range(draws):
+    for _ in range(1 if len(real) == len(generated) == size else DRAWS):
         i, j = (rng.permutation(len(one))[:size] for one in (real, generated))
         found.append(on_equal_numbers(distances, i, j, k))
     precision, recall = np.mean(found, axis=0)
@@ -74,41 +67,40 @@ def compared(real: Features, generated: Features, size: int, k: int = NEAREST) -
 
 
 def measure_variety(
-    record: "partial[Record]",
-    generated: Features,
-    test: Features,
-    training: Features,
+    record: MakeRecord,
+    generated: Matrix,
+    test: Matrix,
+    training: Matrix,
     scans: Sequence[str] | None = None,
     k: int = NEAREST,
     bootstraps: int = 200,
 ) -> list[Record]:
     """Two records of the subject "variety": precision and recall of generated masks against real test masks.
 
-    record: makes a Record of the remaining fields.  generated, test, training: features of generated, real test and
-    real training masks; scans: the series of each test mask, None: every mask is a separate scan.  The floor is the
-    figure of equally many training masks against the same test masks.
+    generated, test, training: features of generated, real test and real training masks; scans: the series of each test
+    mask, None: every mask is a separate scan.  The floor is the figure of equally many training masks against the same
+    test masks.
     """
     size = min(len(one) for one in (generated, test, training) if len(one))
-    make = partial(record, subject="variety", n=len(generated))
+    record = partial(record, "variety", n=len(generated))
     reason = f"{size} masks of one kind; precision and recall need {k + 1} or more of each" if size <= k else None
     real, made, known = scaled(test, test, generated, training)
     if not reason and not real.shape[1]:
         reason = "all real test masks are equal"
     if reason:
-        return [make(metric=name, value=None, reason=reason) for name in ("precision", "recall")]
+        return [record(name, value=None, reason=reason) for name in ("precision", "recall")]
     value, distances = compared(real, made, size, k), _distances(real, made)
-    figures = partial(on_equal_numbers, distances, k=k)
-    groups = by_scan(np.arange(len(real)), scans)
+    figures, groups = partial(on_equal_numbers, distances, k=k), by_scan(np.arange(len(real)), scans)
     intervals = half_samples(value, figures, groups, len(made), bootstraps, [(0.0, 1.0)] * 2)
     floor = compared(real, known, size, k) if len(known) else (None, None)
     details = {"k": k, "n_each": size, "n_real": len(real), "features": real.shape[1]}
     return [
-        make(metric=name, value=value[place], interval=intervals[place], floor=floor[place], details=details)
+        record(name, value=value[place], interval=intervals[place], floor=floor[place], details=details)
         for place, name in enumerate(("precision", "recall"))
     ]
 
 
-def _distances(real: Features, generated: Features) -> Matrices:
+def _distances(real: Matrix, generated: Matrix) -> Matrices:
     """Not from inner products as sklearn's, so that identical masks have distance exactly 0."""
     return cdist(real, real), cdist(generated, generated), cdist(real, generated)
 
@@ -138,9 +130,14 @@ def _nodules(region: NDArray[np.bool_], body: NDArray[np.bool_], pixel_mm: float
     if not found:
         return [0.0, np.nan, np.nan, np.nan]
     largest = max(found, key=lambda one: one.pixels)
-    left, top, width, height = largest.box
-    place = []
-    for axis, centre in ((0, left + width / 2), (1, top + height / 2)):
+    return [float(len(found)), float(np.sqrt(largest.pixels) * pixel_mm), *place_in(body, largest.box)]
+
+
+def place_in(body: NDArray[np.bool_], box: tuple[int, int, int, int]) -> tuple[float, float]:
+    """x and y of the centre of a box (x, y, width, height), as shares of the body's bounding box."""
+    shares = []
+    for axis in (0, 1):
         occupied = np.flatnonzero(body.any(axis))
-        place.append((centre - occupied[0]) / (occupied[-1] + 1 - occupied[0]))
-    return [float(len(found)), float(np.sqrt(largest.pixels) * pixel_mm), *place]
+        start, end = occupied[0], occupied[-1] + 1
+        shares.append(float((box[axis] + box[axis + 2] / 2 - start) / (end - start)))
+    return shares[0], shares[1]

@@ -86,15 +86,15 @@ class Archive:
 
     def __init__(self, level: Level, slices: np.ndarray) -> None:
         self._level = level
-        self._fine = np.stack([self._pooled(image[None])[0] for image in slices])
+        self._fine = np.stack([_pool(level.planes(image[None]), FINE)[0] for image in slices])
         self._side = self._fine.shape[-1]
         self._coarse_side = min(COARSE, self._side)
-        self._coarse = np.stack([self._shrunk(planes[None]).ravel() for planes in self._fine])
+        self._coarse = np.stack([_pool(planes[None], self._coarse_side).ravel() for planes in self._fine])
         self._norms = (self._coarse**2).sum(1)
 
     def nearest(self, image: np.ndarray) -> Match:
         """The nearest slice to one image [r, r] of the same kind and size as the archive's."""
-        planes = self._pooled(image[None])
+        planes = _pool(self._level.planes(image[None]), FINE)
         both = (planes, self._level.mirrored(planes))
         coarse = np.stack([self._coarse_distances(side) for side in both])
         best = np.argsort(coarse, axis=None, kind="stable")[:CANDIDATES]
@@ -124,17 +124,11 @@ class Archive:
 
     def _coarse_distances(self, planes: Floats) -> Floats:
         """Least squared distance over the shifts to each archived slice, [n]."""
-        small = self._shrunk(planes)[0]
+        small = _pool(planes, self._coarse_side)[0]
         reach = max(1, int(self._coarse_side * REACH))
         shifts = range(-reach, reach + 1)
         moved = np.stack([np.roll(small, (y, x), (1, 2)).ravel() for y in shifts for x in shifts])
         return (self._norms[:, None] - 2 * self._coarse @ moved.T).min(1) + (small**2).sum()
-
-    def _pooled(self, slices: np.ndarray) -> Floats:
-        return _pool(self._level.planes(slices), FINE)
-
-    def _shrunk(self, planes: Floats) -> Floats:
-        return _pool(planes, self._coarse_side)
 
 
 def _pool(planes: Floats, side: int) -> Floats:

@@ -4,10 +4,10 @@ A distance is called FID only with pytorch-fid's published weights.  Other Incep
 have their own names (A42).
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,14 +27,8 @@ INCEPTION_BATCH = {"cpu": 8}
 VGG_PIXELS = 2**19
 """Pixels per batch for VGG-19, whose first maps need 256 bytes per pixel."""
 
-
-class Names(NamedTuple):
-    """Names of the four figures of a network."""
-
-    distance: str
-    kernel: str
-    precision: str
-    recall: str
+Names = tuple[str, str, str, str]
+"""Names of a network's Fréchet distance, kernel distance, precision and recall."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +55,13 @@ class FeatureNetwork:
 def figure_names(label: str, is_fid: bool) -> Names:
     """FID and KID for the published network, else FD- and KD- with the network's name."""
     distance, kernel = ("FID", "KID") if is_fid else (f"FD-{label}", f"KD-{label}")
-    return Names(distance, kernel, f"Precision-{label}", f"Recall-{label}")
+    return distance, kernel, f"Precision-{label}", f"Recall-{label}"
 
 
 def wanted_names(settings: EvaluationConfig) -> Names:
     """Names of the figures of the configured network, if it cannot be loaded."""
-    if settings.features == "inception":
-        return figure_names("Inception", is_fid=True)
-    return figure_names(f"VGG19 {settings.vgg_layer}", is_fid=False)
+    is_fid = settings.features == "inception"
+    return figure_names("Inception" if is_fid else f"VGG19 {settings.vgg_layer}", is_fid)
 
 
 def load(settings: EvaluationConfig, vgg_weights: Path | None, say: Callable[[str], None] = print) -> FeatureNetwork:
@@ -91,7 +84,7 @@ def load(settings: EvaluationConfig, vgg_weights: Path | None, say: Callable[[st
         network = of_vgg19(vgg.load_vgg19(vgg_weights, [settings.vgg_layer]), settings.vgg_layer)
     say(f"features: {network.label}, {network.file}, SHA-256 {network.sha256}")
     if settings.features == "inception" and not network.is_fid:
-        say(f"{network.file} is not pytorch-fid's published file, so its distance is called {network.names.distance}")
+        say(f"{network.file} is not pytorch-fid's published file, so its distance is called {network.names[0]}")
     return network
 
 
@@ -136,15 +129,3 @@ def _in_batches(
         return np.concatenate(found)
 
     return run
-
-
-def batched(images: Images, size: int) -> Iterator[NDArray[np.uint8]]:
-    """Batches [up to `size`, h, w] of images."""
-    waiting: list[NDArray[np.uint8]] = []
-    for image in images:
-        waiting.append(image)
-        if len(waiting) == size:
-            yield np.stack(waiting)
-            waiting = []
-    if waiting:
-        yield np.stack(waiting)

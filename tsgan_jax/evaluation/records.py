@@ -2,10 +2,12 @@
 
 import json
 import os
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from tsgan_jax.errors import UserError
 
@@ -21,12 +23,17 @@ Kind = Literal[
     "detection",
 ]
 
+FOLDER, RECORDS, DATA = "evaluation", "records.jsonl", "data.json"
+"""Of a run: the folder of its evaluation, and the files there with the figures and with a summary of its data."""
 AT = "evaluated"
 """The detail with the time of evaluation, which is equal for all records of one call."""
 FAILED = "any"
 """The metric of a record with the reason why a whole kind of figures is missing."""
 RETRY = "retry"
 """In the details of such a record if the same inputs may give the figures at another time."""
+DETECTION = ("precision", "recall", "mAP50", "mAP50-95")
+MINUS_REAL = " - real"
+"""Ends the metric of a difference from the same detector trained on real images alone."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,8 @@ class Record:
     made_from: hashes of its sets, weights and runs; details: further fields.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
     kind: Kind
     method: str
     subject: str
@@ -53,6 +62,10 @@ class Record:
     reason: str | None = None
     made_from: dict[str, Any] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
+
+
+MakeRecord = Callable[..., Record]
+"""A `partial` of Record with the kind and the method, and what else all records of a measurement have in common."""
 
 
 def append(path: Path, records: Iterable[Record]) -> None:
@@ -70,36 +83,31 @@ def read(path: Path) -> list[Record]:
 
     Raises UserError for any other line that is not a record.
     """
-    if not path.is_file():
-        return []
-    known = {f.name for f in fields(Record)}
-    lines = path.read_text().splitlines(keepends=True)
-    records = []
+    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+    adapter, records = TypeAdapter(Record), []
     for number, line in enumerate(lines, 1):
         if number == len(lines) and not line.endswith("\n"):
             continue
         try:
-            values = json.loads(line)
-            if not isinstance(values, dict) or values.keys() - known:
-                raise ValueError("not a record of this version")
-            if values.get("interval") is not None:
-                values["interval"] = tuple(values["interval"])
-            records.append(Record(**values))
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{path}, line {number}: {error}; move the file away to evaluate again") from error
+            records.append(adapter.validate_json(line))
+        except ValidationError as error:
+            reason = "; ".join(" ".join([*map(str, one["loc"]), one["msg"]]) for one in error.errors())
+            raise UserError(
+                f"{path}, line {number}: not a record of this version ({reason}); move the file away to evaluate again"
+            ) from None
     return records
 
 
-def latest(records: Iterable[Record]) -> list[Record]:
-    """The newest record of each figure: of the same kind, method, subject, metric and fold."""
-    return list({(r.kind, r.method, r.subject, r.metric, r.fold): r for r in records}.values())
-
-
 def current(records: list[Record]) -> list[Record]:
-    """The newest record of each figure; one without a value counts only if it is from the newest evaluation of its
-    kind.
+    """The newest record of each figure; one without a value only if it is from the newest evaluation of its kind.
 
     A figure that failed, and later has a value under another name (such as FID instead of FD-...), is then not missing.
     """
-    newest = {(r.kind, r.method): r.details.get(AT) for r in records}
-    return [r for r in latest(records) if r.value is not None or r.details.get(AT) == newest[r.kind, r.method]]
+    evaluated = {(r.kind, r.method): r.details.get(AT) for r in records}
+    latest = {(r.kind, r.method, r.subject, r.metric, r.fold): r for r in records}
+    return [r for r in latest.values() if r.value is not None or r.details.get(AT) == evaluated[r.kind, r.method]]
+
+
+def records_of(run: Path) -> list[Record]:
+    """The current records of a run directory."""
+    return current(read(run / FOLDER / RECORDS))

@@ -2,50 +2,33 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tsgan_jax.components import components
-from tsgan_jax.evaluation.sources import GeneratedSet
-from tsgan_jax.images import Window, to_uint8
 from tsgan_jax.labels import LEFT_LUNG, NODULE, RIGHT_LUNG
-
-if TYPE_CHECKING:
-    from tsgan_jax.data.pipeline import SliceSet
 
 Region = Literal["full", "lungs", "nodules"]
 REGIONS: tuple[Region, ...] = ("full", "lungs", "nodules")
 CROP = 64
 """Side of a nodule's square in pixels, at most that of the image."""
 
-GreyWithMask = tuple[NDArray[np.uint8], NDArray[np.uint8]]
-"""8-bit CT and class codes, both [h, w]."""
-Pairs = Callable[[], Iterable[GreyWithMask]]
-"""Each call reads the slices again, so that they are not kept in memory."""
+Pairs = Iterable[tuple[NDArray[np.uint8], NDArray[np.uint8]]]
+"""8-bit CT and class codes of slices, both [h, w]."""
 
 
 @dataclass(frozen=True)
 class View:
-    """One region of every slice, as images that can be iterated repeatedly."""
+    """One region of every slice, as images; each iteration calls `pairs` again."""
 
-    pairs: Pairs
+    pairs: Callable[[], Pairs]
     region: Region
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
         for image, mask in self.pairs():
             yield from cut(image, mask, self.region)
-
-
-def of_slices(slices: "SliceSet", window: Window) -> Pairs:
-    """Real slices as 8-bit CT in the window, with masks."""
-    return lambda: ((to_uint8(ct, window), mask) for ct, mask in zip(slices.ct, slices.mask, strict=True))
-
-
-def of_set(generated: GeneratedSet) -> Pairs:
-    """The accepted slices of a set on disk."""
-    return lambda: zip(generated.shown(), generated.masks(), strict=True)
 
 
 def cut(image: NDArray[np.uint8], mask: NDArray[np.uint8], region: Region) -> list[NDArray[np.uint8]]:
@@ -63,8 +46,7 @@ def cut(image: NDArray[np.uint8], mask: NDArray[np.uint8], region: Region) -> li
 
 def owners(pairs: Pairs, region: Region, names: Sequence[str]) -> list[str]:
     """For each image of a `View`, the name of its slice; names: one per slice."""
-    found = zip(pairs(), names, strict=True)
-    return [name for (image, mask), name in found for _ in cut(image, mask, region)]
+    return [name for (image, mask), name in zip(pairs, names, strict=True) for _ in cut(image, mask, region)]
 
 
 def lungs(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,26 +16,22 @@ from tsgan_jax.data.pipeline import SliceSet, load, training_folds
 from tsgan_jax.errors import UserError
 from tsgan_jax.evaluation import networks
 from tsgan_jax.evaluation.features import Features, gather
-from tsgan_jax.evaluation.regions import Pairs, Region, View, of_set, of_slices
+from tsgan_jax.evaluation.records import DATA, FOLDER, Kind, MakeRecord, Record
+from tsgan_jax.evaluation.regions import Pairs, Region, View
 from tsgan_jax.evaluation.sources import GeneratedSet
 from tsgan_jax.files import replacing, write_json
 from tsgan_jax.generation import runs
-from tsgan_jax.generation.candidates import Candidate
-from tsgan_jax.generation.generate import generate_run
+from tsgan_jax.generation.generate import generate_run, translate
 from tsgan_jax.generation.manifest import ANNOTATIONS, manifest_path
-from tsgan_jax.generation.provenance import fingerprint
-from tsgan_jax.generation.rendering import renderer
-from tsgan_jax.images import Window, to_hu
+from tsgan_jax.generation.runs import fingerprint
+from tsgan_jax.images import Window, to_uint8
 from tsgan_jax.masks.sample import MaskGenerator
 from tsgan_jax.train.learner import stream
 
 Say = Callable[[str], None]
+Source = Literal["test", "training", "generated"]
 
 DEFAULT_SET = "synthetic"
-FOLDER = "evaluation"
-RECORDS = "records.jsonl"
-DATA = "data.json"
-BATCH = 8
 
 
 class Subject:
@@ -50,23 +46,14 @@ class Subject:
         self.run, self.config, self.say = run, config, say
         self.set_path = _set_path(run / "sets", set_name)
         self.folder = run / FOLDER
-        self._features: dict[tuple[str, Region], Features] = {}
+        self.window: Window = config.data.hu_window
+        folds = config.data.test_folds
+        self.fold = folds[0] if len(folds) == 1 else None
+        self._features: dict[tuple[Source, Region], Features] = {}
 
-    @property
-    def method(self) -> str:
-        """The method of its records."""
-        return self.config.system
-
-    @property
-    def fold(self) -> int | None:
-        """The test fold; None if there are several."""
-        folds = self.config.data.test_folds
-        return folds[0] if len(folds) == 1 else None
-
-    @property
-    def window(self) -> Window:
-        """HU shown as [-1, 1]."""
-        return self.config.data.hu_window
+    def record(self, kind: Kind, **fields: Any) -> MakeRecord:
+        """What makes its records of a kind; fields: what they have in common."""
+        return partial(Record, kind, self.config.system, **fields)
 
     @cached_property
     def test(self) -> SliceSet:
@@ -79,7 +66,7 @@ class Subject:
         return load(self._data, training_folds(self.config.data))
 
     @cached_property
-    def stage_1(self) -> tuple[MaskGenerator, runs.Parent]:
+    def stage_1(self) -> tuple[MaskGenerator, dict[str, Any]]:
         """The generator of masks, fully trained or not, and its checkpoint."""
         return runs.restore_masks(self.run, self.config, self.say)
 
@@ -100,34 +87,28 @@ class Subject:
     def translated(self) -> NDArray[np.int16]:
         """CT of the real test masks by the run's translator, HU [n, r, r]."""
         translator, state, _ = runs.restore_translation(self.run, self.config, self.say)
-        masks = self.test.mask
         key = stream(jax.random.key(self.config.generation.seed), "ct of test masks")
-        render = renderer(translator, state, key, min(BATCH, len(masks)))
-        out = np.empty(masks.shape, np.int16)
-        for start in range(0, len(masks), BATCH):
-            batch = [Candidate(index, masks[index]) for index in range(start, min(start + BATCH, len(masks)))]
-            hu = to_hu(np.asarray(render(batch))[: len(batch)], self.window)
-            out[start : start + len(batch)] = np.rint(hu).astype(np.int16)
-        return out
+        return np.rint(translate(translator, state, self.test.mask, key, self.window)).astype(np.int16)
 
     @cached_property
     def network(self) -> networks.FeatureNetwork:
         """The feature network that `evaluation.features` names."""
         return networks.load(self.config.evaluation, self.config.vgg_weights, self.say)
 
-    def features(self, source: Literal["test", "training", "generated"], region: Region = "full") -> Features:
+    def features(self, source: Source, region: Region = "full") -> Features:
         """Features of a region of real test slices, of real training slices, or of the set."""
         if (source, region) not in self._features:
-            view = View(self.pairs(source), region)
+            view = View(lambda: self.pairs(source), region)
             cache = None if source == "generated" else self.folder / "cache"
             self._features[source, region] = gather(self.network, view, cache)
         return self._features[source, region]
 
-    def pairs(self, source: Literal["test", "training", "generated"]) -> Pairs:
-        """8-bit CT and masks, read again at each call."""
+    def pairs(self, source: Source) -> Pairs:
+        """8-bit CT in the window with masks, read one by one."""
         if source == "generated":
-            return of_set(self.generated)
-        return of_slices(self.test if source == "test" else self.training, self.window)
+            return zip(self.generated.shown(), self.generated.masks(), strict=True)
+        slices = self.test if source == "test" else self.training
+        return ((to_uint8(ct, self.window), mask) for ct, mask in zip(slices.ct, slices.mask, strict=True))
 
     @cached_property
     def made_from(self) -> dict[str, Any]:

@@ -48,8 +48,8 @@ class Table:
 
     def words(self) -> list[int]:
         """Positions of the columns of names, not numbers."""
-        shown = [[row[place][:1] for row in self.rows] for place in range(len(self.columns))]
-        return [place for place, firsts in enumerate(shown) if not any(one.isdigit() or one in "+-–" for one in firsts)]
+        shown = [[row[place][:1] for row in self.rows if row[place] != NONE] for place in range(len(self.columns))]
+        return [place for place, one in enumerate(shown) if one and not any(first in "+-0123456789" for first in one)]
 
 
 def save_tables(made: Sequence[Table], folder: Path) -> list[str]:

@@ -9,7 +9,7 @@ from statistics import mean
 from typing import TypeVar
 
 from tsgan_jax.config import CONTROLNET_STYLE, DEFORMED_MASKS, MASKS_OF, REAL_MASKS
-from tsgan_jax.evaluation.records import Record
+from tsgan_jax.evaluation.records import DETECTION, MINUS_REAL, Record
 from tsgan_jax.evaluation.regions import REGIONS
 from tsgan_jax.evaluation.table import (
     NONE,
@@ -39,8 +39,6 @@ SYSTEMS = {
 
 PARTS = ("pix2pix", "pix2pix+lia", "pix2pix+dwmh", "dl_pix2pix")
 ABLATION = tuple(system + masks for masks in (REAL_MASKS, DEFORMED_MASKS, "") for system in PARTS)
-FIGURES = ("precision", "recall", "mAP50", "mAP50-95")
-MINUS_REAL = " - real"
 _DEFORMED = (
     "Deformed masks: masks of the training slices, warped, with nodules of real sizes at other places. "
     "They are a baseline for StyleGAN's masks and are not in the paper."
@@ -86,16 +84,16 @@ def _table1(records: Sequence[Record]) -> Table:
     """Image quality: one row per system, region and figure."""
     selected = [record for record in records if record.kind in ("similarity", "distance")]
     groups = _grouped(selected, lambda r: (r.method, r.subject, r.metric))
-    for (system, region), figures in PAPER_1.items():
+    for key, figures in PAPER_1.items():
         for figure in figures:
-            groups.setdefault((system, region, figure), [])
+            groups.setdefault((*key, figure), [])
     rows = []
     for system, region, figure in sorted(groups, key=lambda k: (_rank(k[0]), _place(k[1], REGIONS))):
         found = groups[system, region, figure]
-        floors = [record.floor for record in found if record.floor is not None]
+        floors = shown_spread([record.floor for record in found if record.floor is not None])
         paper = PAPER_1.get((system, region), {}).get(figure, NONE)
-        shown = (shown_value(found), shown_interval(found), shown_spread(floors), shown_count(found))
-        rows.append((system_name(system), region, figure, *shown, paper))
+        shown = (shown_value(found), shown_interval(found), floors, shown_count(found), paper)
+        rows.append((system_name(system), region, figure, *shown))
     columns = ("system", "region", "figure", "ours", "95 %", "real against real", "n", "paper")
     notes = [
         MEANS,
@@ -112,19 +110,19 @@ def _table1(records: Sequence[Record]) -> Table:
 def _table2(records: Sequence[Record]) -> Table:
     """Detection by system, each with its largest number of synthetic images."""
     selected = _detection(records)
-    groups = _grouped(selected, lambda r: (r.method, _system(r), r.subject))
+    groups = _grouped(selected, lambda r: (r.method, r.details["system"], r.subject))
     rows = []
     for detector, system in sorted({key[:2] for key in groups}, key=lambda k: (k[0], _rank(k[1]))):
         subjects = [key[2] for key in groups if key[:2] == (detector, system)]
         for subject in subjects if system == "real" else [max(subjects, key=_added)]:
             found = groups[detector, system, subject]
-            scores = [shown_value(_of(found, figure)) for figure in FIGURES]
+            scores = [shown_value(_of(found, figure)) for figure in DETECTION]
             more = (shown_difference(_of(found, "mAP50" + MINUS_REAL)), _folds(found), shown_count(_of(found, "mAP50")))
             rows.append((detector, system_name(system), subject, *scores, *more, *_paper2(system, subject)))
     for system in sorted(PAPER_2.keys() - {key[1] for key in groups}, key=_rank):
-        absent = (NONE,) * (len(FIGURES) + 3)
-        rows.append((NONE, system_name(system), NONE, *absent, *_paper2(system, "real" if system == "real" else "+")))
-    columns = ("detector", "system", "trained on", *FIGURES, f"mAP50{MINUS_REAL}", "folds", "objects")
+        absent = (NONE,) * (len(DETECTION) + 3)
+        rows.append((NONE, system_name(system), NONE, *absent, *_paper2(system, "real")))
+    columns = ("detector", "system", "trained on", *DETECTION, f"mAP50{MINUS_REAL}", "folds", "objects")
     paper = ("paper: precision", "paper: recall", "paper: mAP")
     notes = [MEANS, DIFFERENCES, PAPER_MAP, *_detector_notes(selected), DASH, *_reasons(selected)]
     return Table("table2", "Table 2. Detection by system", (*columns, *paper), rows, notes)
@@ -133,18 +131,22 @@ def _table2(records: Sequence[Record]) -> Table:
 def _table3(records: Sequence[Record]) -> Table:
     """Detection by the number of synthetic images added, with the controls."""
     selected = _detection(records)
-    groups = _grouped(selected, lambda r: (r.method, _system(r), r.subject))
+    groups = _grouped(selected, lambda r: (r.method, r.details["system"], r.subject))
     rows = []
     for detector, system, subject in sorted(groups, key=lambda k: (k[0], _added(k[2]), _rank(k[1]), k[2])):
         found = groups[detector, system, subject]
-        values = [shown_value(_of(found, figure)) for figure in FIGURES]
-        gains = [shown_difference(_of(found, figure + MINUS_REAL)) for figure in FIGURES]
-        pycocotools = [shown_spread(_pycocotools(_of(found, figure))) for figure in ("mAP50", "mAP50-95")]
-        more = (_start(found), _folds(found), shown_count(_of(found, "mAP50")), NONE)
-        rows.append((detector, system_name(system), subject, _ratio(found), *values, *gains, *pycocotools, *more))
+        ratios = [r.details["synthetic_images"] / r.details["real_images"] for r in found if "real_images" in r.details]
+        row = [detector, system_name(system), subject, f"{mean(ratios):.2f}" if ratios else NONE]
+        row += [shown_value(_of(found, figure)) for figure in DETECTION]
+        row += [shown_difference(_of(found, figure + MINUS_REAL)) for figure in DETECTION]
+        for figure in ("mAP50", "mAP50-95"):
+            with_value = [r for r in _of(found, figure) if r.value is not None]
+            row.append(shown_spread([r.details["pycocotools"] for r in with_value]))
+        starts = sorted({r.details["start"] for r in found if "start" in r.details})
+        rows.append((*row, "; ".join(starts) or NONE, _folds(found), shown_count(_of(found, "mAP50")), NONE))
     columns = (
-        *("detector", "system", "trained on", "synthetic : real", *FIGURES),
-        *(f"{figure}{MINUS_REAL}" for figure in FIGURES),
+        *("detector", "system", "trained on", "synthetic : real", *DETECTION),
+        *(f"{figure}{MINUS_REAL}" for figure in DETECTION),
         *("mAP50, pycocotools", "mAP50-95, pycocotools", "starts from", "folds", "objects", "paper"),
     )
     notes = [
@@ -164,27 +166,25 @@ def _table4(records: Sequence[Record]) -> Table:
     """The ablation: one row per system and figure."""
     selected = [r for r in records if r.kind in ("similarity", "distance") and r.subject == "full"]
     groups = _grouped(selected, lambda r: (r.method, r.metric))
-    detected = _grouped(_detection(records), lambda r: (_system(r), r.method, r.subject))
+    detected = _grouped(_detection(records), lambda r: (r.details["system"], r.method, r.subject))
     for system, figures in PAPER_4.items():
         for figure in figures.keys() - {"mAP"}:
             groups.setdefault((system, figure), [])
     rows = []
     for system in ABLATION:
-        paper = PAPER_4.get(system, {})
+        name, paper = system_name(system), PAPER_4.get(system, {})
         for _, figure in sorted(key for key in groups if key[0] == system):
             found = groups[system, figure]
             ours = (shown_value(found), shown_interval(found), shown_count(found))
-            rows.append((system_name(system), figure, *ours, paper.get(figure, NONE)))
-        cells = [key for key in detected if key[0] == system]
-        for detector in sorted({key[1] for key in cells}):
-            subject = max((key[2] for key in cells if key[1] == detector), key=_added)
+            rows.append((name, figure, *ours, paper.get(figure, NONE)))
+        cells = [key[1:] for key in detected if key[0] == system]
+        for detector in sorted({detector for detector, _ in cells}):
+            subject = max((subject for one, subject in cells if one == detector), key=_added)
             found = _of(detected[system, detector, subject], "mAP50")
-            figure = f"mAP50, {detector} on {subject}"
-            rows.append(
-                (system_name(system), figure, shown_value(found), NONE, shown_count(found), paper.get("mAP", NONE))
-            )
+            ours = (shown_value(found), NONE, shown_count(found))
+            rows.append((name, f"mAP50, {detector} on {subject}", *ours, paper.get("mAP", NONE)))
         if not cells and "mAP" in paper:
-            rows.append((system_name(system), "mAP50", NONE, NONE, NONE, paper["mAP"]))
+            rows.append((name, "mAP50", NONE, NONE, NONE, paper["mAP"]))
     notes = [
         MEANS,
         "The paper's Tables 1 and 4 differ for the same system (FID 58.077 and 32.187, PSNR 20.692 and 15.571): other "
@@ -216,36 +216,18 @@ def _of(records: Iterable[Record], metric: str) -> list[Record]:
 
 def _paper2(system: str, subject: str) -> tuple[str, ...]:
     """The paper's row; only for real images and the systems' sets, not for the controls."""
-    known = PAPER_2.get(system, {}) if subject == "real" or "+" in subject else {}
+    known = PAPER_2.get(system, {}) if "," not in subject else {}
     return tuple(known.get(figure, NONE) for figure in ("precision", "recall", "mAP"))
 
 
-def _pycocotools(records: Iterable[Record]) -> list[float]:
-    return [record.details["pycocotools"] for record in records if "pycocotools" in record.details]
-
-
 def _folds(records: Iterable[Record]) -> str:
-    return ", ".join(map(str, sorted({r.fold for r in records if r.fold is not None and r.value is not None}))) or NONE
-
-
-def _start(records: Iterable[Record]) -> str:
-    return "; ".join(sorted({str(r.details["start"]) for r in records if "start" in r.details})) or NONE
-
-
-def _ratio(records: Iterable[Record]) -> str:
-    """Synthetic images per real one, which the paper's numbers alone do not show (A40)."""
-    shares = [r.details["synthetic_images"] / r.details["real_images"] for r in records if r.details.get("real_images")]
-    return f"{mean(shares):.2f}" if shares else NONE
+    return ", ".join(sorted({str(r.fold) for r in records if r.fold is not None and r.value is not None})) or NONE
 
 
 def _added(subject: str) -> int:
     """Synthetic images in a training set; the controls come after all of them."""
     number = subject.removeprefix("real+")
     return int(number) if number.isdecimal() else 0 if subject == "real" else 10**9
-
-
-def _system(record: Record) -> str:
-    return str(record.details["system"])
 
 
 def system_name(system: str) -> str:
@@ -258,7 +240,7 @@ def system_name(system: str) -> str:
 
 def _rank(system: str) -> tuple[int, tuple[int, str]]:
     method, masks = _parted(system)
-    return list(MASKS_OF.values()).index(masks), _place(method, SYSTEMS)
+    return list(MASKS_OF.values()).index(masks), _place(method, list(SYSTEMS))
 
 
 def _parted(system: str) -> tuple[str, str]:
@@ -267,16 +249,13 @@ def _parted(system: str) -> tuple[str, str]:
     return system.removesuffix(masks), masks
 
 
-def _place(name: str, order: Iterable[str]) -> tuple[int, str]:
-    known = list(order)
+def _place(name: str, known: Sequence[str]) -> tuple[int, str]:
     return (known.index(name) if name in known else len(known), name)
 
 
 def _detector_notes(records: Iterable[Record]) -> list[str]:
-    found = {
-        str(r.details[key]) for r in records for key in ("detector_note", "too_small", "too_few") if key in r.details
-    }
-    return sorted(found)
+    keys = ("detector_note", "too_small", "too_few")
+    return sorted({str(r.details[key]) for r in records for key in keys if key in r.details})
 
 
 def _reasons(records: Iterable[Record]) -> list[str]:

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from tsgan_jax.config import Config, TranslationConfig
 from tsgan_jax.errors import UserError
 from tsgan_jax.experiment import rundir
-from tsgan_jax.experiment.stage import masks_work, translation_work
-from tsgan_jax.masks.growth import Phase, plan
+from tsgan_jax.experiment.stage import stage_work
+from tsgan_jax.masks.growth import plan
 from tsgan_jax.masks.learner import stylegan
 from tsgan_jax.masks.representation import representation_of
 from tsgan_jax.train.checkpoint import size
@@ -21,8 +21,7 @@ from tsgan_jax.train.learner import Learner, without_frozen
 from tsgan_jax.translation.registry import translator
 from tsgan_jax.types import MaskBatch, PairBatch
 
-LUNA16_TRAINING_SLICES = 949
-"""Four fifths of LUNA16's 1,186 nodules (section 4.1)."""
+LUNA16_TRAINING_SLICES = 949  # four fifths of LUNA16's 1,186 nodules (section 4.1)
 
 
 def describe(config: Config, run: Path, stages: Sequence[str] = rundir.STAGES) -> tuple[str, str | None]:
@@ -35,12 +34,9 @@ def describe(config: Config, run: Path, stages: Sequence[str] = rundir.STAGES) -
     lines = [f"run directory   {run}{' (exists: resumed)' if (run / rundir.CONFIG).is_file() else ''}"]
     text, problem = _data(config)
     lines, checkpoints = lines + text, 0
-    if "masks" in stages:
-        text, one = _masks(config)
-        lines, checkpoints = lines + text, checkpoints + one
-    if "translation" in stages:
+    for stage in stages:
         try:
-            text, one = _translation(config)
+            text, one = _masks(config) if stage == "masks" else _translation(config)
             lines, checkpoints = lines + text, checkpoints + one
         except UserError as error:
             problem = problem or str(error)
@@ -118,16 +114,18 @@ def _data(config: Config) -> tuple[list[str], str | None]:
 
 def _masks(config: Config) -> tuple[list[str], int]:
     """Lines, and the bytes of a checkpoint."""
-    phases = plan(config.masks)
+    phases, work = plan(config.masks), stage_work(config, 0)["masks"]
+    widest = max(phases, key=lambda phase: (phase.resolution**2 * phase.batch_size, phase.fade))  # fades need more
+    shape = (widest.batch_size, widest.resolution, widest.resolution, representation_of(config.masks).channels)
+    memory = _memory(stylegan(config.masks, widest), jax.eval_shape(lambda: MaskBatch(jnp.zeros(shape))))
     state = _state(stylegan(config.masks, phases[-1]))
-    work = sum(phase.images * masks_work(config.masks, phase.resolution) for phase in phases)
     steps = sum(phase.images // phase.batch_size for phase in phases)
     lines = [
         "",
         f"stage masks     {len(phases)} phases, {steps:,} steps, {phases[-1].end:,} images, "
         f"about {work / 1e6:.3g} PFLOP",
         f"                {_millions(state.gen.params)} generator, {_millions(state.critic.params)} critic parameters",
-        f"                memory at least {_gigabytes(_masks_memory(config, phases))} in the widest phase",
+        f"                memory at least {_gigabytes(memory)} in the widest phase",
         "                  px         batch      steps       images",
     ]
     lines += [
@@ -136,14 +134,6 @@ def _masks(config: Config) -> tuple[list[str], int]:
         for phase in phases
     ]
     return lines, size(state)
-
-
-def _masks_memory(config: Config, phases: tuple[Phase, ...]) -> int:
-    """Memory of the phase with the largest batch area; fades need slightly more than stable phases."""
-    widest = max(phases, key=lambda phase: (phase.resolution**2 * phase.batch_size, phase.fade))
-    learner = stylegan(config.masks, widest)
-    shape = (widest.batch_size, widest.resolution, widest.resolution, representation_of(config.masks).channels)
-    return _memory(learner, _state(learner), jax.eval_shape(lambda: MaskBatch(jnp.zeros(shape))))
 
 
 def _translation(config: Config) -> tuple[list[str], int]:
@@ -157,14 +147,14 @@ def _translation(config: Config) -> tuple[list[str], int]:
     images, side = chosen.epochs * count, chosen.resolution
     shape = (chosen.batch_size, side, side)
     batch = jax.eval_shape(lambda: PairBatch(mask=jnp.zeros(shape, jnp.uint8), ct=jnp.zeros((*shape, 1))))
-    work = images * translation_work(chosen)
+    work = stage_work(config, count)["translation"]
     without = ", without VGG-19's" if lacks_vgg else ""
     lines = [
         "",
         f"stage translation  {chosen.method}, {chosen.epochs} epochs, {-(-images // chosen.batch_size):,} steps, "
         f"{images:,} images, about {work / 1e6:.3g} PFLOP",
         f"                {_millions(state)} numbers in the state (networks, optimisers, frozen features)",
-        f"                memory at least {_gigabytes(_memory(learner, state, batch))}{without}",
+        f"                memory at least {_gigabytes(_memory(learner, batch))}{without}",
     ]
     lines += [f"                {name}: {value}" for name, value in method.about.items()]
     return lines, size(without_frozen(state))
@@ -190,8 +180,8 @@ def _state(learner: Learner) -> Any:
     return jax.eval_shape(learner.init, jax.random.key(0))
 
 
-def _memory(learner: Learner, state: Any, batch: Any) -> int:
-    return peak_bytes(learner.step, state, batch)
+def _memory(learner: Learner, batch: Any) -> int:
+    return peak_bytes(learner.step, _state(learner), batch)
 
 
 def _millions(tree: Any) -> str:

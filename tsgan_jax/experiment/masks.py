@@ -1,7 +1,7 @@
 """Stage 1 of a run: the phases of the growth plan in order."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,61 +12,45 @@ from tsgan_jax.data.pipeline import SliceSet, mask_batches, pool_maps
 from tsgan_jax.errors import UserError
 from tsgan_jax.experiment import stage as stages
 from tsgan_jax.experiment.rundir import MANIFEST
-from tsgan_jax.experiment.stage import Ahead, Stage, TrainingPhase, masks_work
+from tsgan_jax.experiment.stage import Stage, TrainingPhase, mask_grid, masks_work
 from tsgan_jax.files import read_json
-from tsgan_jax.generation.grids import mask_grid
 from tsgan_jax.masks import growth
-from tsgan_jax.masks.calibration import Objects, from_json
+from tsgan_jax.masks.calibration import from_json
 from tsgan_jax.masks.growth import MaskGanState, Phase
 from tsgan_jax.masks.learner import stylegan
 from tsgan_jax.masks.representation import representation_of
 from tsgan_jax.masks.sample import generator_of, sample_masks
 from tsgan_jax.train.checkpoint import Saved
 from tsgan_jax.train.devices import data_mesh, place
+from tsgan_jax.train.hooks import Span
 from tsgan_jax.train.learner import stream
-from tsgan_jax.train.progress import Span
 from tsgan_jax.types import MaskBatch
 
 ENCODED_AT_ONCE = 64
 
-SAMPLES = 16
-"""Number of masks in a sample grid."""
+SAMPLES = 16  # number of masks in a sample grid
 
 
-class RealMasks(NamedTuple):
-    """The training data of stage 1.
-
-    maps: float16 [n, R, R, c], encoded; mirror: order of channels in a mirrored map; objects: the small objects that
-    drawn masks are calibrated to, from the stage's manifest; none where they are not.
-    """
-
-    maps: np.ndarray
-    mirror: np.ndarray
-    objects: dict[int, Objects] | None
-
-
-def _encoded(slices: SliceSet, stage: Stage) -> RealMasks:
-    """Training masks at the networks' last resolution, encoded in batches."""
-    config = stage.config.masks
-    representation, last = representation_of(config), config.resolutions[-1]
-    parts = np.array_split(slices.mask, -(-len(slices) // ENCODED_AT_ONCE))
-    maps = np.concatenate([pool_maps(representation.encode(part), last) for part in parts])
-    objects = from_json(read_json(stage.directory / MANIFEST)["small_objects"]) if config.calibrate else None
-    return RealMasks(maps, representation.mirror, objects)
-
-
-def train_masks(stage: Stage, slices: SliceSet, ahead: Ahead) -> None:
+def train_masks(stage: Stage, slices: SliceSet) -> None:
     """Train from the newest checkpoint to the end of the plan."""
     phases = growth.plan(stage.config.masks)
     saved = stages.begin(stage)
     first, _ = growth.phase_at(phases, saved.meta["images_seen"] if saved else 0)
     state = state_at(stage, phases, first, saved)
-    real = _encoded(slices, stage)
+    maps = _encoded(slices, stage)
     for index in range(first, len(phases)):
         if index > first:
             state = _grown(stage, phases, index, state)
-        state = stages.train_phase(stage, _training_phase(stage, phases, index, real, ahead), state)
+        state = stages.train_phase(stage, _training_phase(stage, phases, index, maps), state)
     stages.close(stage, state)
+
+
+def _encoded(slices: SliceSet, stage: Stage) -> np.ndarray:
+    """Training masks as maps float16 [n, R, R, c] of the networks' last resolution, encoded in batches."""
+    config = stage.config.masks
+    parts = np.array_split(slices.mask, -(-len(slices) // ENCODED_AT_ONCE))
+    encode, last = representation_of(config).encode, config.resolutions[-1]
+    return np.concatenate([pool_maps(encode(part), last) for part in parts])
 
 
 def state_at(stage: Stage, phases: tuple[Phase, ...], index: int, saved: Saved | None) -> MaskGanState:
@@ -89,14 +73,13 @@ def _grown(stage: Stage, phases: tuple[Phase, ...], index: int, state: MaskGanSt
     return place(growth.grow(place(state, mesh), fresh), mesh)
 
 
-def _training_phase(
-    stage: Stage, phases: tuple[Phase, ...], index: int, real: RealMasks, ahead: Ahead
-) -> TrainingPhase:
+def _training_phase(stage: Stage, phases: tuple[Phase, ...], index: int, maps: np.ndarray) -> TrainingPhase:
     config, phase = stage.config, phases[index]
+    mirror = representation_of(config.masks).mirror if config.masks.mirror else None
+    objects = read_json(stage.directory / MANIFEST).get("small_objects")
 
     def batches(images: int) -> Iterator[MaskBatch]:
-        maps = pool_maps(real.maps, phase.resolution)
-        return mask_batches(maps, phase.batch_size, config.seed, images, real.mirror if config.masks.mirror else None)
+        return mask_batches(pool_maps(maps, phase.resolution), phase.batch_size, config.seed, images, mirror)
 
     def fits(meta: Mapping[str, Any]) -> bool:
         return meta["phase"] == index or meta["images_seen"] == phase.start
@@ -105,7 +88,7 @@ def _training_phase(
         return state_at(stage, phases, index, stages.newest(stage, older, fits))
 
     def render(state: MaskGanState) -> NDArray[np.uint8]:
-        generator = generator_of(state, config.masks, phase, real.objects)
+        generator = generator_of(state, config.masks, phase, objects and from_json(objects))
         key = stream(stage.key, "samples")
         return mask_grid(sample_masks(generator, key, jnp.arange(SAMPLES), config.generation.truncation))
 
@@ -115,17 +98,16 @@ def _training_phase(
         end=phase.end,
         per_image=masks_work(config.masks, phase.resolution),
         before=sum(p.images * masks_work(config.masks, p.resolution) for p in phases[:index]),
-        stage=ahead.stage,
-        overall=ahead.overall,
+        stage=stage.work,
+        overall=stage.work_left,
     )
-    pictures = max(1, round(config.run.samples * phase.images / stage.images))
     return TrainingPhase(
         learner=stylegan(config.masks, phase),
         mesh=data_mesh(phase.batch_size),
         batches=batches,
         load=load,
         render=render,
-        points=stages.evenly(phase.start, phase.end, pictures),
+        samples=max(1, round(config.run.samples * phase.images / stage.images)),
         span=span,
         labels={"phase": index, "resolution": phase.resolution, "fade": phase.fade},
     )

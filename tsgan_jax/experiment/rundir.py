@@ -6,7 +6,7 @@ sets/<name>/               generated sets
 """
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,21 +17,23 @@ from tsgan_jax.config import Config
 from tsgan_jax.config.reading import config_hash, dump_config, flatten, load_config, with_absolute_paths
 from tsgan_jax.errors import UserError
 from tsgan_jax.files import read_json, write_bytes, write_json
-from tsgan_jax.generation import provenance
-from tsgan_jax.generation.provenance import decisive_settings
+from tsgan_jax.generation import runs
+from tsgan_jax.masks.growth import phase_at, plan
+from tsgan_jax.masks.learner import stylegan
+from tsgan_jax.train.checkpoint import MANIFEST, META, differs, unsound
+from tsgan_jax.train.learner import without_frozen
+from tsgan_jax.translation.registry import translator
 from tsgan_jax.workers import cores
 
 STAGES = ("masks", "translation")
 CONFIG = "config.yaml"
-MANIFEST = "manifest.json"
 
-Differences = dict[str, dict[str, tuple[Any, Any]]]
-"""Stage to key to (trained with, asked for)."""
+Differences = dict[str, dict[str, tuple[Any, Any]]]  # stage to key to (trained with, asked for)
 
 
 def settings(config: Config, stage: str) -> dict[str, Any]:
     """The settings that a stage's result depends on, with dotted keys; files are compared by hash."""
-    decisive = decisive_settings(config)
+    decisive = config.decisive_settings()
     return flatten({name: decisive[name] for name in ("seed", "precision", "data", stage)})
 
 
@@ -62,13 +64,49 @@ def compare(run: Path, config: Config, allowed: Sequence[str] = ()) -> Differenc
     return {stage: changes for stage, changes in differences.items() if changes}
 
 
+def check_loads(run: Path, config: Config, differences: Differences, slices: int) -> None:
+    """Raise UserError if a sound checkpoint of a changed stage cannot be loaded under `config`; reads no array.
+
+    slices: real slices that are trained on.
+    """
+    for stage, changes in differences.items():
+        folders = [path.parent for path in (run / stage / "checkpoints").glob(f"*/{MANIFEST}")]
+        for folder in sorted(one for one in folders if one.name.isdecimal() and unsound(one) is None):
+            state = _state(folder, config, stage, read_json(folder / META), slices)
+            if reason := differs(folder, without_frozen(state), whole=True):
+                raise UserError(
+                    f"{', '.join(changes)}: this change is of other networks than those trained\n({folder}: {reason}; "
+                    "use the config it was trained with, or another --run directory)"
+                )
+
+
+def _state(folder: Path, config: Config, stage: str, meta: Mapping[str, Any], slices: int) -> Any:
+    """The state that training would go on with, as shapes."""
+    if stage == "masks":
+        phases, trained = plan(config.masks), meta["phase"]
+        next_phase, _ = phase_at(phases, meta["images_seen"])
+        if trained >= len(phases) or next_phase not in (trained, trained + 1):
+            raise UserError(
+                f"{folder}: was saved in phase {trained + 1}, its {meta['images_seen']} images end in phase "
+                f"{next_phase + 1} of the changed plan; change the lengths of later phases only"
+            )
+        init = stylegan(config.masks, phases[trained]).init
+    else:
+        init = translator(config.translation, slices).init
+    return jax.eval_shape(init, jax.random.key(0))
+
+
 def accept(run: Path, config: Config, differences: Differences) -> None:
     """Write a config that was compared to config.yaml, and its differences to the manifests of their stages.
 
     Paths are written as absolute ones, so that later commands may run from another directory.
     """
-    for stage, changes in differences.items():
-        _record(run / stage / MANIFEST, config, stage, changes)
+    for stage, differing in differences.items():
+        manifest = read_json(run / stage / MANIFEST)
+        seen = manifest["images_seen"]
+        now = [{"key": key, "from": old, "to": new, "images_seen": seen} for key, (old, new) in differing.items()]
+        changed = {**manifest, **_identity(config, stage), "changes": manifest["changes"] + now}
+        write_json(run / stage / MANIFEST, changed, indent=1)
     write_bytes(run / CONFIG, dump_config(with_absolute_paths(config)).encode())
 
 
@@ -91,15 +129,6 @@ def _is_ours(path: Path) -> bool:
 
 def _covered(key: str, allowed: Sequence[str]) -> bool:
     return any(key == name or key.startswith(f"{name}.") for name in allowed)
-
-
-def _record(path: Path, config: Config, stage: str, changes: dict[str, tuple[Any, Any]]) -> None:
-    manifest = read_json(path)
-    now = [
-        {"key": key, "from": old, "to": new, "images_seen": manifest["images_seen"]}
-        for key, (old, new) in changes.items()
-    ]
-    write_json(path, {**manifest, **_identity(config, stage), "changes": manifest["changes"] + now}, indent=1)
 
 
 def _identity(config: Config, stage: str) -> dict[str, Any]:
@@ -176,4 +205,4 @@ def note_progress(run: Path, stage: str, images: int, step: int, total: int) -> 
 def versions() -> dict[str, str]:
     """Versions of software and the device of training."""
     packages = ("jaxlib", "flax", "optax", "orbax-checkpoint")
-    return {"python": platform.python_version(), **provenance.versions(), **{name: version(name) for name in packages}}
+    return {"python": platform.python_version(), **runs.versions(), **{name: version(name) for name in packages}}

@@ -1,4 +1,4 @@
-"""Common parts of both stages: directory, key, one phase of training with its hooks, and work.
+"""Common parts of both stages: directory, key, one phase of training with its hooks, sample grids, and work.
 
 Work, in GFLOP, is used to estimate the remaining time across resolutions and stages.  It is fitted to measured training
 steps of the paper's networks, with errors of about a third.  Only ratios matter, because the rate is measured.
@@ -13,26 +13,21 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 from numpy.typing import NDArray
+from skimage.util import montage
 
 from tsgan_jax.config import Config, MasksConfig, TranslationConfig
 from tsgan_jax.errors import UserError
 from tsgan_jax.experiment import rundir
+from tsgan_jax.labels import PALETTE
+from tsgan_jax.masks.growth import plan
 from tsgan_jax.train import hooks
 from tsgan_jax.train.checkpoint import Checkpoints, Saved, abstract_like
 from tsgan_jax.train.devices import place, replicated
+from tsgan_jax.train.hooks import Console, ProgressHook, Span
 from tsgan_jax.train.learner import Learner, stream, with_frozen
 from tsgan_jax.train.loop import CompiledStep, Hook, StepInfo, prefetch
-from tsgan_jax.train.progress import Console, ProgressHook, Span
 from tsgan_jax.train.recovery import run_recovering
 from tsgan_jax.types import Key
-
-
-@dataclass(frozen=True)
-class Ahead:
-    """Work of a stage, and of the stage with all that follows in the command."""
-
-    stage: float
-    overall: float
 
 
 def masks_work(config: MasksConfig, resolution: int) -> float:
@@ -50,9 +45,7 @@ GENERATOR_WORK = {
     "controlnet": 140.0,
 }
 """GFLOP of one real image in a step of each method, at 512 px and a width of 64, without VGG-19."""
-TYPICAL_WORK = 1000.0
-"""The value for a method without an entry."""
-
+TYPICAL_WORK = 1000.0  # the value for a method without an entry
 VGG_WORK = 650.0
 
 
@@ -63,19 +56,26 @@ def translation_work(config: TranslationConfig) -> float:
     return area * (networks * (config.generator_width / 64) ** 2 + VGG_WORK * config.perceptual_on)
 
 
+def stage_work(config: Config, slices: int) -> dict[str, float]:
+    """GFLOP of each stage's whole training; slices: real slices to train on."""
+    return {
+        "masks": sum(phase.images * masks_work(config.masks, phase.resolution) for phase in plan(config.masks)),
+        "translation": config.translation.epochs * slices * translation_work(config.translation),
+    }
+
+
 @dataclass(frozen=True)
 class Stage:
-    """One stage of a run.
+    """One stage of a run."""
 
-    name: masks or translation; images: real images of the whole stage.
-    """
-
-    name: str
-    images: int
+    name: str  # masks or translation
+    images: int  # real images of the whole stage
     run: Path
     config: Config
-    checkpoints: Checkpoints
     console: Console
+    checkpoints: Checkpoints
+    work: float
+    work_left: float  # of the stage and all that follows in the command
 
     @property
     def directory(self) -> Path:
@@ -90,21 +90,16 @@ class Stage:
 
 @dataclass(frozen=True)
 class TrainingPhase:
-    """A part of a stage with one compiled step.
-
-    batches: images seen -> endless batches; load: whether to skip the newest
-    checkpoint -> the state to return to; render: state -> image uint8 [h, w, 3], at each of `points` (images seen);
-    labels: fields of every log line and checkpoint.
-    """
+    """A part of a stage with one compiled step."""
 
     learner: Learner
     mesh: Mesh
-    batches: Callable[[int], Iterator[Any]]
-    load: Callable[[bool], Any]
-    render: Callable[[Any], NDArray[np.uint8]]
-    points: tuple[int, ...]
+    batches: Callable[[int], Iterator[Any]]  # images seen -> endless batches
+    load: Callable[[bool], Any]  # whether to skip the newest checkpoint -> the state to return to
+    render: Callable[[Any], NDArray[np.uint8]]  # state -> image [h, w, 3], `samples` times
+    samples: int
     span: Span
-    labels: Mapping[str, Any]
+    labels: Mapping[str, Any]  # fields of every log line and checkpoint
 
 
 class Note(Hook):
@@ -116,12 +111,6 @@ class Note(Hook):
     def __call__(self, info: StepInfo) -> None:
         if info.last:
             rundir.note_progress(self._stage.run, self._stage.name, info.images, info.step, self._stage.images)
-
-
-def open_stage(name: str, images: int, run: Path, config: Config, console: Console) -> Stage:
-    """A stage with its checkpoints."""
-    checkpoints = Checkpoints(run / name / "checkpoints", config.run.keep, console.say)
-    return Stage(name, images, run, config, checkpoints, console)
 
 
 def begin(stage: Stage) -> Saved | None:
@@ -151,17 +140,18 @@ def train_phase(stage: Stage, part: TrainingPhase, state: Any) -> Any:
 
     Raises UserError when the device runs out of memory or training does not recover, Interrupted after a signal.
     """
-    settings, say = stage.config.run, stage.console.say
+    settings, say, span = stage.config.run, stage.console.say, part.span
+    points = sample_points(span.start, span.end, part.samples)
     chosen: list[Hook] = [
         hooks.JsonlLog(stage.directory / "log.jsonl", part.labels, say),
-        ProgressHook(stage.console, part.span),
-        hooks.Samples(stage.directory / "samples", part.render, part.points, int(state.images_seen), say),
+        ProgressHook(stage.console, span),
+        hooks.Samples(stage.directory / "samples", part.render, points, int(state.images_seen), say),
         hooks.Save(stage.checkpoints, settings.save_minutes, {"stage": stage.name, **part.labels}),
         Note(stage),
     ]
     if settings.tensorboard:
         chosen.append(hooks.Tensorboard(stage.directory / "tensorboard", int(state.step)))
-    stage.console.update(part.span.label, part.span.before / part.span.stage, "compiling")
+    stage.console.update(span.label, span.before / span.stage, "compiling")
     try:
         return run_recovering(
             CompiledStep(part.learner, part.mesh),
@@ -170,7 +160,7 @@ def train_phase(stage: Stage, part: TrainingPhase, state: Any) -> Any:
             chosen,
             stage.checkpoints,
             part.load,
-            until_images=part.span.end,
+            until_images=span.end,
             log_steps=settings.log_steps,
             say=say,
         )
@@ -178,7 +168,7 @@ def train_phase(stage: Stage, part: TrainingPhase, state: Any) -> Any:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise UserError(
-            f"{part.span.label}: the device has not enough memory for a step; training so far is saved. Use a smaller "
+            f"{span.label}: the device has not enough memory for a step; training so far is saved. Use a smaller "
             f"{stage.name}.batch_size (and --allow-config-change {stage.name}.batch_size), or another device"
         ) from error
     finally:
@@ -187,7 +177,7 @@ def train_phase(stage: Stage, part: TrainingPhase, state: Any) -> Any:
 
 def close(stage: Stage, state: Any) -> None:
     """Close a finished stage; UserError if its last state could not be written."""
-    stage.checkpoints.close()
+    stage.checkpoints.wait()
     if int(state.step) not in stage.checkpoints.steps():
         raise UserError(
             f"{stage.directory}: training is done, but its last checkpoint was not written (see above); free space "
@@ -221,6 +211,31 @@ def newest(stage: Stage, older: bool, fits: Callable[[Mapping[str, Any]], bool])
     return saved
 
 
-def evenly(start: int, end: int, count: int) -> tuple[int, ...]:
-    """`count` points in (start, end], the last one at the end."""
+def sample_points(start: int, end: int, count: int) -> tuple[int, ...]:
+    """`count` points in (start, end], evenly spaced, the last one at the end."""
     return tuple(start + (end - start) * (i + 1) // count for i in range(count))
+
+
+TILE = 96  # least side of a tile of a sample grid, in pixels; the tiles are GAP pixels of grey apart
+GAP, GAP_GREY = 2, 40
+
+
+def mask_grid(masks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Masks uint8 [n, h, w] in label colours, as one nearly square RGB image [H, W, 3]."""
+    return _grid(PALETTE[masks], columns=int(np.ceil(np.sqrt(len(masks)))))
+
+
+def pair_grid(masks: NDArray[np.uint8], *ct: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Masks uint8 [n, h, w], each with its slice of every `ct` [n, h, w] in [-1, 1], two in a row; RGB [H, W, 3]."""
+    grey = np.stack(ct, axis=1)
+    grey = np.round(255 * np.nan_to_num(np.clip((grey + 1) / 2, 0, 1), nan=0.0))  # NaN, of a diverged network, is black
+    tiles = np.concatenate([PALETTE[masks][:, None], grey.astype(np.uint8)[..., None].repeat(3, -1)], axis=1)
+    return _grid(tiles.reshape(-1, *tiles.shape[2:]), columns=min(2, len(masks)) * tiles.shape[1])
+
+
+def _grid(tiles: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
+    """RGB tiles [n, h, w, 3], enlarged to TILE or more and laid out in rows."""
+    factor = -(-TILE // min(tiles.shape[1:3]))
+    tiles = tiles.repeat(factor, axis=1).repeat(factor, axis=2)
+    shape = -(-len(tiles) // columns), columns
+    return montage(tiles, fill=[GAP_GREY] * 3, grid_shape=shape, padding_width=GAP, channel_axis=-1)

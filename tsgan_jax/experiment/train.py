@@ -16,16 +16,17 @@ from tsgan_jax.data.verify import ScanVerdict
 from tsgan_jax.detection import run_detection
 from tsgan_jax.evaluation.evaluate import evaluate
 from tsgan_jax.experiment import rundir
-from tsgan_jax.experiment.changes import check_loads
 from tsgan_jax.experiment.masks import train_masks
-from tsgan_jax.experiment.stage import Ahead, Stage, is_finished, masks_work, open_stage, translation_work
+from tsgan_jax.experiment.stage import Stage, is_finished, stage_work
 from tsgan_jax.experiment.translation import train_translation
 from tsgan_jax.files import locked_run
-from tsgan_jax.generation.generate import SetProgress, generate_run
-from tsgan_jax.generation.provenance import fingerprint
-from tsgan_jax.masks import calibration, growth
+from tsgan_jax.generation.generate import generate_run
+from tsgan_jax.generation.runs import fingerprint
+from tsgan_jax.masks import calibration
+from tsgan_jax.masks.growth import plan
+from tsgan_jax.train.checkpoint import Checkpoints
 from tsgan_jax.train.devices import keep_compiled
-from tsgan_jax.train.progress import Console
+from tsgan_jax.train.hooks import Console
 from tsgan_jax.translation.api import Translator
 from tsgan_jax.translation.registry import translator as translator_of
 
@@ -48,23 +49,24 @@ def train(
         wanted = config.stages if chosen == "all" else (chosen,)
         # Made before stage 1 is trained, because it refuses invalid configs and missing weight files.
         translator = translator_of(config.translation, len(slices)) if "translation" in wanted else None
-        phases = growth.plan(config.masks)
-        work = {
-            "masks": sum(phase.images * masks_work(config.masks, phase.resolution) for phase in phases),
-            "translation": config.translation.epochs * len(slices) * translation_work(config.translation),
-        }
+        images = {"masks": plan(config.masks)[-1].end, "translation": config.translation.epochs * len(slices)}
+        work = stage_work(config, len(slices))
         facts = {name: _facts(config, name, slices, translator) for name in wanted}
         for name in wanted:
             rundir.check_facts(run, name, facts[name], allow_changes)
-        check_loads(run, config, differences, len(slices))
+        rundir.check_loads(run, config, differences, len(slices))
         rundir.accept(run, config, differences)
         for place, name in enumerate(wanted):
-            stage = open_stage(name, _images(config, name, len(slices)), run, config, console)
+            checkpoints = Checkpoints(run / name / "checkpoints", config.run.keep, console.say)
+            left = sum(work[later] for later in wanted[place:])
+            stage = Stage(name, images[name], run, config, console, checkpoints, work[name], left)
             rundir.begin_stage(run, config, name, stage.images, facts[name], console.say)
             if is_finished(stage):
                 continue
-            ahead = Ahead(work[name], sum(work[later] for later in wanted[place:]))
-            _train(stage, translator, slices, test_slices, ahead)
+            if translator is not None and name == "translation":
+                train_translation(stage, translator, slices, test_slices)
+            else:
+                train_masks(stage, slices)
         if chosen == "all" and config.generation.count:
             _generate(run, console)
             if config.run.evaluate:
@@ -104,24 +106,12 @@ def _facts(config: Config, stage: str, slices: SliceSet, translator: Translator 
     return facts
 
 
-def _images(config: Config, stage: str, slices: int) -> int:
-    """Number of real images in the whole stage."""
-    return growth.plan(config.masks)[-1].end if stage == "masks" else config.translation.epochs * slices
-
-
-def _train(stage: Stage, translator: Translator | None, slices: SliceSet, test_slices: SliceSet, ahead: Ahead) -> None:
-    if stage.name == "masks":
-        train_masks(stage, slices, ahead)
-    elif translator is not None:
-        train_translation(stage, translator, slices, test_slices, ahead)
-
-
 def _generate(run: Path, console: Console) -> None:
     """Generate the set of the config's section `generation`; finished images are kept."""
 
-    def progress(now: SetProgress) -> None:
-        done = now.accepted + now.rejected
-        console.update("generated set", done / now.count, f"{done}/{now.count} images, {now.rejected} rejected")
+    def progress(accepted: int, rejected: int, count: int) -> None:
+        done = accepted + rejected
+        console.update("generated set", done / count, f"{done}/{count} images, {rejected} rejected")
 
     summary = generate_run(run, None, run / "sets" / "synthetic", progress=progress, say=console.say)
     console.finish()

@@ -10,30 +10,26 @@ from numpy.typing import NDArray
 
 from tsgan_jax.data.pipeline import SliceSet, pair_batches
 from tsgan_jax.experiment import stage as stages
-from tsgan_jax.experiment.stage import Ahead, Stage, TrainingPhase, translation_work
-from tsgan_jax.generation.grids import pair_grid
+from tsgan_jax.experiment.stage import Stage, TrainingPhase, pair_grid, translation_work
 from tsgan_jax.images import to_unit
 from tsgan_jax.train.checkpoint import Saved
 from tsgan_jax.train.devices import data_mesh
+from tsgan_jax.train.hooks import Span
 from tsgan_jax.train.learner import Learner, stream
-from tsgan_jax.train.progress import Span
 from tsgan_jax.translation.api import Translator
 from tsgan_jax.types import PairBatch
 
-SAMPLES = 4
-"""Number of (mask, real, generated) triples in a sample grid."""
+SAMPLES = 4  # number of (mask, real, generated) triples in a sample grid
 
 
-def train_translation(
-    stage: Stage, translator: Translator, slices: SliceSet, test_slices: SliceSet, ahead: Ahead
-) -> None:
+def train_translation(stage: Stage, translator: Translator, slices: SliceSet, test_slices: SliceSet) -> None:
     """Train from the newest checkpoint to the last epoch.
 
     test_slices: slices of the test fold, for the sample grids only.
     """
     saved = stages.begin(stage)
     state = state_at(stage, translator, saved)
-    state = stages.train_phase(stage, _training_phase(stage, translator, slices, test_slices, ahead), state)
+    state = stages.train_phase(stage, _training_phase(stage, translator, slices, test_slices), state)
     stages.close(stage, state)
 
 
@@ -45,9 +41,7 @@ def state_at(stage: Stage, translator: Translator, saved: Saved | None) -> Any:
     return stages.restored(stage, saved, learner, mesh)
 
 
-def _training_phase(
-    stage: Stage, translator: Translator, slices: SliceSet, test_slices: SliceSet, ahead: Ahead
-) -> TrainingPhase:
+def _training_phase(stage: Stage, translator: Translator, slices: SliceSet, test_slices: SliceSet) -> TrainingPhase:
     config, window, seed = stage.config.translation, stage.config.data.hu_window, stage.config.seed
     masks, real = test_slices.mask[:SAMPLES], to_unit(test_slices.ct[:SAMPLES], window)
     key = stream(stage.key, "samples")
@@ -70,7 +64,7 @@ def _training_phase(
         batches=batches,
         load=load,
         render=render,
-        points=stages.evenly(0, stage.images, stage.config.run.samples),
-        span=Span(f"translation, {config.method}", 0, stage.images, work, 0.0, ahead.stage, ahead.overall),
+        samples=stage.config.run.samples,
+        span=Span(f"translation, {config.method}", 0, stage.images, work, 0.0, stage.work, stage.work_left),
         labels={"phase": 0},
     )

@@ -18,9 +18,7 @@ from tsgan_jax.generation.manifest import manifest_path, read_manifest, refuse_c
 from tsgan_jax.train.checkpoint import MANIFEST, META, unsound
 
 WEIGHTS = (".pth", ".pt", ".npz", ".h5")
-TREE_RESOLUTION = 128
-"""Slices of a tree are cut at this size, in pixels, to be judged as bin/prepare judges them."""
-
+TREE_RESOLUTION = 128  # slices of a tree are cut at this size, in pixels, to be judged as bin/prepare judges them
 Status = Literal["ok", "warning", "damaged"]
 
 

@@ -15,8 +15,7 @@ from tsgan_jax.masks.plausibility import check
 
 T = TypeVar("T")
 
-AHEAD = 2
-"""Batches of masks that wait for their CT."""
+AHEAD = 2  # batches of masks that wait for their CT
 
 
 @dataclass
@@ -33,8 +32,8 @@ def candidates(
 ) -> Iterator[Candidate]:
     """Every image of `todo`, with its first accepted mask, or without one after `attempts` refusals.
 
-    Images are queued by attempt, so that each draw is full: as many masks as a batch has, rounded up to what the source
-    draws at once.  The latest attempt with enough queued images is drawn first, which also limits the queue.
+    Images are queued by attempt, so that each draw is full: a batch, rounded up to what the source draws at once.  The
+    latest attempt with enough queued images is drawn first, which also limits the queue.
     """
     size = -(-batch_size // source.at_once) * source.at_once
     waiting = [deque[Candidate]() for _ in range(attempts)]

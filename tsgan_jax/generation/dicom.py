@@ -54,8 +54,8 @@ def secondary_capture(
         (0x00080064, "CS", "SYN"),  # Conversion Type
         (0x00080090, "PN", ""),
         (0x0008103E, "LO", NOTICE),
-        (0x00082111, "ST", f"{NOTICE}. Made from noise by a generative network (tsgan_jax {__version__})."),
-        (0x00100010, "PN", "SYNTHETIC^NO PATIENT"),
+        (0x00082111, "ST", f"{NOTICE}. Made by a generative network (tsgan_jax {__version__})."),
+        (0x00100010, "PN", "SYNTHETIC^CT"),
         (0x00100020, "LO", "SYNTHETIC"),
         (0x00100030, "DA", ""),
         (0x00100040, "CS", ""),

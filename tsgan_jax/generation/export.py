@@ -20,8 +20,7 @@ import numpy as np
 from tsgan_jax.errors import UserError
 from tsgan_jax.files import write_bytes, write_json
 from tsgan_jax.generation import exported
-from tsgan_jax.generation.provenance import versions
-from tsgan_jax.generation.runs import TrainedRun
+from tsgan_jax.generation.runs import TrainedRun, versions
 from tsgan_jax.labels import NAMES
 from tsgan_jax.masks.decoding import decoder
 from tsgan_jax.masks.sample import MaskGenerator, calibration_of, maps_of

@@ -1,8 +1,8 @@
 """Exported networks of tsgan_jax: needs jax and numpy alone.
 
-    from load import load, noise
-    z, mask_key, ct_key = noise(seed=0, indices=range(4))
-    mask, ct = load("pairs")(z, mask_key, ct_key)        # uint8 labels, float32 HU
+from load import load, noise
+z, mask_key, ct_key = noise(seed=0, indices=range(4))
+mask, ct = load("pairs")(z, mask_key, ct_key)        # uint8 labels, float32 HU
 """
 
 import dataclasses

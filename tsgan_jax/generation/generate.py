@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import numpy as np
@@ -26,8 +26,8 @@ from tsgan_jax.errors import UserError
 from tsgan_jax.generation import coco, runs
 from tsgan_jax.generation.candidates import Candidate, ahead, batches, candidates
 from tsgan_jax.generation.manifest import Record
-from tsgan_jax.generation.provenance import fingerprint, versions
-from tsgan_jax.generation.rendering import Render, batch_size_for, rendered, renderer
+from tsgan_jax.generation.rendering import batch_size_for, rendered, renderer
+from tsgan_jax.generation.runs import fingerprint, versions
 from tsgan_jax.generation.sets import SetDirectory, SetImage
 from tsgan_jax.generation.sources import MaskSource, deformed_masks, real_masks, stylegan_masks
 from tsgan_jax.generation.writing import Writer
@@ -43,35 +43,23 @@ if TYPE_CHECKING:
 
 PNG_THREADS = min(8, os.cpu_count() or 1)
 
-
-@dataclass(frozen=True)
-class SetProgress:
-    """Progress of a set: images requested, accepted and rejected so far, and those finished by an earlier call."""
-
-    count: int
-    accepted: int
-    rejected: int
-    before: int
+Progress = Callable[[int, int, int], None]
+"""Called with the number of images accepted and rejected so far, and requested."""
 
 
 @dataclass(frozen=True)
 class SetSummary:
-    """A finished set.
-
-    count: images requested; accepted: images in it; drawn: masks drawn for them; reasons: counts of the gate's
-    reasons; objects: nodule boxes; specks: nodule components too small for a box (A28); made: images finished
-    by this call; damaged: finished images that were made again.
-    """
+    """A finished set."""
 
     out: Path
-    count: int
-    accepted: int
-    drawn: int
-    reasons: dict[str, int]
-    objects: int
-    specks: int
-    made: int
-    damaged: int
+    count: int  # images requested
+    accepted: int  # images in it
+    drawn: int  # masks drawn for them
+    reasons: dict[str, int]  # the gate's, with their counts
+    objects: int  # nodule boxes
+    specks: int  # nodule components too small for a box (A28)
+    made: int  # images finished by this call
+    damaged: int  # finished images that were made again
 
 
 def translate(
@@ -114,14 +102,9 @@ def hu_of(
     return hu
 
 
-def masks_key(seed: int) -> Key:
-    """The key of a set's masks."""
-    return stream(jax.random.key(seed), "masks")
-
-
-def ct_key(seed: int) -> Key:
-    """The key of the noise in a set's CT."""
-    return stream(jax.random.key(seed), "ct")
+def set_key(seed: int, name: Literal["masks", "ct"]) -> Key:
+    """The key of a set's masks, or of the noise in its CT."""
+    return stream(jax.random.key(seed), name)
 
 
 def generate(
@@ -138,63 +121,50 @@ def generate(
     attempts: int = 50,
     batch_size: int | None = None,
     source: dict[str, Any] | None = None,
-    resume: bool = True,
-    progress: Callable[[SetProgress], None] | None = None,
+    progress: Progress | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> SetSummary:
     """Make a synthetic set, or finish one that was interrupted.
 
-    generator: of stage 1, or another source of masks (sources.py), which does not use `truncation`.
-    window: HU shown as [-1, 1] in training.  pixel_mm: side of a pixel of the masks.  attempts: masks drawn for
-    an image before it is recorded as rejected.  batch_size: images at a time; None: as many as fit in the device's
-    memory, which `say` tells.  source: provenance; with the settings and the networks' hashes
-    it identifies the set's origin; a directory with another origin is refused.
-    Raises UserError for such a directory, for a full disk (the set can be finished later) and for a network
-    whose CT is not finite.
+    generator: of stage 1, or another source of masks (sources.py), which does not use `truncation`.  window: HU shown
+    as [-1, 1] in training.  pixel_mm: side of a pixel of the masks.  attempts: masks drawn for an image before it is
+    rejected.  batch_size: images at a time; None: as many as fit in memory, which `say` tells.  source: provenance;
+    with the settings and the networks' hashes it identifies the set.
+    Raises UserError for a directory of another set, a full disk (the set can be finished later) and CT that is not
+    finite.
     """
-    weights = {}
-    if isinstance(generator, MaskSource):
-        masks = generator
-    else:
-        masks = stylegan_masks(generator, masks_key(seed), truncation, pixel_mm)
-        weights["masks"] = fingerprint((generator.params, generator.w_avg, generator.alpha))
-    weights["translation"] = fingerprint(without_optimizers(translator_state))
+    if isinstance(generator, MaskGenerator):
+        generator = stylegan_masks(generator, set_key(seed, "masks"), truncation, pixel_mm)
+    weights = {} if generator.weights is None else {"masks": fingerprint(generator.weights)}
     made_from = {
         "kind": "synthetic",
         "seed": seed,
-        **masks.made_from,
+        **generator.made_from,
         "attempts": attempts,
         "window": [float(hu) for hu in window],
         "pixel_mm": float(pixel_mm),
         "gate": {name: getattr(plausibility, name.upper()) for name in ("nodule_mm", "lung_share", "body_in_one")},
-        "weights": weights,
+        "weights": {**weights, "translation": fingerprint(without_optimizers(translator_state))},
         **(source or {}),
     }
-    with _storage_faults(out), SetDirectory(out, made_from, versions(), coco.SYNTHETIC, resume) as directory:
-        _refuse_larger(directory, count)
-        before = len(directory.records)
-        todo = [index for index in range(count) if index not in directory.records]
+    with _opened(out, made_from, coco.SYNTHETIC, count) as (directory, todo):
 
         def tell() -> None:
             if progress:
-                progress(_progress(directory, count, before))
+                accepted = sum(record["accepted"] for record in directory.records.values())
+                progress(accepted, len(directory.records) - accepted, count)
 
         if todo:
-            size = batch_size_for(translator, translator_state, masks.side, len(todo), batch_size, say)
-            render = renderer(translator, translator_state, ct_key(seed), size)
-            with ThreadPoolExecutor(PNG_THREADS) as pool, Writer(directory, pool, window, masks, seed) as writer:
-                found = candidates(masks, todo, attempts, size, pool)
-                _write_all(writer, render, batches(found, size, writer.reject), tell)
+            size = batch_size_for(translator, translator_state, generator.side, len(todo), batch_size, say)
+            render = renderer(translator, translator_state, set_key(seed, "ct"), size)
+            with ThreadPoolExecutor(PNG_THREADS) as pool, Writer(directory, pool, window, generator, seed) as writer:
+                found = candidates(generator, todo, attempts, size, pool)
+                with closing(ahead(batches(found, size, writer.reject))) as drawn:
+                    for batch, ct in rendered(render, drawn):
+                        writer.put(batch, ct)
+                        tell()
         tell()
         return _summary(directory, count, len(todo))
-
-
-def _write_all(writer: Writer, render: Render, found: Iterator[list[Candidate]], tell: Callable[[], None]) -> None:
-    """Write all batches, drawn ahead by a thread; `tell` is called after each."""
-    with closing(ahead(found)) as drawn:
-        for batch, ct in rendered(render, drawn):
-            writer.put(batch, ct)
-            tell()
 
 
 def generate_run(
@@ -205,7 +175,7 @@ def generate_run(
     seed: int | None = None,
     truncation: float | None = None,
     batch_size: int | None = None,
-    progress: Callable[[SetProgress], None] | None = None,
+    progress: Progress | None = None,
     say: Callable[[str], None] = print,
 ) -> SetSummary:
     """`generate` with the networks of a run directory; defaults are the run's `generation.*`.
@@ -218,7 +188,7 @@ def generate_run(
     defaults = trained.config.generation
     seed = defaults.seed if seed is None else seed
     return generate(
-        masks_of(trained, seed, truncation) if trained.generator is None else trained.generator,
+        masks_of(trained, seed, truncation),
         trained.translator,
         trained.translator_state,
         window=trained.config.data.hu_window,
@@ -226,7 +196,6 @@ def generate_run(
         count=defaults.count if count is None else count,
         seed=seed,
         out=out,
-        truncation=defaults.truncation if truncation is None else truncation,
         attempts=defaults.attempts,
         batch_size=batch_size or defaults.batch_size,
         source=trained.source,
@@ -242,7 +211,7 @@ def masks_of(trained: runs.TrainedRun, seed: int, truncation: float | None) -> M
     """
     if trained.generator is not None:
         chosen = trained.config.generation.truncation if truncation is None else truncation
-        return stylegan_masks(trained.generator, masks_key(seed), chosen, trained.pixel_mm)
+        return stylegan_masks(trained.generator, set_key(seed, "masks"), chosen, trained.pixel_mm)
     kind = trained.config.generation.masks
     if truncation is not None:
         raise UserError(f"truncation applies only to masks of stage 1; this run's generation.masks is {kind}")
@@ -272,37 +241,27 @@ def export_fold(slices: "SliceSet", window: Window, out: Path, source: dict[str,
         directory.add(index, f"{place['seriesuid']}_{place['slice_index']:04d}", labelled, **place)
 
     count = len(slices.ct)
-    with _storage_faults(out), SetDirectory(out, made_from, versions(), coco.REAL) as directory:
-        _refuse_larger(directory, count)
-        todo = [index for index in range(count) if index not in directory.records]
+    with _opened(out, made_from, coco.REAL, count) as (directory, todo):
         with ThreadPoolExecutor(PNG_THREADS) as pool:
             list(pool.map(write, todo))
         return _summary(directory, count, len(todo))
 
 
 @contextmanager
-def _storage_faults(out: Path) -> Iterator[None]:
-    """Turn errors of the disk into UserError; finished images are kept."""
+def _opened(
+    out: Path, made_from: dict[str, Any], smallest: coco.Smallest, count: int
+) -> Iterator[tuple[SetDirectory, list[int]]]:
+    """A set of `count` images and the indices that it lacks.  Raises UserError for a larger set and a failing disk."""
     try:
-        yield
+        with SetDirectory(out, made_from, versions(), smallest) as directory:
+            held = max(directory.records, default=-1) + 1
+            if held > count:
+                raise UserError(f"{out}: has {held} images, more than the {count} requested; choose another directory")
+            yield directory, [index for index in range(count) if index not in directory.records]
     except OSError as error:
         raise UserError(
             f"{out}: {error}; finished images are kept, run the same command again to finish the set"
         ) from error
-
-
-def _refuse_larger(directory: SetDirectory, count: int) -> None:
-    held = max(directory.records, default=-1) + 1
-    if held > count:
-        raise UserError(
-            f"{directory.out}: has {held} images, more than the {count} requested; choose another directory"
-        )
-
-
-def _progress(directory: SetDirectory, count: int, before: int) -> SetProgress:
-    settled = list(directory.records.values())
-    accepted = sum(record["accepted"] for record in settled)
-    return SetProgress(count, accepted, len(settled) - accepted, before)
 
 
 def _summary(directory: SetDirectory, count: int, made: int) -> SetSummary:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tsgan_jax.errors import UserError
 from tsgan_jax.generation import packed, runs
 from tsgan_jax.generation.candidates import candidates
-from tsgan_jax.generation.generate import PNG_THREADS, ct_key, hu_of, masks_of, translate
+from tsgan_jax.generation.generate import PNG_THREADS, hu_of, masks_of, set_key, translate
 from tsgan_jax.generation.runs import TrainedRun
 from tsgan_jax.masks.sample import Indices, sample_masks
 from tsgan_jax.types import Array, Key
@@ -65,7 +65,7 @@ class Networks:
         kept = [found[index] for index in indices if found[index].mask is not None]
         masks = np.array([one.mask for one in kept], np.uint8).reshape(-1, source.side, source.side)
         window = trained.config.data.hu_window
-        ct = hu_of(kept, source.side, trained.translator, trained.translator_state, ct_key(seed), window)
+        ct = hu_of(kept, source.side, trained.translator, trained.translator_state, set_key(seed, "ct"), window)
         return Pairs(np.array([one.index for one in kept], int), masks, ct)
 
 

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tsgan_jax.config import Config
-from tsgan_jax.config.reading import dump_config, load_config
+from tsgan_jax.config.reading import dump_config
 from tsgan_jax.errors import UserError
 from tsgan_jax.files import file_sha256, read_json, write_bytes, write_json
 
@@ -46,9 +46,9 @@ def is_packed(folder: Path) -> bool:
 
 
 def write(out: Path, config: Config, parts: dict[str, Any], facts: dict[str, Any]) -> None:
-    """Write networks to a new folder.
+    """Write networks to a new folder; UserError if it has files.
 
-    parts: stage to its tree of arrays; facts: further entries of the manifest.  Raises UserError if `out` has files.
+    parts: stage to its tree of arrays; facts: further entries of the manifest.
     """
     if out.is_dir() and any(out.iterdir()):
         raise UserError(f"{out}: has files; choose a new folder")
@@ -64,16 +64,8 @@ def write(out: Path, config: Config, parts: dict[str, Any], facts: dict[str, Any
     write_json(out / MANIFEST, {"kind": KIND, **facts, "sha256": hashes}, indent=1)
 
 
-def read_config(folder: Path) -> Config:
-    """The settings of packed networks."""
-    return load_config(folder / CONFIG)
-
-
 def read(folder: Path, stage: str, shapes: Any) -> Any:
-    """A stage's tree of arrays; shapes: the tree of what it must be.
-
-    Raises UserError for a file that is damaged, missing or holds another network.
-    """
+    """A stage's tree of arrays, of the `shapes` given; UserError for a file that is damaged, missing or of others."""
     path = folder / f"{stage}.npz"
     if not path.is_file():
         raise UserError(f"{path}: missing; get the folder again")

@@ -15,7 +15,7 @@ from tsgan_jax.data.metaimage import axial
 from tsgan_jax.data.scans import is_nifti, read_nifti, stem, voxels_of, write_nifti
 from tsgan_jax.errors import UserError
 from tsgan_jax.files import replacing
-from tsgan_jax.generation.generate import ct_key
+from tsgan_jax.generation.generate import set_key
 from tsgan_jax.generation.networks import Networks
 from tsgan_jax.images import check_mask, read_mask, to_uint8, write_hu, write_png
 from tsgan_jax.labels import NUM_CLASSES
@@ -47,7 +47,7 @@ def translate_files(networks: Networks, files: Sequence[Path], out: Path, seed: 
     config = networks.trained.config
     for done, path in enumerate(files, start=1):
         codes, image, _ = _read(path, config.data.resolution, resize=True)
-        ct = networks.ct(codes, ct_key(seed))
+        ct = networks.ct(codes, set_key(seed, "ct"))
         if not np.isfinite(ct).all():
             raise UserError(f"{path}: the translator's CT is not finite; its training has diverged")
         hu = np.rint(ct).astype(np.int16)

@@ -6,7 +6,6 @@ side by side, and CT is equal bit for bit whatever the batch.
 """
 
 import functools
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -18,16 +17,14 @@ from jax.stages import Compiled
 from numpy.typing import NDArray
 
 from tsgan_jax.generation.candidates import Candidate
-from tsgan_jax.train.devices import data_mesh, free_bytes, needed_bytes, on_cpu, replicated, split
+from tsgan_jax.train.devices import data_mesh, free_bytes, needed_bytes, on_cpu, overlapped, replicated, split
 from tsgan_jax.translation.api import Translator
 from tsgan_jax.types import Array, Key
 
 MOST_PIXELS = {True: 2**17, False: 2**20}
 """Pixels of a batch chosen by memory, on a CPU and elsewhere: larger ones are no faster, and delay the first file."""
 
-AT_A_TIME = 2
-"""Batches on the device at a time: one is computed while the one before it is fetched."""
-
+AT_A_TIME = 2  # batches on the device at a time: one is computed while the one before it is fetched
 Render = Callable[[list[Candidate]], Array]
 
 
@@ -39,10 +36,8 @@ def batch_size_for(
     wanted: int | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> int:
-    """Images of a batch for `count` masks of side `side`: `wanted`, or the most of which AT_A_TIME fit into memory.
-
-    Found by compiling; the program is kept for `renderer`.  The images are shared evenly among the batches.  Where not
-    even one fits it is one: the device then says so itself.
+    """Images of a batch for `count` masks of side `side`: `wanted`, or the most of which AT_A_TIME fit into memory,
+    shared evenly among the batches; at least one.  Found by compiling; `renderer` uses the program.
     """
     if wanted is not None:
         return min(wanted, count)
@@ -60,8 +55,7 @@ def batch_size_for(
 def renderer(translator: Translator[Any], state: Any, key: Key, size: int) -> Render:
     """CT [n, h, w] in [-1, 1] of up to `size` masks; rows past the masks given are padding.
 
-    Image i's noise comes from `fold_in(key, i)`.  The devices share a batch.  The result is being computed when the
-    call returns.
+    Image i's noise comes from `fold_in(key, i)`.  The result is still being computed when the call returns.
     """
     mesh = data_mesh(size)
     state, key = jax.device_put((state, key), replicated(mesh))
@@ -83,17 +77,8 @@ def rendered(
     render: Render, batches: Iterable[list[Candidate]]
 ) -> Iterator[tuple[list[Candidate], NDArray[np.float32]]]:
     """Batches with their CT [len(batch), h, w], in order; AT_A_TIME of them are on the device."""
-    computing: deque[tuple[list[Candidate], Array]] = deque()
-    for batch in batches:
-        computing.append((batch, render(batch)))
-        if len(computing) == AT_A_TIME:
-            yield _fetched(*computing.popleft())
-    while computing:
-        yield _fetched(*computing.popleft())
-
-
-def _fetched(batch: list[Candidate], ct: Array) -> tuple[list[Candidate], NDArray[np.float32]]:
-    return batch, np.asarray(ct)[: len(batch)]
+    for batch, ct in overlapped(((batch, render(batch)) for batch in batches), AT_A_TIME):
+        yield batch, np.asarray(ct)[: len(batch)]
 
 
 def _even(count: int, most: int) -> int:

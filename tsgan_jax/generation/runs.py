@@ -1,23 +1,27 @@
-"""Trained networks, read from a run directory that may still be in training, or from packed ones (packed.py).
+"""Trained networks, read from a run directory that may still be in training, or from packed ones (packed.py), and what
+identifies them: hashes of arrays, settings, versions of software.
 
 Reading changes no file: incomplete checkpoints are skipped, and damaged ones are reported and left for the trainer to
 move away.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+import PIL
 
+import tsgan_jax
 from tsgan_jax.config import Config
-from tsgan_jax.config.reading import config_hash, load_config
+from tsgan_jax.config.reading import config_hash, run_config
 from tsgan_jax.errors import UserError
-from tsgan_jax.files import read_json
+from tsgan_jax.files import file_sha256, read_json
 from tsgan_jax.generation import packed
-from tsgan_jax.generation.provenance import decisive_settings
 from tsgan_jax.masks import calibration
 from tsgan_jax.masks.growth import plan
 from tsgan_jax.masks.learner import stylegan
@@ -31,51 +35,49 @@ from tsgan_jax.translation.registry import translator
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Parent:
-    """The checkpoint that a network came from.
+def fingerprint(tree: Any) -> str:
+    """SHA-256 (first 32 hex digits) of a pytree of arrays: paths, types, shapes and values."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        is_key = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        values = np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {values.dtype} {values.shape};".encode())
+        digest.update(np.ascontiguousarray(values).data)
+    return digest.hexdigest()[:32]
 
-    sha256: of the checkpoint's manifest, which has the hash of each of its files.
-    """
 
-    step: int
-    images_seen: int
-    sha256: str
+def versions() -> dict[str, str]:
+    """Versions of software and the device; a change may alter the last bits of a network's output."""
+    return {
+        "tsgan_jax": tsgan_jax.__version__,
+        "jax": jax.__version__,
+        "numpy": np.__version__,
+        "pillow": PIL.__version__,
+        "device": jax.devices()[0].device_kind,
+    }
 
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """The networks of a run with the settings for their use.
-
-    generator: of stage 1, None if the run's sets use masks of real slices.  pixel_mm: side of a pixel of the
-    masks.  unfinished: stages that are not fully trained.
-    """
+    """The networks of a run with the settings for their use."""
 
     config: Config
-    generator: MaskGenerator | None
+    generator: MaskGenerator | None  # of stage 1, None if the run's sets use masks of real slices
     translator: Translator
     translator_state: Any
-    pixel_mm: float
-    source: dict[str, Any]
-    unfinished: tuple[str, ...]
-
-
-def read_config(run: Path) -> Config:
-    """The config of a run; UserError if `run` is not a run directory."""
-    if not (run / "config.yaml").is_file():
-        raise UserError(f"{run}: not a run directory (it has no config.yaml); bin/train makes one")
-    return load_config(run / "config.yaml")
+    pixel_mm: float  # side of a pixel of the masks
+    source: dict[str, Any]  # what identifies the networks
+    unfinished: tuple[str, ...]  # stages that are not fully trained
 
 
 def restore(run: Path, say: Say = print) -> TrainedRun:
-    """The networks for the run's sets, from their newest valid checkpoints.
+    """The networks of a run directory, from their newest valid checkpoints, or of packed ones.
 
-    run: a run directory, or a folder of packed networks.
     Raises UserError for a stage without one, or if stage 1 has not reached the translator's resolution.
     """
     if packed.is_packed(run):
         return _unpacked(run)
-    config = read_config(run)
+    config = run_config(run)
     generator, parents = None, {}
     if "masks" in config.stages:
         generator, parents["masks"] = restore_masks(run, config, say)
@@ -83,14 +85,14 @@ def restore(run: Path, say: Say = print) -> TrainedRun:
         if grown != last:
             raise UserError(f"{run}: stage masks has grown to {grown} of {last} px; finish it with bin/train first")
     method, state, parents["translation"] = restore_translation(run, config, say)
-    source = _source(config, {stage: asdict(parent) for stage, parent in parents.items()})
+    source = _source(config, parents)
     unfinished = tuple(stage for stage in config.stages if not _manifest(run, stage).get("finished"))
     return TrainedRun(config, generator, method, state, pixel_mm(run, config), source, unfinished)
 
 
 def _unpacked(folder: Path) -> TrainedRun:
     """The networks of a packed folder."""
-    config, manifest = packed.read_config(folder), read_json(folder / packed.MANIFEST)
+    config, manifest = run_config(folder), read_json(folder / packed.MANIFEST)
     phase = plan(config.masks)[-1]
     shapes = jax.eval_shape(stylegan(config.masks, phase).init, jax.random.key(0))
     found = packed.read(folder, "masks", {"params": shapes.ema, "w_avg": shapes.w_avg})
@@ -126,14 +128,18 @@ def pack(run: Path, out: Path, say: Say = print) -> None:
 
 def _source(config: Config, parents: dict[str, Any]) -> dict[str, Any]:
     """What identifies the networks: deciding settings, and the checkpoints by stage."""
-    decisive = decisive_settings(config)
+    decisive = config.decisive_settings()
     if "masks" not in config.stages:  # then its settings do not identify the set
         decisive.pop("masks")
     return {"config": decisive, "config_sha256": config_hash(decisive), "parents": parents}
 
 
-def restore_masks(run: Path, config: Config, say: Say = print) -> tuple[MaskGenerator, Parent]:
-    """Stage 1's generator: the running mean of its weights, at the resolution that training has reached."""
+def restore_masks(run: Path, config: Config, say: Say = print) -> tuple[MaskGenerator, dict[str, Any]]:
+    """Stage 1's generator, the running mean of its weights at the resolution that training has reached; its parent.
+
+    A parent is the checkpoint that a network is from: step, images seen, and the SHA-256 of its manifest, which has the
+    hash of each of its files.
+    """
     folder, parent, meta = _newest(run, "masks", say)
     phase = plan(config.masks)[meta["phase"]]
     shapes = jax.eval_shape(stylegan(config.masks, phase).init, jax.random.key(0))
@@ -142,11 +148,8 @@ def restore_masks(run: Path, config: Config, say: Say = print) -> tuple[MaskGene
     return generator_of(state, config.masks, phase, objects), parent
 
 
-def restore_translation(run: Path, config: Config, say: Say = print) -> tuple[Translator, Any, Parent]:
-    """Stage 2's translator and the part of its state that `translate` reads.
-
-    Making CT needs no optimiser state and no perceptual loss, so no VGG-19 file either.
-    """
+def restore_translation(run: Path, config: Config, say: Say = print) -> tuple[Translator, Any, dict[str, Any]]:
+    """Stage 2's translator without its perceptual loss, the part of its state that `translate` reads, its parent."""
     folder, parent, _ = _newest(run, "translation", say)
     method = _method(config)
     return method, _read(folder, without_optimizers(jax.eval_shape(method.init, jax.random.key(0)))), parent
@@ -167,29 +170,26 @@ def _manifest(run: Path, stage: str) -> dict[str, Any]:
     return read_json(run / stage / MANIFEST)
 
 
-def _newest(run: Path, stage: str, say: Say) -> tuple[Path, Parent, dict[str, Any]]:
+def _newest(run: Path, stage: str, say: Say) -> tuple[Path, dict[str, Any], dict[str, Any]]:
     """(folder, parent, meta) of the newest valid checkpoint."""
-    for folder in _finished_checkpoints(run / stage / "checkpoints"):
-        reason = unsound(folder)
-        if reason is not None:
+    complete = [path.parent for path in (run / stage / "checkpoints").glob(f"*/{MANIFEST}")]
+    for folder in sorted((one for one in complete if one.name.isdecimal()), key=lambda one: -int(one.name)):
+        if reason := unsound(folder):
             say(f"{folder}: not usable ({reason}); trying the one before it")
             continue
         meta = read_json(folder / META)
-        digest = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
-        return folder, Parent(int(folder.name), int(meta["images_seen"]), digest), meta
+        parent = {
+            "step": int(folder.name),
+            "images_seen": int(meta["images_seen"]),
+            "sha256": file_sha256(folder / MANIFEST),
+        }
+        return folder, parent, meta
     raise UserError(f"{run}: stage {stage} has no usable checkpoint; train it with bin/train first")
 
 
-def _finished_checkpoints(folder: Path) -> Iterator[Path]:
-    """Complete checkpoints (those with a manifest), newest first."""
-    found = [path.parent for path in folder.glob(f"*/{MANIFEST}") if path.parent.name.isdecimal()]
-    yield from sorted(found, key=lambda path: -int(path.name))
-
-
 def _read(folder: Path, shapes: Any) -> Any:
-    """The part of a checkpoint's state that `shapes` names, on one device.
-
-    Raises UserError if the checkpoint lacks an array of it or holds one of another shape.
+    """The part of a checkpoint's state that `shapes` names, on one device; UserError if it lacks an array of it or has
+    one of another shape.
     """
     wanted = abstract_like(shapes, replicated(data_mesh(1)))
     if reason := differs(folder, wanted, whole=False):

@@ -29,7 +29,7 @@ def write(out: Path, manifest: dict[str, Any], tree: dict[str, Any]) -> None:
     """Write both.  manifest: of the set (manifest.py); tree: its COCO file, with polygons."""
     if tree["images"]:
         with replacing(out / SHEET) as temporary:
-            _sheet(out, tree).save(temporary, "PNG")
+            _sheet(out, tree).save(temporary, "PNG", compress_level=3)
     else:
         (out / SHEET).unlink(missing_ok=True)
     write_index(out, manifest, tree)

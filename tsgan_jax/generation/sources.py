@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsgan_jax.errors import UserError
-from tsgan_jax.generation.provenance import fingerprint
+from tsgan_jax.generation.runs import fingerprint
 from tsgan_jax.labels import MIRROR
 from tsgan_jax.masks.deform import Deformer
 from tsgan_jax.masks.plausibility import check
@@ -22,56 +22,43 @@ from tsgan_jax.types import Key
 if TYPE_CHECKING:
     from tsgan_jax.data.pipeline import SliceSet
 
-THREADS = min(16, os.cpu_count() or 1)
-"""Number of masks that are deformed at a time."""
-
-Draw = Callable[[int, list[int]], NDArray[np.uint8]]
-"""(attempt, indices [n]) to masks [n, h, w]."""
+THREADS = min(16, os.cpu_count() or 1)  # number of masks that are deformed at a time
+Draw = Callable[[int, list[int]], NDArray[np.uint8]]  # (attempt, indices [n]) to masks [n, h, w]
 
 
 @dataclass(frozen=True)
 class MaskSource:
-    """Masks by index.
-
-    draw: attempt, indices to masks; at_once: a draw's size is best a multiple of it; side: height and width of a mask;
-    pixel_mm: index to the side of a pixel; facts: index to the fields about the mask in the image's record; made_from:
-    provenance of the masks.
-    """
+    """Masks by index."""
 
     draw: Draw
-    at_once: int
-    side: int
-    pixel_mm: Callable[[int], float]
-    facts: Callable[[int], dict[str, Any]]
-    made_from: dict[str, Any]
-
-
-def mask_drawer(generator: MaskGenerator, key: Key, truncation: float) -> Draw:
-    """Masks by (attempt, index)."""
-
-    def draw(attempt: int, indices: list[int]) -> NDArray[np.uint8]:
-        return sample_masks(generator, jax.random.fold_in(key, attempt), jnp.array(indices, jnp.uint32), truncation)
-
-    return draw
+    at_once: int  # a draw's size is best a multiple of it
+    side: int  # height and width of a mask
+    pixel_mm: Callable[[int], float]  # index to the side of a pixel
+    facts: Callable[[int], dict[str, Any]]  # index to the fields about the mask in the image's record
+    made_from: dict[str, Any]  # provenance
+    weights: Any = None  # of the network that draws them, if one does
 
 
 def stylegan_masks(generator: MaskGenerator, key: Key, truncation: float, pixel_mm: float) -> MaskSource:
     """Masks of stage 1; attempt a at image i uses the key `fold_in(key, a)`."""
+
+    def draw(attempt: int, indices: list[int]) -> NDArray[np.uint8]:
+        return sample_masks(generator, jax.random.fold_in(key, attempt), jnp.array(indices, jnp.uint32), truncation)
+
     return MaskSource(
-        draw=mask_drawer(generator, key, truncation),
+        draw=draw,
         at_once=chunk_size(generator.synthesis.resolution),
         side=generator.size,
         pixel_mm=lambda index: pixel_mm,
         facts=lambda index: {},
         made_from={"truncation": truncation},
+        weights=(generator.params, generator.w_avg, generator.alpha),
     )
 
 
 def real_masks(slices: "SliceSet", seed: int) -> MaskSource:
-    """Masks of real slices that pass the gate, in an order given by the seed: all, then all mirrored, and so on.
-
-    Image i has the mask at place i mod n of the order, mirrored (left and right lung swapped) in every second round.
-    After 2 n images masks repeat, with other noise.  Raises UserError if no slice passes the gate.
+    """Masks of the n real slices that pass the gate, in an order given by the seed: all, then all mirrored (left and
+    right lung swapped), and so on.  Raises UserError if no slice passes the gate.
     """
     usable = [i for i in range(len(slices)) if check(slices.mask[i], float(slices.pixel_mm[i])).accepted]
     if not usable:
@@ -115,9 +102,8 @@ def real_masks(slices: "SliceSet", seed: int) -> MaskSource:
 def deformed_masks(slices: "SliceSet", seed: int) -> MaskSource:
     """Deformed masks of real slices, with nodules of all slices at other places (masks/deform.py).
 
-    Every attempt at image i uses slice i mod n of an order given by the seed.  After n images anatomies repeat, with
-    other deformations and nodules.  The pixel size of the slice is kept.  Raises UserError if no slice's anatomy
-    passes the gate, or none has a nodule.
+    Every attempt at image i uses slice i mod n of an order given by the seed, and its pixel size.  Raises UserError if
+    no slice's anatomy passes the gate, or none has a nodule.
     """
     deformer = Deformer.of_masks(slices.mask, slices.pixel_mm)
     count = len(deformer.masks)

@@ -25,71 +25,45 @@ from tsgan_jax.labels import BODY, LEFT_LUNG, NAMES, NODULE, RIGHT_LUNG, TRACHEA
 from tsgan_jax.masks.distance import CHANNELS, encode, enlarged, organs
 
 SMALL = (TRACHEA, NODULE)
-APART = 1 / 32
-"""Least distance of two peaks, as a share of the slice's side."""
-
-OUTLIERS = 0.01
-"""Share of real objects, at either end, whose surroundings are no rule."""
-
-MOST = 4
-"""Objects of a class in a mask."""
-
-ROUNDNESS = 0.1
-"""By how much heights are lowered at the radius of the disc of an object's area."""
-
+APART = 1 / 32  # least distance of two peaks, as a share of the slice's side
+OUTLIERS = 0.01  # share of real objects, at either end, whose surroundings are no rule
+MOST = 4  # objects of a class in a mask
+ROUNDNESS = 0.1  # by how much heights are lowered at the radius of the disc of an object's area
 QUANTILES = 33
 
-STEEPEST = 8.0
-"""Largest slope, either way."""
-
-NONE = -2.0 - STEEPEST
-"""Rank of a missing peak, below every rank."""
+STEEPEST = 8.0  # largest slope, either way
+NONE = -2.0 - STEEPEST  # rank of a missing peak, below every rank
 
 
 @dataclass(frozen=True)
 class Objects:
-    """One class of small objects in real masks.
+    """One class of small objects in real masks; ranges are without the outermost OUTLIERS."""
 
-    present: share of masks with at least 1, 2, ... of them; areas: quantiles, evenly spaced from 0 to 1, of an
-    object's area as a share of the slice.
-    lowest, highest: the range of `_surroundings` at their peaks, without the outermost OUTLIERS.
-    depth: mean of the nearer lung's channel at their peaks, None where it is not to be followed.
-    spread: distance, as a share of the slice's side, of a mask's further objects from its largest one, without the
-    outermost OUTLIERS.
-    """
-
-    present: tuple[float, ...]
-    areas: tuple[float, ...]
-    lowest: tuple[float, ...] = (-1.0, -1.0, -1.0)
+    present: tuple[float, ...]  # share of masks with at least 1, 2, ... of them
+    areas: tuple[float, ...]  # evenly spaced quantiles of an object's area, as a share of the slice
+    lowest: tuple[float, ...] = (-1.0, -1.0, -1.0)  # of `_surroundings` at their peaks
     highest: tuple[float, ...] = (1.0, 1.0, 1.0)
-    depth: float | None = None
-    spread: float = 2.0
+    depth: float | None = None  # mean of the nearer lung's channel at their peaks, None: not to be followed
+    spread: float = 2.0  # largest distance of a mask's further objects from its largest one, in sides of the slice
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What makes an object of a peak.
+    """What makes an object of a peak."""
 
-    slope: a peak's rank is its height less `slope` times the nearer lung's channel there.
-    levels: least rank of the first, second, ... peak of a map to be an object, if those before it are; ranks (rising),
-    areas: the area, as a share of the slice, of an object whose peak has that rank.
-    real: the objects that it was made for.
-    """
-
-    slope: float
-    levels: tuple[float, ...]
-    ranks: tuple[float, ...]
-    areas: tuple[float, ...]
-    real: Objects
+    real: Objects  # that it is made for
+    slope: float  # a peak's rank is its height less `slope` times the nearer lung's channel there
+    levels: tuple[float, ...]  # least rank of the first, second, ... peak to be an object, if those before it are
+    ranks: tuple[float, ...]  # rising, of peaks whose objects have the areas `real.areas`
 
 
 @dataclass(frozen=True, eq=False)
 class _Peaks:
-    """Local maxima of a class's channel: heights [k], the nearer lung's channel there [k], rows and columns [k, 2]."""
+    """Local maxima of a class's channel."""
 
-    heights: np.ndarray
-    depths: np.ndarray
-    places: np.ndarray
+    heights: np.ndarray  # [k]
+    depths: np.ndarray  # [k], the nearer lung's channel there
+    places: np.ndarray  # [k, 2], rows and columns
 
     def ranked(self, slope: float, spread: float) -> tuple[np.ndarray, np.ndarray]:
         """(ranks, the peaks' numbers), the first rank first; none farther than `spread` pixels from the first."""
@@ -114,11 +88,11 @@ def real_objects(masks: np.ndarray) -> dict[int, Objects]:
 
 @dataclass(frozen=True, eq=False)
 class _Real:
-    """A real object: its pixels, its peak (row, column), and what stands round the peak."""
+    """A real object."""
 
     pixels: int
-    place: tuple[int, int]
-    around: np.ndarray
+    place: tuple[int, int]  # row and column of its peak
+    around: np.ndarray  # `_surroundings` of the peak
 
 
 def _real(one: np.ndarray, label: int, patch: Component) -> _Real:
@@ -147,8 +121,7 @@ def _objects(found: list[list[_Real]], side: int) -> Objects:
     )
 
 
-NEARER = 1
-"""The nearer lung in `_surroundings`."""
+NEARER = 1  # the nearer lung in `_surroundings`
 
 
 def _surroundings(one: np.ndarray) -> np.ndarray:
@@ -164,26 +137,21 @@ def to_json(objects: Mapping[int, Objects]) -> dict[str, Any]:
 
 def from_json(tree: Mapping[str, Any]) -> dict[int, Objects]:
     """`to_json` undone."""
-
-    def objects(each: Mapping[str, Any]) -> Objects:
-        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in each.items()}
-        return Objects(**values)
-
-    return {NAMES.index(label): objects(each) for label, each in tree.items()}
+    plain: dict[str, dict[str, Any]] = {
+        label: {key: tuple(v) if isinstance(v, list) else v for key, v in each.items()} for label, each in tree.items()
+    }
+    return {NAMES.index(label): Objects(**each) for label, each in plain.items()}
 
 
 def calibrate(maps: np.ndarray, size: int, real: Mapping[int, Objects]) -> dict[int, Calibration]:
-    """The calibration with which masks of generated maps [n, r, r, 5] have as many and as large objects as real ones.
-
-    size: of the masks that will be decoded with it.
-    """
+    """That with which masks of `size` of generated maps [n, r, r, 5] have as many and as large objects as real ones."""
     maps = np.stack([enlarged(one, size) for one in maps])
-    out = {}
-    for label, objects in real.items():
-        peaks = [_peaks(one, label, objects) for one in maps]
-        if any(len(each.heights) for each in peaks):
-            out[label] = _calibrate(peaks, objects, size)
-    return out
+    peaks = {label: [_peaks(one, label, objects) for one in maps] for label, objects in real.items()}
+    return {
+        label: _calibrate(found, real[label], size)
+        for label, found in peaks.items()
+        if any(len(each.heights) for each in found)
+    }
 
 
 def _calibrate(peaks: Sequence[_Peaks], real: Objects, size: int) -> Calibration:
@@ -196,8 +164,7 @@ def _calibrate(peaks: Sequence[_Peaks], real: Objects, size: int) -> Calibration
             _, _, depths = _chosen(peaks, real, size, slope)
             gentle, steep = (slope, steep) if depths.mean() > real.depth else (gentle, slope)
     levels, ranks, _ = _chosen(peaks, real, size, slope)
-    quantiles = np.quantile(ranks, np.linspace(0, 1, len(real.areas)))
-    return Calibration(slope, levels, tuple(quantiles.tolist()), real.areas, real)
+    return Calibration(real, slope, levels, tuple(np.quantile(ranks, np.linspace(0, 1, len(real.areas))).tolist()))
 
 
 def _chosen(
@@ -215,11 +182,11 @@ def _chosen(
 
 
 def _levels(ranks: np.ndarray, present: tuple[float, ...]) -> tuple[tuple[float, ...], np.ndarray]:
-    """Levels of the first, second, ... peak, with which as many maps as asked for have that many objects.
+    """(levels of the first, second, ... peak with which as many maps as asked for have that many objects; which peaks
+    are objects, bool [n, k]).  ranks: [n, k], falling, NONE where a map has no such peak.
 
     No level is below the first: where a network draws too few further peaks, as of main bronchi, masks have fewer
     further objects than real ones rather than specks at the wrong place.
-    ranks: [n, k], falling, NONE where a map has no such peak.  Also returns which peaks are objects, bool [n, k].
     """
     levels: list[float] = []
     chosen = np.zeros(ranks.shape, bool)
@@ -240,16 +207,14 @@ def decode(maps: np.ndarray, size: int, calibration: Mapping[int, Calibration]) 
 
 def _decode(one: np.ndarray, calibration: Mapping[int, Calibration]) -> np.ndarray:
     mask = organs(one)
-    for label in SMALL:  # nodules last: they have precedence
-        if label not in calibration:
-            continue
+    for label in (label for label in SMALL if label in calibration):  # nodules last: they have precedence
         rule = calibration[label]
         peaks = _peaks(one, label, rule.real)
         ranks, order = peaks.ranked(rule.slope, rule.real.spread * len(mask))
         for level, rank, at in zip(rule.levels, ranks, order, strict=False):
             if rank < level:
                 break
-            pixels = max(1, round(np.interp(rank, rule.ranks, rule.areas) * mask.size))
+            pixels = max(1, round(np.interp(rank, rule.ranks, rule.real.areas) * mask.size))
             row, column = peaks.places[at]
             _draw(mask, one[..., CHANNELS.index(label)], (row, column), pixels, label)
     return mask

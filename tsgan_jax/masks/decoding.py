@@ -107,7 +107,7 @@ def _ranks(one: Array, channel: Array, rule: Calibration) -> Array:
 def _drawn(channel: Array, place: tuple[Array, ...], rank: Array, rule: Calibration) -> Array:
     """The pixels, bool [h, h], of an object of some rank at a peak: the highest round it that are connected with it."""
     side = len(channel)
-    areas = np.float32(rule.areas) * side**2
+    areas = np.float32(rule.real.areas) * side**2
     pixels = jnp.maximum(1, jnp.round(jnp.interp(rank, np.float32(rule.ranks), areas)))
     radius = jnp.sqrt(pixels / np.pi)
     margin = 2 + isqrt(int(2.25 * max(1.0, areas.max()) / np.pi) + 1)  # what the largest object needs

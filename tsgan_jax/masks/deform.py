@@ -19,19 +19,13 @@ from tsgan_jax.masks.warp import warped
 
 @dataclass(frozen=True)
 class Deformer:
-    """The training data for new masks; `draw` makes one mask.
+    """The training data for new masks; `draw` makes one mask."""
 
-    masks: uint8 [n, h, h], the training masks whose anatomy is plausible (plausibility.py), without their nodules;
-    slices: int [n], their indices among the training masks; pixel_mm: float [n], side of a pixel.
-    nodules: the real nodules of 3 to 30 mm at a lung.  counts: int [m], the number of these in each training mask that
-    has any; a mask without a nodule would be rejected.
-    """
-
-    masks: NDArray[np.uint8]
-    slices: NDArray[np.int64]
-    pixel_mm: NDArray[np.float64]
-    nodules: tuple[RealNodule, ...]
-    counts: NDArray[np.int64]
+    masks: NDArray[np.uint8]  # [n, h, h], those with plausible anatomy (plausibility.py), without their nodules
+    slices: NDArray[np.int64]  # [n], their indices among the training masks
+    pixel_mm: NDArray[np.float64]  # [n], side of a pixel
+    nodules: tuple[RealNodule, ...]  # the real ones of 3 to 30 mm at a lung
+    counts: NDArray[np.int64]  # [m], number of these in each training mask that has any: one without would be rejected
 
     @classmethod
     def of_masks(cls, masks: NDArray[np.uint8], pixel_mm: NDArray[np.floating]) -> Self:
@@ -54,15 +48,12 @@ class Deformer:
     @property
     def facts(self) -> dict[str, Any]:
         """Numbers of usable masks and nodules, and the constants of the deformation."""
-        chosen = {
-            warp: ("KNOTS", "DISPLACEMENT", "SMOOTHING", "SCALE", "ASPECT", "DEGREES", "SHIFT"),
-            nodules: ("PLACE_JITTER", "DEPTH_JITTER_MM", "SCALE", "TRIES", "SUITS"),
+        names = {
+            warp: "knots displacement smoothing scale aspect degrees shift",
+            nodules: "place_jitter depth_jitter_mm scale tries suits",
         }
-        constants = {
-            module.__name__.rpartition(".")[2]: {name.lower(): getattr(module, name) for name in names}
-            for module, names in chosen.items()
-        }
-        return {"usable": len(self.masks), "real_nodules": len(self.nodules), **constants}
+        chosen = [{name: getattr(module, name.upper()) for name in listed.split()} for module, listed in names.items()]
+        return {"usable": len(self.masks), "real_nodules": len(self.nodules), "warp": chosen[0], "nodules": chosen[1]}
 
     def source(self, seed: int, index: int) -> int:
         """Index in `masks` of the source of a set's mask `index`: each source once, in the seed's order, then again."""

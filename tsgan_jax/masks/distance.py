@@ -26,8 +26,7 @@ MIRROR = np.array([0, 2, 1, 3, 4])
 SCALE = {BODY: 1 / 16, LEFT_LUNG: 1 / 16, RIGHT_LUNG: 1 / 16, TRACHEA: 5 / 128, NODULE: 5 / 128}
 """Distance, as a share of the slice's side, over which tanh goes from 0 to .76: 21 and 13 mm of 340."""
 
-GROW = {TRACHEA: 1 / 64, NODULE: 1 / 32}
-"""By how much of the slice's side a small object is grown: 5 and 11 mm of 340."""
+GROW = {TRACHEA: 1 / 64, NODULE: 1 / 32}  # by how much of the slice's side a small object is grown: 5 and 11 mm of 340
 
 
 def encode(masks: np.ndarray) -> np.ndarray:
@@ -59,8 +58,8 @@ def with_nodules(mask: np.ndarray, lung: int) -> np.ndarray:
 def signed_distance(region: NDArray[np.bool_], reach: int | None = None) -> NDArray[np.float32]:
     """Distance of each pixel [h, w] from the outline of a region that is not empty, in pixels, positive inside.
 
-    The outline runs between pixels: those on either side of it have .5 and -.5.  The frame is no outline, unless the
-    region fills it.  What lies further than `reach` from the region's bounding box has -reach: this saves time.
+    Pixels on either side of the outline have .5 and -.5.  The frame is none, unless the region fills it.  What lies
+    further than `reach` from the region's bounding box has -reach: this saves time.
     """
     reach = max(region.shape) if reach is None else reach
     if region.all():
@@ -84,10 +83,10 @@ def _value(region: np.ndarray, label: int) -> np.ndarray:
 
 
 def decode(maps: np.ndarray, size: int) -> np.ndarray:
-    """Maps [n, r, r, 5] to masks uint8 [n, size, size].
+    """Maps [n, r, r, 5], enlarged bilinearly, to masks uint8 [n, size, size].
 
-    Maps are enlarged bilinearly to `size`; a pixel belongs to the organs whose channels are positive there, small ones
-    shrunk by what they were grown, and of several to the first in the labels' order of precedence.
+    A pixel belongs to the organs whose channels are positive there, small ones shrunk by what they were grown, and of
+    several to the first in the labels' order of precedence.
     """
     return np.stack([_decode(enlarged(one, size)) for one in maps])
 
@@ -95,7 +94,9 @@ def decode(maps: np.ndarray, size: int) -> np.ndarray:
 def _decode(one: np.ndarray) -> np.ndarray:
     mask = organs(one)
     for label in (TRACHEA, NODULE):
-        mask[shrunk(one[..., CHANNELS.index(label)] > 0, GROW[label])] = label
+        region = one[..., CHANNELS.index(label)] > 0
+        if region.any():
+            mask[ndimage.distance_transform_edt(region) > GROW[label] * len(mask) + 0.25] = label
     return mask
 
 
@@ -107,13 +108,6 @@ def organs(one: np.ndarray) -> np.ndarray:
     for lung in (RIGHT_LUNG, LEFT_LUNG):
         mask[inside[..., CHANNELS.index(lung)] & body] = lung
     return mask
-
-
-def shrunk(region: np.ndarray, share: float) -> np.ndarray:
-    """A region bool [h, w] without what is within `share` of the side from its outline."""
-    if not region.any():
-        return region
-    return ndimage.distance_transform_edt(region) > share * region.shape[0] + 0.25
 
 
 def enlarged(one: np.ndarray, size: int) -> np.ndarray:

@@ -17,34 +17,26 @@ from tsgan_jax.types import Array, Key
 
 @flax.struct.dataclass
 class MaskGanState:
-    """State of stage 1 in every phase.
-
-    gen: parameters {"mapping", "synthesis"}; ema: their running mean, used for samples; w_avg: float32 [w_dim], running
-    mean of w, for truncation.  The phase follows from `images_seen` (`phase_at`).
-    """
+    """State of stage 1 in every phase; the phase follows from `images_seen` (`phase_at`)."""
 
     step: Array
     images_seen: Array
     key: Key
-    gen: Player
+    gen: Player  # parameters {"mapping", "synthesis"}
     critic: Player
-    ema: Params
-    w_avg: Array
+    ema: Params  # running mean of the generator's, for samples
+    w_avg: Array  # float32 [w_dim], running mean of w, for truncation
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of the training with one pair of networks and one compiled step.
-
-    resolution: pixels; fade: whether new blocks fade in; batch_size: images per step;
-    images: length of the phase; start: images seen before it.
-    """
+    """A part of the training with one pair of networks and one compiled step."""
 
     resolution: int
-    fade: bool
+    fade: bool  # whether new blocks fade in
     batch_size: int
-    images: int
-    start: int
+    images: int  # length of the phase
+    start: int  # images seen before it
 
     @property
     def end(self) -> int:
@@ -83,10 +75,8 @@ def fade_alpha(phase: Phase, images_seen: Array) -> Array:
 
 
 def overlay(fresh: Params, trained: Params) -> Params:
-    """`fresh`, with each parameter replaced by that of the same path in `trained`, if there is one.
-
-    Parameters of `trained` that `fresh` lacks (the previous resolution's ToRGB after a fade) are dropped.  Raises
-    ValueError if a parameter has two shapes, which means two different configs.
+    """`fresh`, with each parameter replaced by that of the same path in `trained`, if there is one; ValueError for one
+    of two shapes, which means two different configs.
     """
     old, new = flatten_dict(trained), flatten_dict(fresh)
     for path in new.keys() & old.keys():
@@ -96,11 +86,10 @@ def overlay(fresh: Params, trained: Params) -> Params:
 
 
 def grow(state: MaskGanState, fresh: MaskGanState) -> MaskGanState:
-    """The state with which the next phase starts.
+    """The state with which the next phase starts: `state` of the previous one laid over `fresh`, its learner's `init`.
 
-    state: of the previous phase; fresh: `init` of the next phase's learner.  Trained parameters and running means are
-    kept (`overlay`), as are counters, key and w_avg.  Both optimisers are reset: with the old moments, Adam's first
-    update of the new blocks would be several times the learning rate.
+    Both optimisers are reset: with the old moments, Adam's first update of the new blocks would be several times the
+    learning rate.
     """
 
     def player(old: Player, new: Player) -> Player:

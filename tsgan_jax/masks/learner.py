@@ -6,7 +6,6 @@ own (NVlabs' order, A20); then the running means.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +13,9 @@ import optax
 
 from tsgan_jax import losses
 from tsgan_jax.config import MasksConfig
-from tsgan_jax.masks.discriminator import Discriminator, discriminator_of
 from tsgan_jax.masks.growth import MaskGanState, Phase, fade_alpha
-from tsgan_jax.masks.mapping import Mapping, average_w, mapping_of, mix_styles, num_layers
+from tsgan_jax.masks.networks import Networks, layer_noise, mix_styles, networks_of, num_layers
 from tsgan_jax.masks.representation import representation_of
-from tsgan_jax.masks.synthesis import Synthesis, layer_noise, synthesis_of
 from tsgan_jax.nn.equalized import initialise
 from tsgan_jax.nn.resample import downsample, fade, upsample
 from tsgan_jax.train.learner import (
@@ -34,31 +31,17 @@ from tsgan_jax.train.learner import (
 from tsgan_jax.types import Array, Key, MaskBatch, Metrics
 
 
-class Networks(NamedTuple):
-    """The networks of one phase, without their parameters."""
-
-    mapping: Mapping
-    synthesis: Synthesis
-    discriminator: Discriminator
-
-    def fake(self, config: MasksConfig, params: Params, key: Key, n: int, alpha: Array) -> tuple[Array, Array]:
-        """Maps [n, r, r, c] of n new latents, with style mixing; their first w's [n, w_dim]."""
-        z_key, mix_key, noise_key = jax.random.split(key, 3)
-        z = jax.random.normal(z_key, (2 * n, config.z_dim))
-        first, second = jnp.split(self.mapping.apply({"params": params["mapping"]}, z), 2)
-        resolution = self.synthesis.resolution
-        ws = mix_styles(mix_key, first, second, num_layers(resolution), config.style_mixing)
-        noise = jax.vmap(lambda k: layer_noise(k, resolution))(jax.random.split(noise_key, n))
-        return self.synthesis.apply({"params": params["synthesis"]}, ws, noise, alpha), first
-
-    def score(self, params: Params, x: Array, alpha: Array, parts: int = 1) -> Array:
-        """Scores [n] of maps [n, r, r, c]."""
-        return self.discriminator.apply({"params": params}, x, alpha, parts)
-
-
-def networks_of(config: MasksConfig, phase: Phase) -> Networks:
-    """The networks of one phase."""
-    return Networks(mapping_of(config), synthesis_of(config, phase), discriminator_of(config, phase))
+def generate(
+    config: MasksConfig, networks: Networks, params: Params, key: Key, n: int, alpha: Array
+) -> tuple[Array, Array]:
+    """Maps [n, r, r, c] of n new latents, with style mixing; their first w's [n, w_dim]."""
+    z_key, mix_key, noise_key = jax.random.split(key, 3)
+    z = jax.random.normal(z_key, (2 * n, config.z_dim))
+    first, second = jnp.split(networks.mapping.apply({"params": params["mapping"]}, z), 2)
+    resolution = networks.synthesis.resolution
+    ws = mix_styles(mix_key, first, second, num_layers(resolution), config.style_mixing)
+    noise = jax.vmap(lambda k: layer_noise(k, resolution))(jax.random.split(noise_key, n))
+    return networks.synthesis.apply({"params": params["synthesis"]}, ws, noise, alpha), first
 
 
 def optimiser(config: MasksConfig, resolution: int) -> optax.GradientTransformation:
@@ -77,7 +60,7 @@ def critic_objective(
     """Eq. 1: E[D(fake)] - E[D(real)] + lambda_gp E[(|grad D(x-hat)| - 1)^2] + lambda_drift E[D^2]."""
 
     def score(x: Array, parts: int = 1) -> Array:
-        return networks.score(params, x, alpha, parts)
+        return networks.discriminator.apply({"params": params}, x, alpha, parts)
 
     real_scores, fake_scores = jnp.split(score(jnp.concatenate([real, fake]), parts=2), 2)
     penalty, norm = losses.gradient_penalty(score, losses.interpolate(mix_key, real, fake))
@@ -114,7 +97,7 @@ def stylegan(config: MasksConfig, phase: Phase) -> Learner[MaskGanState, MaskBat
 
         def critic_gradient(keys: Sequence[Key], maps: Array) -> tuple[Params, Metrics, Array]:
             z_key, fake_key, real_key, mix_key = keys
-            fake, w = networks.fake(config, state.gen.params, z_key, len(maps), alpha)
+            fake, w = generate(config, networks, state.gen.params, z_key, len(maps), alpha)
             real = fade(upsample(downsample(maps)), maps, alpha) if phase.fade else maps
             real, fake = critic_input(real_key if pooled else None, real), critic_input(fake_key, fake)
             objective = partial(critic_objective, config, networks, real=real, fake=fake, mix_key=mix_key, alpha=alpha)
@@ -126,8 +109,9 @@ def stylegan(config: MasksConfig, phase: Phase) -> Learner[MaskGanState, MaskBat
         def generator_gradient(keys: Sequence[Key], maps: Array) -> tuple[Array, Params]:
             def objective(params: Params) -> Array:
                 """Eq. 2: -E[D(fake)]."""
-                fake, _ = networks.fake(config, params, keys[0], len(maps), alpha)
-                return losses.wasserstein_generator(networks.score(critic.params, critic_input(keys[1], fake), alpha))
+                fake, _ = generate(config, networks, params, keys[0], len(maps), alpha)
+                scores = networks.discriminator.apply({"params": critic.params}, critic_input(keys[1], fake), alpha)
+                return losses.wasserstein_generator(scores)
 
             return jax.value_and_grad(objective)(state.gen.params)
 
@@ -140,7 +124,7 @@ def stylegan(config: MasksConfig, phase: Phase) -> Learner[MaskGanState, MaskBat
             gen=gen,
             critic=critic,
             ema=moving_average(state.ema, gen.params, n, config.ema_half_life),
-            w_avg=average_w(state.w_avg, w, config.w_avg_decay),
+            w_avg=config.w_avg_decay * state.w_avg + (1.0 - config.w_avg_decay) * w,
         )
         sizes = {"critic_gradient": critic_size, "generator_gradient": gen_size}
         return new, {**log, "generator_loss": loss, **sizes, "alpha": alpha}

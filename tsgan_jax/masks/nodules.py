@@ -16,41 +16,24 @@ from tsgan_jax.labels import BODY, NODULE
 from tsgan_jax.masks.distance import rotation, signed_distance
 from tsgan_jax.masks.plausibility import AROUND_MM, LUNGS, NODULE_MM, nodule_components, share_around
 
-SOFT = (BODY, *LUNGS)
-"""Classes that a nodule may replace, and that replace a nodule which is taken out."""
-
-PLACE_JITTER = 0.08
-"""Standard deviation of a nodule's place along an axis, in heights and widths of its lung."""
-
-DEPTH_JITTER_MM = 1.5
-"""Standard deviation of the distance between a nodule's centre and the lung's outline."""
-
-SCALE = 0.1
-"""Largest change of a nodule's diameter, natural logarithm."""
-
-TRIES = 12
-"""Places tried for a nodule.  The first suitable one is used; if there is none, the best of them."""
-
-SUITS = 0.05
-"""A place is suitable if its share of lung around the nodule differs from the real one's by at most this."""
+SOFT = (BODY, *LUNGS)  # classes that a nodule may replace, and that replace a nodule which is taken out
+PLACE_JITTER = 0.08  # standard deviation of a nodule's place along an axis, in heights and widths of its lung
+DEPTH_JITTER_MM = 1.5  # standard deviation of the distance between a nodule's centre and the lung's outline
+SCALE = 0.1  # largest change of a nodule's diameter, natural logarithm
+TRIES = 12  # places tried for a nodule. The first suitable one is used; if there is none, the best of them.
+SUITS = 0.05  # A place is suitable if its share of lung around the nodule differs from the real one's by at most this
 
 
 @dataclass(frozen=True)
 class RealNodule:
-    """A real nodule and its position.
+    """A real nodule and its position."""
 
-    contour: bool [a, b], its pixels, with a margin of two pixels; pixel_mm: side of a pixel.  lung: code of its lung.
-    place: row and column of its centre in the lung's bounding box, 0 to 1 inside.  depth_mm: distance of its centre
-    from the outline that the lung has without the nodule; negative outside the lung.  lung_around: as in
-    plausibility.NoduleComponent.
-    """
-
-    contour: NDArray[np.bool_]
-    pixel_mm: float
-    lung: int
-    place: tuple[float, float]
-    depth_mm: float
-    lung_around: float
+    contour: NDArray[np.bool_]  # [a, b], its pixels, with a margin of two pixels
+    pixel_mm: float  # side of a pixel
+    lung: int  # code of its lung
+    place: tuple[float, float]  # row and column of its centre in the lung's bounding box, 0 to 1 inside
+    depth_mm: float  # of its centre inside the outline that the lung has without the nodule; negative outside
+    lung_around: float  # as in plausibility.NoduleComponent
 
 
 def without_nodules(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -83,9 +66,8 @@ def nodules_of(mask: NDArray[np.uint8], pixel_mm: float) -> list[RealNodule]:
 def with_nodule(
     mask: NDArray[np.uint8], pixel_mm: float, nodule: RealNodule, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """The mask uint8 [h, w] with one more nodule, on lung and body, inside or touching a lung, apart from the others.
-
-    Returns the mask unchanged if the nodule fits in none of the places tried.
+    """The mask uint8 [h, w] with one more nodule, on lung and body, inside or touching a lung, apart from the others;
+    the mask itself if the nodule fits in none of the places tried.
     """
     scale = np.exp(rng.uniform(-SCALE, SCALE)) * nodule.pixel_mm / pixel_mm
     least, most = _pixel_range(pixel_mm)
@@ -132,10 +114,9 @@ def _ends(region: NDArray[np.bool_]) -> list[tuple[float, float]]:
 
 
 def _chances(mask: NDArray[np.uint8], pixel_mm: float, nodule: RealNodule, radius: float) -> NDArray[np.float64] | None:
-    """Probability [h, w] that a nodule's centre is at each pixel; radius: in pixels.  None if there is no room.
+    """Probability [h, w] that a nodule's centre is at each pixel, None if there is no room; radius: in pixels.
 
-    A normal distribution around the real nodule's position: its place along both axes of the lung's bounding box, and
-    its depth.
+    Normal around the real nodule's place along both axes of the lung's bounding box, and its depth.
     """
     lung = mask == nodule.lung
     if not lung.any():
@@ -166,11 +147,10 @@ def _patch(
     margin: int,
     rng: np.random.Generator,
 ) -> tuple[Window, NDArray[np.bool_]]:
-    """A nodule's pixels around a centre: a window of the mask, and bool [rows, columns] in it.
+    """A nodule's pixels around a centre: a window of the mask with `margin` pixels around it, and bool [rows, columns].
 
-    The contour is rotated by a random angle and mirrored in half of the cases.  The window has at least `margin` pixels
-    around it.  The pixels are the `pixels` deepest ones in the contour, so that the area is kept on a coarse grid; of
-    these, only those on lung or body, and only the largest connected piece.  None may be left.
+    The contour is rotated by a random angle and mirrored in half of the cases.  Of its `pixels` deepest ones, so that
+    the area is kept on a coarse grid, those on lung or body, and only the largest connected piece.
     """
     angle, flip = rng.uniform(0, 2 * np.pi), rng.choice([-1, 1])
     reach = int(np.ceil(scale * np.hypot(*nodule.contour.shape) / 2 + np.sqrt(pixels))) + margin

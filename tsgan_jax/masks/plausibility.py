@@ -18,9 +18,7 @@ BODY_IN_ONE = 0.95
 
 LUNGS = (LEFT_LUNG, RIGHT_LUNG)
 
-AROUND_MM = 5.0
-"""Width of the surroundings of a patch."""
-
+AROUND_MM = 5.0  # width of the surroundings of a patch
 TRACHEA_LUNG_AROUND = 0.5
 """A patch of trachea with more lung and nodule than this share in its surroundings is inside a lung."""
 
@@ -38,27 +36,22 @@ NODULE_OUTSIDE_LUNG = "nodule outside the lungs"
 
 @dataclass(frozen=True)
 class Verdict:
-    """accepted: whether the mask is plausible; reasons: why not, constants of this module in a fixed order."""
+    """Whether a mask is plausible."""
 
     accepted: bool
-    reasons: tuple[str, ...]
+    reasons: tuple[str, ...]  # why not: constants of this module in a fixed order
 
 
 @dataclass(frozen=True)
 class NoduleComponent:
-    """A connected patch of nodule pixels, and its surroundings.
-
-    pixels: its area; diameter_mm: of the disc of equal area; box: (x, y, width, height) in pixels;
-    at_lung: whether it is inside or touches a lung; lung_around: share of lung within 5 mm around it, 1 for a
-    solitary nodule, about .5 for one at the pleura; is_speckle: too small for a nodule, so it is not exported.
-    """
+    """A connected patch of nodule pixels, and its surroundings."""
 
     pixels: int
-    diameter_mm: float
-    box: tuple[int, int, int, int]
-    at_lung: bool
-    lung_around: float
-    is_speckle: bool
+    diameter_mm: float  # of the disc of equal area
+    box: tuple[int, int, int, int]  # x, y, width, height in pixels
+    at_lung: bool  # inside or touching a lung
+    lung_around: float  # share of lung within 5 mm around it: 1 for a solitary nodule, about .5 for one at the pleura
+    is_speckle: bool  # too small for a nodule, so it is not exported
 
 
 def nodule_components(mask: np.ndarray, pixel_mm: float) -> tuple[NoduleComponent, ...]:
@@ -79,14 +72,12 @@ def nodule_components(mask: np.ndarray, pixel_mm: float) -> tuple[NoduleComponen
 
 
 def check(mask: np.ndarray, pixel_mm: float) -> Verdict:
-    """Verdict on mask uint8 [h, w] with the codes of `labels`; pixel_mm: side of a pixel in mm.
+    """Verdict on mask uint8 [h, w] with the codes of `labels`; pixel_mm: side of a pixel.  Accepted is a mask with
 
-    A mask is accepted if
-    - the body is connected: 95 % of its pixels are in the largest patch, and no organ is outside that patch;
-    - it has both lungs, each 1 to 45 % of the body, the right one at smaller x (as seen when facing the patient);
-    - no patch of trachea has mostly lung and nodules around it;
-    - it has at least one nodule, and each is 3 to 30 mm large and inside or touching a lung.  Specks are ignored, as in
-      the exported boxes.
+    - one body: 95 % of its pixels are in the largest patch, and no organ is outside that patch;
+    - both lungs, each 1 to 45 % of the body, the right one at smaller x (as seen when facing the patient);
+    - no patch of trachea that has mostly lung and nodules around it;
+    - at least one nodule, and each 3 to 30 mm large and inside or touching a lung; specks are ignored, as in the boxes.
     """
     body = mask != BACKGROUND
     if not body.any():

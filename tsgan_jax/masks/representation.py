@@ -24,15 +24,14 @@ from tsgan_jax.types import Array, Key
 class Representation(NamedTuple):
     """Label maps as maps of real numbers.
 
-    channels: numbers a pixel.
-    encode: masks uint8 [n, h, w] to maps float32 [n, h, w, channels]; averages over 2x2 pixels of it, as
-        StyleGAN pools images, are the maps of lower resolutions.
-    activate: what a 1x1 head gives, [..., channels], to values in the range of `encode`; always the same function, as
+    channels: numbers a pixel.  mirror: their order in a left-right mirrored map, so that a left lung stays left.
+    encode: masks uint8 [n, h, w] to maps float32 [n, h, w, channels]; averages over 2x2 pixels of it, as StyleGAN pools
+        images, are the maps of lower resolutions.
+    activate: what a 1x1 head gives, [..., channels], to values in the range of `encode`; one function object, because
         compiled code is kept by it.
-    critic_input: key and maps [n, r, r, channels] to what the critic sees of them, real and generated alike; without
-        a key for maps that are exactly `encode`'s, of which there is nothing to draw.
+    critic_input: key and maps [n, r, r, channels] to what the critic sees, real and generated alike; without a key for
+        maps that are exactly `encode`'s, of which there is nothing to draw.
     decode: maps [n, r, r, channels] of any resolution to masks uint8 [n, size, size].
-    mirror: order of the channels in a left-right mirrored map, so that a left lung is still called left.
     """
 
     channels: int

@@ -1,7 +1,6 @@
 """Masks from a trained generator: image i depends on the key and on i, on nothing else."""
 
 import functools
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,54 +12,41 @@ from tsgan_jax.config import MasksConfig
 from tsgan_jax.masks import calibration
 from tsgan_jax.masks.calibration import Calibration, Objects
 from tsgan_jax.masks.growth import MaskGanState, Phase, fade_alpha
-from tsgan_jax.masks.mapping import Mapping as MappingNetwork
-from tsgan_jax.masks.mapping import mapping_of, num_layers, truncate
+from tsgan_jax.masks.networks import Mapping as MappingNetwork
+from tsgan_jax.masks.networks import Synthesis, layer_noise, networks_of, num_layers, truncate
 from tsgan_jax.masks.representation import Representation, representation_of
-from tsgan_jax.masks.synthesis import Synthesis, layer_noise, synthesis_of
-from tsgan_jax.train.devices import on_cpu
+from tsgan_jax.train.devices import on_cpu, overlapped
 from tsgan_jax.train.learner import Params, stream
 from tsgan_jax.types import Array, Key
 
 Indices = Array | np.ndarray | Sequence[int]
 
-AT_A_TIME = 4
-"""Chunks on the device at a time: some are computed while the one before them is decoded."""
-
-CALIBRATION_MASKS = 256
-"""Drawn to calibrate a generator: the share of masks with a nodule is then right within .02."""
+AT_A_TIME = 4  # chunks on the device at a time: some are computed while the one before them is decoded
+CALIBRATION_MASKS = 256  # drawn to calibrate a generator: the share of masks with a nodule is then right within .02
 
 
 @dataclass(frozen=True, eq=False)
 class MaskGenerator:
-    """A generator to draw masks from.
-
-    mapping, synthesis: the networks (static); params: their running mean; w_avg: [w_dim]; alpha: the fade at
-    which it was taken, 1 after a stable phase.  size: height and width of its masks; the network's own resolution may
-    be lower (`representation.decode` enlarges).
-    objects: the small objects of the real masks it was trained on, by class, to which its masks are calibrated
-    (calibration.py); none: maps are decoded as they are.
-    """
+    """A generator to draw masks from."""
 
     mapping: MappingNetwork
     synthesis: Synthesis
-    params: Params
-    w_avg: Array
-    alpha: Array
+    params: Params  # running mean of both networks'
+    w_avg: Array  # [w_dim]
+    alpha: Array  # of the fade, 1 after a stable phase
     representation: Representation
-    size: int
-    objects: Mapping[int, Objects] | None = None
+    size: int  # side of its masks; the network's own resolution may be lower
+    objects: Mapping[int, Objects] | None = None  # small objects of real masks by class, to calibrate its masks to
 
 
 def generator_of(
     state: MaskGanState, config: MasksConfig, phase: Phase, objects: Mapping[int, Objects] | None = None
 ) -> MaskGenerator:
-    """The generator of a training state of `phase`; shares the state's arrays (copy before donating them).
-
-    objects: of real masks, used where `config.calibrate` is on.
-    """
+    """The generator of a training state of `phase`; shares the state's arrays (copy before donating them)."""
+    networks = networks_of(config, phase)
     return MaskGenerator(
-        mapping_of(config),
-        synthesis_of(config, phase),
+        networks.mapping,
+        networks.synthesis,
         state.ema,
         state.w_avg,
         fade_alpha(phase, state.images_seen),
@@ -71,9 +57,8 @@ def generator_of(
 
 
 def chunk_size(resolution: int) -> int:
-    """Masks of one program: a constant of the device's kind and the resolution, so that no caller's batch changes one.
-
-    More fill no accelerator better; on a CPU several programs run side by side.
+    """Masks of one program: a constant of the device's kind and the resolution, so that no caller's batch changes a
+    mask.  More fill no accelerator better; on a CPU several programs run side by side.
     """
     most = 16 if on_cpu() else 128
     return max(1, min(most, 64 * most // resolution))
@@ -82,8 +67,8 @@ def chunk_size(resolution: int) -> int:
 def sample_maps(generator: MaskGenerator, key: Key, indices: Indices, truncation: float = 1.0) -> np.ndarray:
     """Encoded masks float32 [n, r, r, c] of images `indices` [n], integers, at the network's resolution.
 
-    Each image's latent and noise come from `fold_in(key, index)`.  truncation: psi of the first 8 layers;
-    1 for none, smaller for more typical masks.  Compiled once for a network, whatever n is.
+    Each image's latent and noise come from `fold_in(key, index)`.  truncation: psi of the first 8 layers; 1 for none.
+    Compiled once for a network, whatever n is.
     """
     return np.concatenate(list(_chunks(generator, key, indices, truncation)))
 
@@ -131,29 +116,16 @@ def _chunks(generator: MaskGenerator, key: Key, indices: Indices, truncation: fl
     if not len(wanted):
         raise ValueError("no indices given")
     size = chunk_size(generator.synthesis.resolution)
-    computing: deque[tuple[int, Array]] = deque()
-    for start in range(0, len(wanted), size):
-        part = wanted[start : start + size]
-        filled = np.pad(part, (0, size - len(part)), mode="edge")  # so that every chunk has the compiled size
-        maps = _maps(
-            generator.mapping,
-            generator.synthesis,
-            generator.params,
-            generator.w_avg,
-            generator.alpha,
-            key,
-            filled,
-            jnp.float32(truncation),
-        )
-        computing.append((len(part), maps))
-        if len(computing) == AT_A_TIME:
-            yield _fetched(*computing.popleft())
-    while computing:
-        yield _fetched(*computing.popleft())
+    networks = generator.mapping, generator.synthesis, generator.params, generator.w_avg, generator.alpha
 
+    def started() -> Iterator[tuple[int, Array]]:
+        for start in range(0, len(wanted), size):
+            part = wanted[start : start + size]
+            filled = np.pad(part, (0, size - len(part)), mode="edge")  # so that every chunk has the compiled size
+            yield len(part), _maps(*networks, key, filled, jnp.float32(truncation))
 
-def _fetched(count: int, maps: Array) -> np.ndarray:
-    return np.asarray(maps)[:count]
+    for count, maps in overlapped(started(), AT_A_TIME):
+        yield np.asarray(maps)[:count]
 
 
 @functools.partial(jax.jit, static_argnames=("mapping", "synthesis"))

@@ -12,25 +12,11 @@ from scipy.interpolate import CubicSpline
 from tsgan_jax.labels import BACKGROUND, BODY, PRECEDENCE
 from tsgan_jax.masks.distance import rotation, signed_distance
 
-KNOTS = 5
-"""Knots of the displacement along a side."""
-
-DISPLACEMENT = 0.01
-"""Standard deviation of a knot's displacement along an axis, in sides of the mask; twice that at most.
-
-The knots are a quarter of a side apart, so the displacement's derivative stays well below 1 and nothing folds.
-"""
-
-SMOOTHING = 0.5
-"""Sigma, in pixels, of a Gaussian filter on distances before the deformation.  It removes the steps of the pixel grid
-from outlines; patches of two pixels keep their area."""
-
-REACH = 4
-"""Distances from an organ are computed up to this many pixels outside it."""
-
-BEYOND = 8
-"""The body is extrapolated beyond the image border by 1 / BEYOND of a side."""
-
+KNOTS = 5  # knots of the displacement along a side
+DISPLACEMENT = 0.01  # standard deviation of a knot's along an axis, in sides; at most twice that, so nothing folds
+SMOOTHING = 0.5  # sigma, in pixels, of a Gaussian filter on distances: no steps of the grid, small patches keep area
+REACH = 4  # distances from an organ are computed up to this many pixels outside it
+BEYOND = 8  # the body is extrapolated beyond the image border by 1 / BEYOND of a side
 SCALE = 0.05
 ASPECT = 0.03
 DEGREES = 3.0
@@ -39,10 +25,9 @@ SHIFT = 0.01
 
 
 def warped(mask: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A mask uint8 [h, h], randomly deformed, with the same codes; distances are interpolated linearly.
+    """A mask uint8 [h, h], randomly deformed; all but background is deformed as body, and organs are kept inside it.
 
-    Everything that is not background is deformed as body, and organs are kept inside it.  A body that is cut by two
-    opposite image borders is extrapolated beyond them linearly: where it narrows, it closes.
+    A body that is cut by two opposite image borders is extrapolated beyond them linearly: where it narrows, it closes.
     """
     body = mask != BACKGROUND
     source, margin = _source_places(body, rng), max(1, len(mask) // BEYOND)
@@ -77,9 +62,8 @@ def _source_places(body: NDArray[np.bool_], rng: np.random.Generator) -> NDArray
 
 
 def _cut_as_before(source: NDArray[np.float64], body: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Source places [2, h, h], shifted so that a body that one image border cuts, but not the opposite one, stays cut.
-
-    Its shape beyond the border is not known.  If both borders cut the body, no shift can hide both.
+    """Source places [2, h, h], shifted so that a body that one image border cuts, but not the opposite one, stays cut:
+    its shape beyond the border is not known.
     """
     last = len(body) - 1
     at = tuple(np.clip(np.rint(source), 0, last).astype(int))

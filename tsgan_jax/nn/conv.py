@@ -40,8 +40,8 @@ def conv2d(x: Array, w: Array, *, stride: int = 1, padding: int = 0) -> Array:
 def conv_transpose2d(x: Array, w: Array) -> Array:
     """Transposed convolution of stride 2 and padding 1, which doubles height and width; the kernel is 4x4 or 3x3.
 
-    x: [n, h, w, c]; w: [k, k, c, f], oriented as in PyTorch's `ConvTranspose2d` (the caller does not
-    flip it); k = 3 uses output padding 1.  Returns [n, 2h, 2w, f].
+    x: [n, h, w, c]; w: [k, k, c, f], as in PyTorch's `ConvTranspose2d` (output padding 1 for k = 3).  Returns
+    [n, 2h, 2w, f].
     """
     k = w.shape[0]
     if not _on_cpu():
@@ -159,8 +159,7 @@ def _products(padded: Array, dy: Array, stride: int, k: int) -> Array:
 def _row_products(padded: Array, dy: Array, k: int) -> Array:
     """`_products` for large kernels: stride 1, float32, one matrix product for each row of the kernel.
 
-    The operand with fewer channels is repeated for each column.  A 7x7 kernel of one channel then runs and compiles in
-    a tenth of the time.
+    The operand with fewer channels is repeated for each column: ten times faster for a 7x7 kernel of one channel.
     """
     n, h, width, f = dy.shape
     c = padded.shape[3]

@@ -20,10 +20,9 @@ import numpy as np
 from jax import lax
 
 from tsgan_jax.errors import UserError
-from tsgan_jax.nn import torch_file
 from tsgan_jax.nn.conv import DIMENSIONS
 from tsgan_jax.nn.resample import bilinear_matrix
-from tsgan_jax.nn.weight_files import read_npz, read_weights
+from tsgan_jax.nn.weight_files import checked, read_npz, read_torch, read_weights
 from tsgan_jax.types import Array
 
 SIDE = 299
@@ -90,8 +89,7 @@ class Conv(nn.Module):
 def _convolved(x: Array, kernel: Array, stride: int, padding: tuple[int, int]) -> Array:
     """Cross-correlation with zeros on each side of rows and columns.
 
-    XLA:CPU is several times faster when the output has the size of the input.  On a CPU at stride 1 the full map is
-    therefore computed and its edge cropped.
+    At stride 1 on a CPU, where an output of the input's size is several times faster, its edge is cropped later.
     """
     whole = stride == 1 and jax.default_backend() == "cpu"
     top, left = ((k // 2 - p if whole else 0) for k, p in zip(kernel.shape[:2], padding, strict=True))
@@ -252,33 +250,27 @@ def folded(state: Mapping[str, np.ndarray], source: Path | str = "weights") -> P
     state: for each of `layers()` NAME.conv.weight (OIHW) and NAME.bn.{weight, bias, running_mean, running_var}.
     Raises UserError, which names `source`, for an array that is missing, has another shape or is not finite.
     """
+
+    def part(name: str, shape: tuple[int, ...]) -> np.ndarray:
+        if name not in state:
+            raise UserError(f"{source}: lacks {name}; give pytorch-fid's Inception file (pt_inception-2015-12-05)")
+        return checked(source, "pytorch-fid's Inception", name, np.asarray(state[name]), shape).astype(np.float64)
+
     params: Params = {}
     for name, shape in layers().items():
-        kernel = _checked(source, state, f"{name}.conv.weight", shape).astype(np.float64)
+        kernel = part(f"{name}.conv.weight", shape)
         scale, shift, mean, variance = (
-            _checked(source, state, f"{name}.bn.{part}", shape[:1]).astype(np.float64)
-            for part in ("weight", "bias", "running_mean", "running_var")
+            part(f"{name}.bn.{kind}", shape[:1]) for kind in ("weight", "bias", "running_mean", "running_var")
         )
         factor = scale / np.sqrt(variance + BATCH_NORM_EPSILON)
         kernel = (kernel * factor[:, None, None, None]).transpose(2, 3, 1, 0)
         if name == "Conv2d_1a_3x3":
             kernel = kernel.sum(axis=2, keepdims=True)
         place = params
-        for part in name.split("."):
-            place = place.setdefault(part, {})
+        for step in name.split("."):
+            place = place.setdefault(step, {})
         place |= {"kernel": kernel.astype(np.float32), "bias": (shift - mean * factor).astype(np.float32)}
     return params
-
-
-def _checked(source: Path | str, state: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:
-    if name not in state:
-        raise UserError(f"{source}: lacks {name}; give pytorch-fid's Inception file (pt_inception-2015-12-05)")
-    array = np.asarray(state[name])
-    if array.shape != shape:
-        raise UserError(f"{source}: {name} has shape {array.shape}, pytorch-fid's Inception has {shape}")
-    if not np.isfinite(array).all():
-        raise UserError(f"{source}: {name} has values that are not finite; fetch the file again")
-    return array
 
 
 def load_inception(path: Path) -> Inception:
@@ -291,7 +283,7 @@ def load_inception(path: Path) -> Inception:
     state, digest = read_weights(
         path,
         "Inception",
-        {".pth": torch_file.read, ".pt": torch_file.read, ".npz": read_npz},
+        {".pth": read_torch, ".pt": read_torch, ".npz": read_npz},
         f"set evaluation.inception_weights to pytorch-fid's pt_inception-2015-12-05-{PUBLISHED}.pth, or "
         "evaluation.features=vgg19",
     )

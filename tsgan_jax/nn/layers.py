@@ -133,28 +133,20 @@ class Conv(nn.Module):
     def __call__(self, x: Array) -> Array:
         shape = (self.kernel, self.kernel, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.normal(STD), shape)
-        y = conv2d(x.astype(self.dtype), kernel.astype(self.dtype), stride=self.stride, padding=self.padding)
+        y = self._convolved(x.astype(self.dtype), kernel.astype(self.dtype))
         if self.use_bias:
             y += self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
         return y
 
+    def _convolved(self, x: Array, kernel: Array) -> Array:
+        return conv2d(x, kernel, stride=self.stride, padding=self.padding)
 
-class UpConv(nn.Module):
+
+class UpConv(Conv):
     """The stride 2 transposed convolution, 4x4 or 3x3: [n, h, w, c] -> [n, 2h, 2w, features]."""
 
-    features: int
-    kernel: int = 4
-    use_bias: bool = True
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        shape = (self.kernel, self.kernel, x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.normal(STD), shape)
-        y = conv_transpose2d(x.astype(self.dtype), kernel.astype(self.dtype))
-        if self.use_bias:
-            y += self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
-        return y
+    def _convolved(self, x: Array, kernel: Array) -> Array:
+        return conv_transpose2d(x, kernel)
 
 
 class PatchCritic(nn.Module):

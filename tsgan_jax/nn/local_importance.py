@@ -15,7 +15,7 @@ from tsgan_jax.types import Array
 
 
 def soft_pool(x: Array, *, window: int = 7, stride: int = 3) -> Array:
-    """Sum over each window of softmax(x) * x, without padding.
+    """Sum over each window of softmax(x) * x, without padding; window and stride of LIA by default (A6).
 
     x: [h, w, c], one example; any float dtype, computed in float32, finite at any magnitude.
     Returns [(h - window) // stride + 1, (w - window) // stride + 1, c] in x's dtype; every value is
@@ -48,10 +48,7 @@ def _merge(peak: Array, weight: Array, moment: Array, axis: int, window: int, st
 
 
 def _windows(x: Array, axis: int, window: int, stride: int) -> Array:
-    """The windows along an axis, with their elements in a new axis after it.
-
-    Joined from blocks of `stride` elements, which needs fewer slices than one per element.
-    """
+    """The windows along an axis, with their elements in a new axis after it; joined from blocks of `stride`."""
     count = (x.shape[axis] - window) // stride + 1
     touched = -(-window // stride)
     length = (count - 1 + touched) * stride
@@ -62,15 +59,12 @@ def _windows(x: Array, axis: int, window: int, stride: int) -> Array:
     return lax.slice_in_dim(jnp.concatenate(parts, axis + 1), 0, window, axis=axis + 1)
 
 
-WINDOW, STRIDE = 7, 3
-"""Soft pooling of the importance branch (A6)."""
 MIN_SIZE = 8
 """Smallest skip that gets LIA (A7): the next power of two below is smaller than the pooling window."""
 
 
 class ImportanceParams(NamedTuple):
-    """Kernels (HWIO) and biases of the importance branch; f is its width.  No norm and no activation between them
-    (A6)."""
+    """Kernels (HWIO) and biases of the importance branch of width f; no norm, no activation between them (A6)."""
 
     reduce: Array  # [c, f], the 1x1 convolution before pooling
     reduce_bias: Array  # [f]
@@ -93,30 +87,20 @@ def local_importance_attention(x: Array, params: ImportanceParams) -> Array:
 def importance_map(x: Array, params: ImportanceParams) -> Array:
     """1x1 -> soft pooling -> 3x3 stride 2 -> 3x3 -> sigmoid -> bilinear (A3, A6).  [h, w, c] -> [h, w, c] in (0, 1)."""
     y = x @ params.reduce + params.reduce_bias
-    y = soft_pool(y, window=WINDOW, stride=STRIDE)
+    y = soft_pool(y)
     y = _conv3x3(y, params.squeeze, stride=2) + params.squeeze_bias
     y = _conv3x3(y, params.expand, stride=1) + params.expand_bias
-    return _bilinear(jax.nn.sigmoid(y), x.shape[0], x.shape[1])
+    rows, cols = (jnp.asarray(bilinear_matrix(*sizes), y.dtype) for sizes in zip(y.shape[:2], x.shape[:2], strict=True))
+    return jnp.einsum("ij,jkc,lk->ilc", rows, jax.nn.sigmoid(y), cols, optimize=[(0, 1), (0, 1)])
 
 
 def _conv3x3(x: Array, w: Array, stride: int) -> Array:
-    """3x3 convolution with padding 1 of one small map, as one matrix product.
-
-    After pooling the map has a ninth of the pixels, so gathering patches is cheap, and the gradients under vmap are
-    matrix products.
-    """
+    """3x3 convolution with padding 1 of one small map, as one matrix product, and so are its gradients under vmap."""
     rows, cols = ((n - 1) // stride + 1 for n in x.shape[:2])
     padded = jnp.pad(x, ((1, 1), (1, 1), (0, 0)))
     tall = jnp.concatenate([padded[i : i + (rows - 1) * stride + 1 : stride] for i in range(3)], -1)
     patches = jnp.concatenate([tall[:, j : j + (cols - 1) * stride + 1 : stride] for j in range(3)], -1)
     return patches @ w.swapaxes(0, 1).reshape(-1, w.shape[-1])  # columns outermost, as in the patches
-
-
-def _bilinear(x: Array, height: int, width: int) -> Array:
-    """Bilinear resize of [h, w, c] with half-pixel centres (align_corners false), as two matrix products."""
-    rows = jnp.asarray(bilinear_matrix(x.shape[0], height), x.dtype)
-    cols = jnp.asarray(bilinear_matrix(x.shape[1], width), x.dtype)
-    return jnp.einsum("ij,jkc,lk->ilc", rows, x, cols, optimize=[(0, 1), (0, 1)])
 
 
 class LocalImportanceAttention(nn.Module):

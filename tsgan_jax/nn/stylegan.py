@@ -4,8 +4,6 @@ Style modulation: noise, instance norm, scale and shift.  Minibatch standard dev
 Straight-through Gumbel softmax (Jang et al. 2017), as SB-GAN uses for the critic's label maps.
 """
 
-import math
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -52,15 +50,11 @@ def sample_one_hot(key: Key, shares: Array, temperature: float = 1.0) -> Array:
 
     Forward: the hard sample.  Backward: the gradient of the Gumbel-softmax sample at `temperature`.
     """
-    logits = jnp.log(shares + EPSILON) + _gumbel(key, shares.shape)
+    # Drawn with one axis: a draw with four takes XLA ten times as long to compile.
+    logits = jnp.log(shares + EPSILON) + jax.random.gumbel(key, (shares.size,)).reshape(shares.shape)
     soft = jax.nn.softmax(logits / temperature, axis=-1)
     hard = jax.nn.one_hot(jnp.argmax(logits, axis=-1), shares.shape[-1], dtype=shares.dtype)
     return hard + (soft - jax.lax.stop_gradient(soft))
-
-
-def _gumbel(key: Key, shape: tuple[int, ...]) -> Array:
-    """Gumbel noise, drawn with one axis: a draw with four axes takes XLA ten times as long to compile."""
-    return jax.random.gumbel(key, (math.prod(shape),)).reshape(shape)
 
 
 def group_size(batch: int, group: int) -> int:

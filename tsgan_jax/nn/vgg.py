@@ -23,9 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from tsgan_jax.errors import UserError
-from tsgan_jax.nn import torch_file
 from tsgan_jax.nn.conv import conv2d
-from tsgan_jax.nn.weight_files import read_npz, read_weights
+from tsgan_jax.nn.weight_files import checked, read_npz, read_torch, read_weights
 from tsgan_jax.types import Array
 
 Kind = Literal["torchvision", "caffe"]
@@ -33,6 +32,8 @@ Kind = Literal["torchvision", "caffe"]
 BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
 """Channels and 3x3 convolutions of each block; 2x2 max pooling is between blocks."""
 CONVS = tuple((b, c) for b, (_, count) in enumerate(BLOCKS, 1) for c in range(1, count + 1))
+TORCH_INDEX = {(block, conv): 2 * i + block - 1 for i, (block, conv) in enumerate(CONVS)}
+"""Position of each convolution in torchvision's `features`, which also counts ReLUs and poolings."""
 MEAN_RGB, STD_RGB = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 CAFFE_SCALE = 255.0 * sum(STD_RGB) / 3.0
@@ -102,7 +103,7 @@ def load_vgg19(path: Path, layers: Sequence[str]) -> Vgg19:
     lookup, digest = read_weights(
         path,
         "VGG-19",
-        {".pth": _read_torch, ".pt": _read_torch, ".h5": _read_keras, ".npz": _read_npz},
+        {".pth": _read_torch, ".pt": _read_torch, ".h5": _read_keras, ".npz": lambda file: _by_place(read_npz(file))},
         "set translation.vgg_weights to a VGG-19 file, or translation.perceptual=off",
     )
     kind: Kind = "torchvision" if path.suffix in (".pth", ".pt") else "caffe"
@@ -114,8 +115,14 @@ def load_vgg19(path: Path, layers: Sequence[str]) -> Vgg19:
             f"{path}: lacks {', '.join(missing)}, which {', '.join(layers)} need (the file holds up to {deepest}); "
             "give a deeper file, or list shallower translation.perceptual_layers"
         )
-    scale = CAFFE_SCALE if kind == "caffe" else 1.0
-    params = {f"conv{b}_{c}": _checked(path, b, c, lookup[b, c], scale) for b, c in needed}
+    params, inputs = {}, 3
+    for block, conv in needed:
+        name, outputs = f"conv{block}_{conv}", BLOCKS[block - 1][0]
+        kernel, bias = (np.asarray(array, np.float32) for array in lookup[block, conv])
+        kernel = checked(path, "VGG-19", f"{name}'s kernel", kernel, (3, 3, inputs, outputs))
+        bias = checked(path, "VGG-19", f"{name}'s bias", bias, (outputs,))
+        params[name] = {"kernel": kernel, "bias": bias / np.float32(CAFFE_SCALE if kind == "caffe" else 1.0)}
+        inputs = outputs
     return Vgg19(params=params, kind=kind, sha256=digest, file=path.name)
 
 
@@ -123,66 +130,38 @@ _Lookup = Mapping[tuple[int, int], tuple[np.ndarray, np.ndarray]]
 """(block, conv) -> kernel HWIO, bias."""
 
 
-def _checked(path: Path, block: int, conv: int, arrays: tuple[np.ndarray, np.ndarray], scale: float) -> dict:
-    """One convolution, checked for shape and finite values, with its bias in the reader's scale."""
-    kernel, bias = (np.asarray(a, np.float32) for a in arrays)
-    features_out = BLOCKS[block - 1][0]
-    features_in = features_out if conv > 1 else 3 if block == 1 else BLOCKS[block - 2][0]
-    expected = (3, 3, features_in, features_out)
-    if kernel.shape != expected or bias.shape != (features_out,):
-        raise UserError(f"{path}: conv{block}_{conv} has shape {kernel.shape}, VGG-19 has {expected}")
-    if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
-        raise UserError(f"{path}: conv{block}_{conv} has values that are not finite; fetch the file again")
-    return {"kernel": kernel, "bias": bias / np.float32(scale)}
-
-
 def _read_torch(path: Path) -> _Lookup:
     """torchvision's `vgg19` state dict: features.N.weight in OIHW."""
-    state = torch_file.read(path)
-    found = {}
-    for (block, conv), index in zip(CONVS, _torch_indices(), strict=True):
-        if f"features.{index}.weight" in state:
-            kernel = state[f"features.{index}.weight"].transpose(2, 3, 1, 0)
-            found[block, conv] = (kernel, state[f"features.{index}.bias"])
-    return found
-
-
-def _torch_indices() -> list[int]:
-    """Position of each convolution in torchvision's `features`, which also counts ReLUs and poolings."""
-    return [2 * i + (block - 1) for i, (block, _) in enumerate(CONVS)]
+    state = read_torch(path)
+    return {
+        place: (state[f"features.{index}.weight"].transpose(2, 3, 1, 0), state[f"features.{index}.bias"])
+        for place, index in TORCH_INDEX.items()
+        if f"features.{index}.weight" in state
+    }
 
 
 def _read_keras(path: Path) -> _Lookup:
-    """Keras' HDF5 of any version: a group blockB_convC with one 4-D and one 1-D dataset below it."""
+    """Keras' HDF5 of any version."""
     try:
         import h5py
     except ImportError:
         raise UserError(f"{path}: reading a .h5 file needs h5py, which is not installed; install h5py") from None
 
-    arrays: dict[tuple[int, int], dict[int, np.ndarray]] = {}
+    arrays: dict[str, np.ndarray] = {}
 
     def visit(name: str, item: object) -> None:
-        place = _place(name)
-        if place and isinstance(item, h5py.Dataset):
-            arrays.setdefault(place, {})[item.ndim] = item[()]
+        if "block" in name and isinstance(item, h5py.Dataset):
+            arrays[name] = item[()]
 
     with h5py.File(path, "r") as file:
         file.visititems(visit)
-    return {place: (a[4], a[1]) for place, a in arrays.items() if {1, 4} <= a.keys()}
+    return _by_place(arrays)
 
 
-def _read_npz(path: Path) -> _Lookup:
-    arrays = read_npz(path)
-    places = {name.removesuffix("/kernel"): _place(name) for name in arrays if name.endswith("/kernel")}
-    return {
-        place: (arrays[f"{group}/kernel"], arrays[f"{group}/bias"])
-        for group, place in places.items()
-        if place and f"{group}/bias" in arrays
-    }
-
-
-def _place(name: str) -> tuple[int, int] | None:
-    """(block, conv) of a Keras name; None if it is not a convolution of VGG-19."""
-    match = re.search(r"block(\d)_conv(\d)", name)
-    place = (int(match[1]), int(match[2])) if match else None
-    return place if place in CONVS else None
+def _by_place(arrays: Mapping[str, np.ndarray]) -> _Lookup:
+    """Keras' arrays, named after layers blockB_convC: of each the one with four axes and the one with one."""
+    found: dict[tuple[int, int], dict[int, np.ndarray]] = {}
+    for name, array in arrays.items():
+        if match := re.search(r"block(\d)_conv(\d)", name):
+            found.setdefault((int(match[1]), int(match[2])), {})[array.ndim] = array
+    return {place: (of[4], of[1]) for place, of in found.items() if place in CONVS and {1, 4} <= of.keys()}

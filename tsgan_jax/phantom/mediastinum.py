@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import ndimage
 
-from tsgan_jax.phantom.shapes import Canvas, Capsule, Ellipse, Field, Shape, cover, smooth_max, smooth_min
+from tsgan_jax.phantom.shapes import Canvas, Capsule, Ellipse, Field, Shape, cover, smooth_min
 from tsgan_jax.phantom.wall import Wall
 
 Row = tuple[str, float, tuple[float, ...], tuple[float, ...]]
@@ -42,7 +42,7 @@ _HILUM: tuple[Row, ...] = (
     ("airway", 1.6, (-29, 0.19), (6.2, 5.6)),
     ("airway", 1.6, (17, 0.17, 35, 0.19), (5.6, 4.6)),
 )
-_TRACHEA: tuple[Row, ...] = (("airway", 1.8, (-1, 0.20), (13, 7.5)),)
+_TRACHEA: Row = ("airway", 1.8, (-1, 0.20), (13, 7.5))
 _BRONCHI: tuple[Row, ...] = (
     ("airway", 1.8, (-8, 0.20, -24, 0.19), (6.8, 6.5)),
     ("airway", 1.8, (9, 0.20, 22, 0.17), (6.3, 5.8)),
@@ -64,7 +64,7 @@ class AxialLevel:
 
 LEVELS = (
     AxialLevel("arch", 0.12, 0.08, -58, _ARCH),
-    AxialLevel("carina", 0.085, 0.28, -24, (_AORTA, *_CARINA, *_TRACHEA)),
+    AxialLevel("carina", 0.085, 0.28, -24, (_AORTA, *_CARINA, _TRACHEA)),
     AxialLevel("bronchi", 0.085, 0.28, -24, (_AORTA, *_CARINA, *_BRONCHI)),
     AxialLevel("hilum", 0.24, 0.45, 0, (_AORTA, *_HILUM)),
     AxialLevel("heart", 0.30, 0.70, 45, (_AORTA,)),
@@ -119,12 +119,10 @@ def draw_contents(rng: np.random.Generator, level: AxialLevel, wall: Wall) -> Co
     front, back = -wall.half_depth + 2, wall.spine.y - 17
     frame = Frame(rng, front, back, wall.half_width)
     right, left = ((frame.near(x, 3), frame.near(frame.y(t), 4)) for x, t in ((-44, 0.28), (46, 0.24)))
-    contents = Contents((right, left))
-    contents.organs.append(("muscle", Ellipse(0, back + 50, 31, 18), 0))
-    gullet = frame.shape((5, 0.10), (8.5, 5.5, rng.normal(0, 0.4)))
-    azygos = frame.shape((-5, 0.03), (4, 4))
-    contents.organs += [("muscle", gullet, 2.5), ("blood", azygos, 2.5)]
-    for tissue, margin, place, radii in level.organs:
+    contents = Contents((right, left), [("muscle", Ellipse(0, back + 50, 31, 18), 0)])
+    gullet = ("muscle", 2.5, (5, 0.10), (8.5, 5.5, rng.normal(0, 0.4)))
+    azygos = ("blood", 2.5, (-5, 0.03), (4, 4))
+    for tissue, margin, place, radii in (gullet, azygos, *level.organs):
         shape = frame.shape(place, radii)
         if tissue == "airway":
             contents.airways.append((shape, margin))
@@ -188,13 +186,13 @@ def paint_organs(canvas: Canvas, contents: Contents, tissues: dict[str, float], 
     """Paint the organs over the mediastinal fat; returns the signed distance (mm) to the boundary between the lungs."""
     cage = cover(pleura + 2, 2.0)
     total = np.full_like(canvas.x, 1e3)
-    for shape, margin in (*contents.bounds, *((shape, wall + 1) for shape, wall in contents.airways)):
-        total = smooth_min(total, canvas.distance([shape]) - np.float32(margin), 9)
+    for shape, margin in [*contents.bounds, *((shape, wall + 1) for shape, wall in contents.airways)]:
+        total = smooth_min(total, canvas.distance([shape]) - margin, 9)
     for tissue, shape, margin in contents.organs:
         distance = canvas.distance([shape])
         canvas.fill(distance, tissues[tissue], 1.2, within=cage)
         if margin > 0:
-            total = smooth_min(total, distance - np.float32(margin), 9)
+            total = smooth_min(total, distance - margin, 9)
     for dome in contents.domes:
         total = smooth_min(total, canvas.distance([dome]), 6)
     return total
@@ -212,7 +210,7 @@ def lung_distance(pleura: Field, bound: Field, px: float) -> Field:
 
     Small regions that the boundary cuts off between vessels belong to the mediastinum.
     """
-    inside = smooth_max(pleura, -bound, 9)
+    inside = -smooth_min(-pleura, bound, 9)
     for plane in inside:
         parts, _ = ndimage.label(plane < 0)
         small = np.bincount(parts.ravel()) * px * px < ISLET_MM2
@@ -224,8 +222,8 @@ def lung_distance(pleura: Field, bound: Field, px: float) -> Field:
 
 def airway_distance(canvas: Canvas, contents: Contents) -> tuple[Field, Field]:
     """Signed distances (mm) to the lumina and to the outside of the walls of trachea and main bronchi."""
-    lumen, outside = np.full_like(canvas.x, 1e3), np.full_like(canvas.x, 1e3)
+    lumen = outside = np.full_like(canvas.x, 1e3)
     for shape, wall in contents.airways:
         distance = canvas.distance([shape])
-        lumen, outside = np.minimum(lumen, distance), np.minimum(outside, distance - np.float32(wall))
+        lumen, outside = np.minimum(lumen, distance), np.minimum(outside, distance - wall)
     return lumen, outside

@@ -16,7 +16,7 @@ SPREAD = 0.55
 class PhantomNodule:
     """Centre (x, y, z mm), diameter (mm) and kind: solid, part-solid, spiculated or calcified."""
 
-    centre: tuple[float, float, float]
+    centre: tuple[float, ...]
     diameter_mm: float
     kind: str
 

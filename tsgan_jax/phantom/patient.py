@@ -48,13 +48,13 @@ def patient(seed: int, config: PhantomConfig) -> Patient:
     axes = (zs, view.ys, view.xs)
     hu, lungs, found = _paint(rng, plan, contents, level, view, axes, diameters)
     origin = (float(view.xs[0]), float(rng.uniform(-60, 60) + view.ys[0]), float(rng.uniform(-320, -60)))
-    shift = np.subtract(origin, [axis[0] for axis in (view.xs, view.ys, zs)])
+    shift = np.subtract(origin, [view.xs[0], view.ys[0], zs[0]])
     return Patient(
         hu=hu,
         lungs=lungs,
         spacing=(spacing_z, view.pixel_mm, view.pixel_mm),
         origin=origin,
-        nodules=tuple(_moved(n, shift) for n in found),
+        nodules=tuple(replace(n, centre=tuple((n.centre + shift).tolist())) for n in found),
         level=level.name,
         flipped=bool(rng.random() < 0.12),
         compressed=bool(rng.random() < 0.8),
@@ -69,11 +69,6 @@ def _slice_spacing(diameter: float, slices: int) -> float:
     return next((s for s in SPACINGS_Z if s <= widest), round(widest, 4))
 
 
-def _moved(nodule: PhantomNodule, shift: np.ndarray) -> PhantomNodule:
-    x, y, z = (nodule.centre + shift).tolist()
-    return replace(nodule, centre=(x, y, z))
-
-
 def _warped(rng: np.random.Generator, axes: Axes, px: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Anatomical x, y, z [z, y, x] of each voxel: the grid, smoothly deformed, with small changes per slice."""
     zs, ys, xs = axes
@@ -81,9 +76,9 @@ def _warped(rng: np.random.Generator, axes: Axes, px: float) -> tuple[np.ndarray
     z = np.broadcast_to(zs[:, None, None], (len(zs), *shape))
     bent = []
     for base in (np.broadcast_to(xs[None, :], shape), np.broadcast_to(ys[:, None], shape)):
-        still = base + np.float32(2.6) * slow_field(rng, shape, extent, 75)
-        still += np.float32(0.9) * slow_field(rng, shape, extent, 28)
-        bent.append(still + z * np.float32(0.09) * slow_field(rng, shape, extent, 45))
+        still = base + 2.6 * slow_field(rng, shape, extent, 75)
+        still += 0.9 * slow_field(rng, shape, extent, 28)
+        bent.append(still + z * 0.09 * slow_field(rng, shape, extent, 45))
     return bent[0].astype(np.float32), bent[1].astype(np.float32), z
 
 
@@ -100,8 +95,7 @@ def _paint(
     px = view.pixel_mm
     x, y, z = _warped(rng, axes, px)
     canvas = Canvas(np.full(x.shape, -1000, np.float32), x, y, px)
-    index = wall.lookup(x, y)
-    pleura = wall.pleura_distance(plan, index, x, y)
+    index, pleura = wall.coordinates(plan, x, y)
     fine = np.broadcast_to(slow_field(rng, x.shape[1:], x.shape[1] * px, 6), x.shape)
     # About half of the patients have contrast medium in their blood.
     blood = rng.uniform(36, 48) if rng.random() < 0.55 else rng.uniform(110, 280)
@@ -122,7 +116,7 @@ def _paint(
 
     lung.paint_tissue(rng, canvas, inside, plan.half_depth)
     mediastinum.paint_domes(rng, canvas, contents, tissues["liver"], pleura)
-    lung.paint_fissures(rng, canvas, inside, z, (plan.half_width, plan.half_depth))
+    lung.paint_fissures(rng, canvas, inside, z, plan)
     above = level.hilum_z + rng.normal(0, 7)
     right, left = (np.array([*place, above], np.float32) for place in contents.hila)
     lung.paint_trees(rng, canvas, inside, lungs, (right, left), axes, blood)

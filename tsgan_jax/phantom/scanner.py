@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from tsgan_jax.phantom.shapes import Field, cover, paint, reconstruction_noise
-from tsgan_jax.phantom.wall import Wall
+from tsgan_jax.phantom.shapes import Field, cover, filtered_noise, paint
+from tsgan_jax.phantom.wall import TURN, Wall
 
 LOWEST, HIGHEST = -1024, 3071
 
@@ -31,7 +31,8 @@ class ScannerView:
 
 def draw_view(rng: np.random.Generator, plan: Wall, size: int) -> ScannerView:
     """Field of view around the patient, sometimes slightly too small; a soft or a sharp reconstruction kernel."""
-    x, y = plan.skin_outline()
+    reach = plan.radius + plan.thickness * plan.steepness
+    x, y = reach * np.sin(TURN), -reach * np.cos(TURN)  # the skin
     extent = max(np.ptp(x), np.ptp(y)) * rng.uniform(0.97, 1.18)
     pixel = float(np.round(extent / size, 6))
     steps = (np.arange(size) - (size - 1) / 2) * pixel
@@ -56,9 +57,9 @@ def draw_view(rng: np.random.Generator, plan: Wall, size: int) -> ScannerView:
 def paint_table(hu: Field, view: ScannerView) -> None:
     """Two thin curved shells behind the patient with light foam between them."""
     x, y = view.xs[None, None, :], view.ys[None, :, None]
-    top = np.float32(view.table_y) - np.float32(view.table_curve) * x * x
-    bottom = np.float32(view.table_y + view.table_gap) - np.float32(0.35 * view.table_curve) * x * x
-    end = np.abs(x) - np.float32(215)
+    top = view.table_y - view.table_curve * x * x
+    bottom = (view.table_y + view.table_gap) - (0.35 * view.table_curve) * x * x
+    end = np.abs(x) - 215
     edge = max(view.pixel_mm, 1.0)
     paint(hu, cover(np.maximum(np.maximum(top - y, y - bottom), end), edge), -955)
     for shell in (top, bottom):
@@ -71,10 +72,12 @@ def reconstruct(rng: np.random.Generator, hu: Field, beyond: Field, view: Scanne
     blurred = ndimage.gaussian_filter(hu, (0, view.blur_mm / px, view.blur_mm / px))
     if view.sharpen:
         wide = ndimage.gaussian_filter(hu, (0, 1.1 / px, 1.1 / px))
-        blurred += np.float32(view.sharpen) * (blurred - wide)
-    depth = np.clip(-beyond / np.float32(130), -0.15, 1)
-    noise = reconstruction_noise(rng, hu.shape, px, view.cutoff) * np.float32(view.noise_hu)
-    out = np.clip(np.rint(blurred + noise * (np.float32(0.75) + np.float32(0.5) * depth)), LOWEST, HIGHEST)
+        blurred += view.sharpen * (blurred - wide)
+    depth = np.clip(-beyond / 130, -0.15, 1)
+    # The spectrum of filtered back-projection: a ramp, apodised.
+    noise = filtered_noise(rng, hu.shape, px, lambda f: (f + 0.02) * np.exp(-((f / view.cutoff) ** 2)))
+    noise *= view.noise_hu
+    out = np.clip(np.rint(blurred + noise * (0.75 + 0.5 * depth)), LOWEST, HIGHEST)
     if view.circle:
         reach = np.hypot(view.xs[None, :] - view.xs.mean(), view.ys[:, None] - view.ys.mean())
         out[:, reach > px * len(view.xs) / 2] = view.padding

@@ -1,7 +1,7 @@
 """What the chest is painted with: signed distances in the plane (mm, negative inside), blending in Hounsfield units,
-and random fields: smooth ones that deform the anatomy, lung texture, the noise of a reconstruction kernel."""
+and random fields, smooth ones and filtered noise."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +36,7 @@ class Ellipse:
         square = px * px + py * py
         px *= np.float32(1 / self.rx)
         py *= np.float32(1 / self.ry)
-        return (square - np.sqrt(square)) / np.sqrt(px * px + py * py + np.float32(1e-9))
+        return (square - np.sqrt(square)) / np.sqrt(px * px + py * py + 1e-9)
 
 
 @dataclass(frozen=True)
@@ -64,28 +64,18 @@ Shape = Ellipse | Capsule
 
 def smooth_min(a: Field, b: Field, radius: float) -> Field:
     """Union of two shapes with its inner corners filled to about `radius` mm."""
-    blend = np.maximum(np.float32(radius) - np.abs(a - b), 0)
-    return np.minimum(a, b) - blend * blend * np.float32(0.25 / radius)
-
-
-def smooth_max(a: Field, b: Field, radius: float) -> Field:
-    """Intersection of two shapes with its corners rounded to about `radius` mm."""
-    return -smooth_min(-a, -b, radius)
+    blend = np.maximum(radius - np.abs(a - b), 0)
+    return np.minimum(a, b) - blend * blend * (0.25 / radius)
 
 
 def cover(distance: Field, width: float) -> Field:
     """Share of a pixel inside a shape, 0..1, for an edge `width` mm wide: partial volume."""
-    return np.clip(np.float32(0.5) - distance / np.float32(width), 0, 1)
+    return np.clip(0.5 - distance / width, 0, 1)
 
 
 def paint(hu: Field, share: Field, value: Field | float) -> None:
     """Blend `value` HU over `hu` in place, by `share` 0..1."""
     hu += share * (value - hu)
-
-
-def bump(angle: np.ndarray, centre: float, width: float) -> np.ndarray:
-    """A Gaussian bump of height 1 on the absolute angle (degrees): the same on both sides of the body."""
-    return np.exp(-0.5 * ((np.abs(angle) - centre) / width) ** 2)
 
 
 @dataclass(frozen=True)
@@ -118,35 +108,14 @@ def slow_field(rng: np.random.Generator, shape: tuple[int, int], extent_mm: floa
     knots = max(4, round(extent_mm / wavelength_mm) + 3)
     coarse = rng.standard_normal((knots, knots)).astype(np.float32)
     steps = [(knots - 3.001) / (size - 1) for size in shape]  # between the second knot and the last but one
-    return ndimage.affine_transform(coarse, steps, 1, shape, order=3, prefilter=False) * np.float32(1.9)
+    return ndimage.affine_transform(coarse, steps, 1, shape, order=3, prefilter=False) * 1.9
 
 
-def _frequency(shape: tuple[int, ...], pixel_mm: float) -> np.ndarray:
-    """Radial frequency (cycles per mm) of each rfft2 coefficient."""
-    fy = fft.fftfreq(shape[-2], pixel_mm)[:, None]
-    fx = fft.rfftfreq(shape[-1], pixel_mm)[None, :]
-    return np.hypot(fy, fx).astype(np.float32)
-
-
-def _filtered(rng: np.random.Generator, shape: tuple[int, ...], gain: np.ndarray) -> Field:
-    """White noise through a radial filter, scaled to zero mean and unit deviation."""
-    white = fft.rfft2(rng.standard_normal(shape, dtype=np.float32))
-    noise = fft.irfft2(white * gain.astype(np.float32), s=shape[-2:])
-    return ((noise - noise.mean()) / (noise.std() + 1e-12)).astype(np.float32)
-
-
-def parenchyma(rng: np.random.Generator, shape: tuple[int, int, int], pixel_mm: float) -> Field:
-    """Lung texture of unit deviation on several scales (power law, 2 to 40 mm), correlated between slices."""
-    f = _frequency(shape, pixel_mm)
-    gain = (f + 1 / 40) ** -1.3 * np.exp(-((f * 2.0) ** 2))
-    gain[0, 0] = 0
-    shared = _filtered(rng, (1, *shape[1:]), gain)
-    return np.float32(0.85) * shared + np.float32(0.53) * _filtered(rng, shape, gain)
-
-
-def reconstruction_noise(
-    rng: np.random.Generator, shape: tuple[int, int, int], pixel_mm: float, cutoff: float
+def filtered_noise(
+    rng: np.random.Generator, shape: tuple[int, ...], pixel_mm: float, gain: Callable[[np.ndarray], np.ndarray]
 ) -> Field:
-    """Unit-deviation noise with the spectrum of filtered back-projection: a ramp, apodised at `cutoff` (1/mm)."""
-    f = _frequency(shape, pixel_mm)
-    return _filtered(rng, shape, (f + 0.02) * np.exp(-((f / cutoff) ** 2)))
+    """White noise through a radial filter, `gain` of the frequency (cycles per mm), with mean 0 and deviation 1."""
+    frequency = np.hypot(fft.fftfreq(shape[-2], pixel_mm)[:, None], fft.rfftfreq(shape[-1], pixel_mm))
+    white = fft.rfft2(rng.standard_normal(shape, dtype=np.float32))
+    noise = fft.irfft2(white * gain(frequency.astype(np.float32)), s=shape[-2:])
+    return (noise - noise.mean()) / (noise.std() + 1e-12)

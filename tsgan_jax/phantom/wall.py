@@ -9,25 +9,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tsgan_jax.phantom.shapes import Canvas, Capsule, Ellipse, Field, Shape, bump, slow_field
+from tsgan_jax.phantom.shapes import Canvas, Capsule, Ellipse, Field, Shape, slow_field
 
 TABLE = 2048
 ANGLE = (np.arange(TABLE) + 0.5) * (360 / TABLE) - 180
 """Degrees from the front, positive towards the patient's left."""
 
+TURN = np.deg2rad(ANGLE)
+
 RIB_LAYER = 10.0
 """Thickness (mm) of ribs and intercostal muscle outside the pleura."""
 
 SKIN = 1.8
-
-
-@dataclass(frozen=True)
-class Bones:
-    """Wall bones as tables over the angle: arc gap to the nearest bone, its depth d and its radius (mm)."""
-
-    gap: np.ndarray
-    depth: np.ndarray
-    radius: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -42,28 +35,24 @@ class Spine:
 
 @dataclass(frozen=True)
 class Wall:
-    """Cage semi-axes (mm) and, over the angle, cage radius, distance factor, muscle and fat thickness (mm)."""
+    """Cage semi-axes (mm) and, over the angle: cage radius, distance factor, thickness (mm) of muscle, of everything
+    from pleura to skin, and of the breast.  bones: of each kind, arc gap to the nearest, its depth d, its radius (mm).
+    """
 
     half_width: float
     half_depth: float
     radius: np.ndarray
     steepness: np.ndarray
     muscle: np.ndarray
-    fat: np.ndarray
+    thickness: np.ndarray
     breast: np.ndarray
-    bones: tuple[Bones, ...]
+    bones: tuple[np.ndarray, ...]
     spine: Spine
 
-    @property
-    def thickness(self) -> np.ndarray:
-        """Pleura to skin (mm) over the angle."""
-        return RIB_LAYER + self.muscle + self.fat + self.breast
 
-    def skin_outline(self) -> tuple[np.ndarray, np.ndarray]:
-        """x, y (mm) of the skin around the patient."""
-        reach = self.radius + self.thickness * self.steepness
-        turn = np.deg2rad(ANGLE)
-        return reach * np.sin(turn), -reach * np.cos(turn)
+def bump(centre: float, width: float) -> np.ndarray:
+    """A Gaussian bump of height 1 over the angle (degrees), the same on both sides of the body."""
+    return np.exp(-0.5 * ((np.abs(ANGLE) - centre) / width) ** 2)
 
 
 def draw_wall_plan(rng: np.random.Generator, level: float) -> Wall:
@@ -73,70 +62,67 @@ def draw_wall_plan(rng: np.random.Generator, level: float) -> Wall:
     upper = max(0.0, 1 - level / 0.55)
     lean = np.clip((width - 290) * 0.16 + rng.normal(0, 3), 4, 30)
     muscle = (
-        (3 + 9 * upper) * rng.uniform(0.7, 1.4) * bump(ANGLE, 45, 17)
-        + rng.uniform(7, 12) * bump(ANGLE, 88, 22)
-        + (8 + 22 * upper) * rng.uniform(0.8, 1.2) * bump(ANGLE, 122, 18)
-        + rng.uniform(16, 22) * bump(ANGLE, 164, 17)
+        (3 + 9 * upper) * rng.uniform(0.7, 1.4) * bump(45, 17)
+        + rng.uniform(7, 12) * bump(88, 22)
+        + (8 + 22 * upper) * rng.uniform(0.8, 1.2) * bump(122, 18)
+        + rng.uniform(16, 22) * bump(164, 17)
         + 3
     )
-    turn = np.deg2rad(ANGLE)
-    waves = 1 + 0.10 * np.cos(2 * turn + rng.normal(0, 0.3)) + 0.05 * np.cos(3 * turn + rng.uniform(0, 6))
-    fat = lean * waves * (1 - 0.45 * bump(ANGLE, 0, 14))
+    waves = 1 + 0.10 * np.cos(2 * TURN + rng.normal(0, 0.3)) + 0.05 * np.cos(3 * TURN + rng.uniform(0, 6))
+    fat = lean * waves * (1 - 0.45 * bump(0, 14))
     breast = np.zeros(TABLE)
     if level > 0.15 and rng.random() < 0.35:
-        breast = rng.uniform(10, 38) * bump(ANGLE, rng.uniform(46, 58), rng.uniform(15, 20))
-    side = (RIB_LAYER + muscle + fat)[np.abs(np.abs(ANGLE) - 90) < 2].mean()
-    ends = (RIB_LAYER + muscle + fat)[np.abs(ANGLE) < 8].mean() + (RIB_LAYER + muscle + fat)[np.abs(ANGLE) > 172].mean()
-    half_width = width / 2 - side
-    half_depth = np.clip((depth - ends) / 2, 0.60 * half_width, 0.86 * half_width)
+        breast = rng.uniform(10, 38) * bump(rng.uniform(46, 58), rng.uniform(15, 20))
+    flesh = RIB_LAYER + muscle + fat
+    half_width = float(width / 2 - flesh[np.abs(np.abs(ANGLE) - 90) < 2].mean())
+    ends = flesh[np.abs(ANGLE) < 8].mean() + flesh[np.abs(ANGLE) > 172].mean()
+    half_depth = float(np.clip((depth - ends) / 2, 0.60 * half_width, 0.86 * half_width))
     radius = _cage_radius(rng, half_width, half_depth)
     steepness = np.sqrt(1 + (np.gradient(radius, np.deg2rad(360 / TABLE)) / radius) ** 2)
-    fat = fat + _lying_back(rng, radius, steepness, RIB_LAYER + muscle + fat)
+    fat = fat + _lying_back(rng, radius, steepness, flesh)
     arc = np.cumsum(radius * steepness) * np.deg2rad(360 / TABLE)
     arc -= arc[TABLE // 2]
     bones = [_ribs(rng, arc, level)]
     if level < rng.uniform(0.45, 0.75):
         bones.append(_scapulae(rng, arc, muscle))
     spine = _spine(rng, half_depth - rng.uniform(46, 55))
-    cage, slope, flesh, padding, chest = np.array([radius, steepness, muscle, fat, breast], np.float32)
-    return Wall(half_width, half_depth, cage, slope, flesh, padding, chest, tuple(bones), spine)
+    radius, steepness, muscle, fat, breast = np.array([radius, steepness, muscle, fat, breast], np.float32)
+    thickness = RIB_LAYER + muscle + fat + breast
+    return Wall(half_width, half_depth, radius, steepness, muscle, thickness, breast, tuple(bones), spine)
 
 
 def _lying_back(rng: np.random.Generator, radius: np.ndarray, steep: np.ndarray, thickness: np.ndarray) -> np.ndarray:
     """Soft tissue (mm) that the body's weight removes from or adds to the back, which lies nearly flat."""
-    down = -np.cos(np.deg2rad(ANGLE))
+    down = -np.cos(TURN)
     y = (radius + thickness * steep) * down
     level, soft = y.max() - rng.uniform(7, 14), rng.uniform(3, 7)
     flat = np.where(down > 0.2, y - soft * np.logaddexp(0, (y - level) / soft), y)
-    flat = flat + np.where(down > 0.2, 0.5 * np.clip(level - flat, 0, 12) * bump(ANGLE, 180, 6), 0)
+    flat = flat + np.where(down > 0.2, 0.5 * np.clip(level - flat, 0, 12) * bump(180, 6), 0)
     change = (flat - y) / np.maximum(down, 0.2) / steep
     return np.where(down > 0.2, np.maximum(change, RIB_LAYER + 5 - thickness), 0)
 
 
 def _cage_radius(rng: np.random.Generator, half_width: float, half_depth: float) -> np.ndarray:
     """A rounded, egg-shaped outline, a little narrower in front and nearly the same on both sides."""
-    turn = np.deg2rad(ANGLE)
-    across, along = np.sin(turn), -np.cos(turn)
+    across, along = np.sin(TURN), -np.cos(TURN)
     power = rng.uniform(2.0, 2.35)
     egg = 1 + rng.uniform(0.05, 0.13) * along
     radius = (np.abs(across / (half_width * egg)) ** power + np.abs(along / half_depth) ** power) ** (-1 / power)
     for order in (2, 3, 4, 5):
-        radius *= 1 + rng.normal(0, 0.012) * np.cos(order * turn) + rng.normal(0, 0.004) * np.sin(order * turn)
+        radius *= 1 + rng.normal(0, 0.012) * np.cos(order * TURN) + rng.normal(0, 0.004) * np.sin(order * TURN)
     return radius
 
 
-def _along_wall(arc: np.ndarray, capsules: list[tuple[float, float, float, float, float]]) -> Bones:
-    """Bones from (centre, half length, depth, tilt, radius) in arc-length coordinates."""
-    centre, half, depth, tilt, radius = (np.array(v)[:, None] for v in zip(*capsules, strict=True))
+def _along_wall(arc: np.ndarray, capsules: list[tuple[float, float, float, float, float]]) -> np.ndarray:
+    """The table of bones given as (centre, half length, depth, tilt, radius) in arc-length coordinates."""
+    centre, half, depth, tilt, radius = np.array(capsules).T[:, :, None]
     gaps = np.maximum(np.abs(arc - centre) - half, 0)
-    near = gaps.argmin(0)
-    columns = np.arange(TABLE)
+    near = gaps.argmin(0), np.arange(TABLE)
     depths = depth + tilt * np.clip(arc - centre, -half, half)
-    tables = (gaps[near, columns], depths[near, columns], radius[near, 0])
-    return Bones(*(table.astype(np.float32) for table in tables))
+    return np.array([gaps[near], depths[near], radius[near[0], 0]], np.float32)
 
 
-def _ribs(rng: np.random.Generator, arc: np.ndarray, level: float) -> Bones:
+def _ribs(rng: np.random.Generator, arc: np.ndarray, level: float) -> np.ndarray:
     """The sternum, and ribs cut obliquely: short ovals at the side, longer towards the spine."""
     half = rng.uniform(11, 17) * (1 if level < 0.75 else 0.6)
     capsules = [(rng.normal(0, 1.5), half, 8.0, 0.0, rng.uniform(4.6, 6.0))]
@@ -151,7 +137,7 @@ def _ribs(rng: np.random.Generator, arc: np.ndarray, level: float) -> Bones:
     return _along_wall(arc, capsules)
 
 
-def _scapulae(rng: np.random.Generator, arc: np.ndarray, muscle: np.ndarray) -> Bones:
+def _scapulae(rng: np.random.Generator, arc: np.ndarray, muscle: np.ndarray) -> np.ndarray:
     """Thin blades inside the posterolateral muscle, tilted against the ribs."""
     capsules = []
     for side in (-1, 1):
@@ -162,15 +148,29 @@ def _scapulae(rng: np.random.Generator, arc: np.ndarray, muscle: np.ndarray) -> 
     return _along_wall(arc, capsules)
 
 
-def lookup(x: Field, y: Field) -> np.ndarray:
-    """Index of each point's angle in the tables."""
-    turn = np.arctan2(x, -y) * np.float32(TABLE / (2 * np.pi)) + np.float32(TABLE / 2)
-    return np.minimum(turn.astype(np.int32), TABLE - 1)
+def _spine(rng: np.random.Generator, y: float) -> Spine:
+    """Vertebral body at (0, y), arch with its processes, in some slices the necks of ribs, spinal canal."""
+    scale = rng.uniform(0.92, 1.1)
+    canal = Ellipse(0, y + 23 * scale, 9.5, 8.2)
+    tip = rng.uniform(20, 28)
+    arch: list[Shape] = [
+        Ellipse(0, canal.y + 1, 15 * scale, 12.5 * scale),
+        Capsule(0, canal.y + 10, rng.normal(0, 2), canal.y + tip, 4.2, 2.6),
+    ]
+    tilt = rng.uniform(4, 12)
+    necks = rng.random() < 0.4
+    for side in (-1, 1):
+        arch.append(Capsule(side * 13, canal.y - 1, side * rng.uniform(21, 29), canal.y + tilt, 6.4, 5.0))
+        if necks and rng.random() < 0.9:
+            arch.append(Capsule(side * 20, canal.y - 14, side * rng.uniform(32, 44), canal.y + tilt + 3, 3.4, 4.2))
+    return Spine(y, Ellipse(0, y - 1, 21 * scale, 17.5 * scale), tuple(arch), canal)
 
 
-def pleura_distance(wall: Wall, index: np.ndarray, x: Field, y: Field) -> Field:
-    """d of the module's docstring: signed distance (mm) to the cage outline, negative inside."""
-    return (np.hypot(x, y) - wall.radius[index]) / wall.steepness[index]
+def coordinates(wall: Wall, x: Field, y: Field) -> tuple[np.ndarray, Field]:
+    """Each point's index in the tables, and d: its signed distance (mm) to the cage outline, negative inside."""
+    turn = np.arctan2(x, -y) * (TABLE / (2 * np.pi)) + TABLE / 2
+    index = np.minimum(turn.astype(np.int32), TABLE - 1)
+    return index, (np.hypot(x, y) - wall.radius[index]) / wall.steepness[index]
 
 
 def paint_layers(
@@ -180,21 +180,21 @@ def paint_layers(
     fat_hu = rng.uniform(-112, -96)
     outer = d - wall.thickness[index]
     canvas.fill(outer, 15 + 25 * rng.random())
-    canvas.fill(outer + np.float32(SKIN), np.float32(fat_hu) + np.maximum(fine - np.float32(1.4), 0) * np.float32(45))
+    canvas.fill(outer + SKIN, fat_hu + np.maximum(fine - 1.4, 0) * 45)
     if wall.breast.any():
         breast = wall.breast[index]
-        gland = np.clip((breast - 9) / 12, 0, 1) * np.clip(fine + np.float32(rng.uniform(-0.6, 0.5)), 0, 1)
-        middle = np.abs(outer + np.float32(0.55) * breast + 4)
-        canvas.fill(middle - np.float32(0.3) * breast, 25, 6.0, gland)
-    edge = np.maximum(d - (RIB_LAYER + wall.muscle)[index], outer + np.float32(SKIN + 1))
-    canvas.fill(edge + np.float32(0.6) * fine, rng.uniform(45, 60))
-    marbling = np.clip(fine - np.float32(rng.uniform(1.0, 1.8)), 0, 1) * (d > RIB_LAYER)
+        gland = np.clip((breast - 9) / 12, 0, 1) * np.clip(fine + rng.uniform(-0.6, 0.5), 0, 1)
+        middle = np.abs(outer + 0.55 * breast + 4)
+        canvas.fill(middle - 0.3 * breast, 25, 6.0, gland)
+    edge = np.maximum(d - (RIB_LAYER + wall.muscle)[index], outer + (SKIN + 1))
+    canvas.fill(edge + 0.6 * fine, rng.uniform(45, 60))
+    marbling = np.clip(fine - rng.uniform(1.0, 1.8), 0, 1) * (d > RIB_LAYER)
     canvas.fill(edge, fat_hu, within=marbling)
     depth = RIB_LAYER + rng.uniform(8, 14)
     thick = (wall.muscle > depth - RIB_LAYER + 3).astype(np.float32)[index]
-    plane = np.maximum(np.abs(d - np.float32(depth) - np.float32(1.2) * fine) - np.float32(0.7), edge)
-    canvas.fill(plane, fat_hu, within=np.float32(0.75) * thick)
-    canvas.fill(d + np.float32(1.5), fat_hu + 8, 2 * canvas.px)
+    plane = np.maximum(np.abs(d - depth - 1.2 * fine) - 0.7, edge)
+    canvas.fill(plane, fat_hu, within=0.75 * thick)
+    canvas.fill(d + 1.5, fat_hu + 8, 2 * canvas.px)
 
 
 def paint_skeleton(
@@ -204,33 +204,17 @@ def paint_skeleton(
     density = rng.uniform(0.75, 1.15)
     shape = canvas.hu.shape
     grain = np.broadcast_to(slow_field(rng, shape[1:], shape[1] * canvas.px, 3.5), shape)
-    marrow = np.float32(density) * (150 + 45 * grain)
+    marrow = density * (150 + 45 * grain)
 
     def bone(part: Canvas, distance: Field, cortex: float, inner: Field) -> None:
         part.fill(distance, cortex * density)
-        part.fill(distance + np.float32(1.6), inner)
+        part.fill(distance + 1.6, inner)
 
     for bones in wall.bones:
-        gap, depth, radius = (table[index] for table in (bones.gap, bones.depth, bones.radius))
+        gap, depth, radius = bones[:, index]
         bone(canvas, np.hypot(gap, d - depth) - radius, 780, marrow + 60)
     middle, marrow, canal = canvas.part(core), marrow[core], wall.spine.canal
     bone(middle, middle.distance(wall.spine.arch), 700, marrow + 130)
     bone(middle, middle.distance([wall.spine.body]), 560, marrow + 25)
     middle.fill(middle.distance([canal]), 30)
     middle.fill(middle.distance([canal]) + 3.5, 48)
-
-
-def _spine(rng: np.random.Generator, y: float) -> Spine:
-    """Vertebral body at (0, y), arch with its processes, in some slices the necks of ribs, spinal canal."""
-    scale = rng.uniform(0.92, 1.1)
-    canal = Ellipse(0, y + 23 * scale, 9.5, 8.2)
-    arch: list[Shape] = [Ellipse(0, canal.y + 1, 15 * scale, 12.5 * scale)]
-    tip = rng.uniform(20, 28)
-    arch.append(Capsule(0, canal.y + 10, rng.normal(0, 2), canal.y + tip, 4.2, 2.6))
-    tilt = rng.uniform(4, 12)
-    necks = rng.random() < 0.4
-    for side in (-1, 1):
-        arch.append(Capsule(side * 13, canal.y - 1, side * rng.uniform(21, 29), canal.y + tilt, 6.4, 5.0))
-        if necks and rng.random() < 0.9:
-            arch.append(Capsule(side * 20, canal.y - 14, side * rng.uniform(32, 44), canal.y + tilt + 3, 3.4, 4.2))
-    return Spine(y, Ellipse(0, y - 1, 21 * scale, 17.5 * scale), tuple(arch), canal)

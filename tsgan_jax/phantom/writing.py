@@ -11,7 +11,7 @@ import numpy as np
 from tsgan_jax.config import PhantomConfig
 from tsgan_jax.errors import UserError
 from tsgan_jax.phantom.patient import Patient, patient
-from tsgan_jax.workers import cores, pool
+from tsgan_jax.workers import cores, run_all
 
 VERSION = 2
 """Increase it whenever the same config gives other images, so that old trees are not reused."""
@@ -19,8 +19,8 @@ VERSION = 2
 SUBSETS = 10
 MARK = "phantom.json"
 COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "diameter_mm")
-WORTH_A_POOL = 12
-"""From this number of patients, worker processes save more time than they need to start."""
+LEAST_PER_WORKER = 6
+"""Patients for which a worker process saves more time than it needs to start."""
 
 
 def series_uid(config: PhantomConfig, index: int) -> str:
@@ -42,7 +42,11 @@ def write_tree(root: Path, config: PhantomConfig, workers: int | None = None) ->
     root = Path(root)
     mark = {"phantom": VERSION, **config.model_dump(mode="json")}
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        if _mark_of(root) == mark:
+        try:
+            written = json.loads((root / MARK).read_text())
+        except (OSError, ValueError):
+            written = None
+        if written == mark:
             return
         raise UserError(
             f"{root}: not empty, and not the phantom of this config; remove it, or name another folder as data.root"
@@ -53,12 +57,7 @@ def write_tree(root: Path, config: PhantomConfig, workers: int | None = None) ->
     for name in (*(f"subset{k}" for k in range(SUBSETS)), "seg-lungs-LUNA16"):
         (part / name).mkdir(parents=True)
     jobs = [(part, config, index) for index in range(config.patients)]
-    workers = min(workers or cores(), -(-len(jobs) // 4))
-    if workers <= 1 or len(jobs) < WORTH_A_POOL:
-        written = list(map(_write_one, jobs))
-    else:
-        with pool(workers) as processes:
-            written = list(processes.map(_write_one, jobs, chunksize=2))
+    written = run_all(_write_one, jobs, min(workers or cores(), len(jobs) // LEAST_PER_WORKER))
     rows = sorted(row for found in written for row in found)
     with open(part / "annotations.csv", "w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
@@ -66,14 +65,6 @@ def write_tree(root: Path, config: PhantomConfig, workers: int | None = None) ->
     if root.exists():
         root.rmdir()
     part.rename(root)
-
-
-def _mark_of(root: Path) -> object:
-    """The config of a written tree; None when the folder is not a phantom."""
-    try:
-        return json.loads((root / MARK).read_text())
-    except (OSError, ValueError):
-        return None
 
 
 def _write_one(job: tuple[Path, PhantomConfig, int]) -> list[tuple]:

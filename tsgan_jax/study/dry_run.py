@@ -10,9 +10,8 @@ from tsgan_jax.config import MASKS_OF, Config
 from tsgan_jax.config.reading import config_hash
 from tsgan_jax.experiment import rundir
 from tsgan_jax.experiment.dry_run import training_slices
-from tsgan_jax.experiment.stage import masks_work, translation_work
+from tsgan_jax.experiment.stage import stage_work
 from tsgan_jax.files import read_json
-from tsgan_jax.masks import growth
 from tsgan_jax.study.run import run_of, unavailable, untrainable
 from tsgan_jax.study.settings import Study
 
@@ -72,11 +71,7 @@ def _stage(config: Config, stage: str, count: int, run: Path, name: str, seen: d
     manifest = run / stage / rundir.MANIFEST
     if manifest.is_file() and read_json(manifest).get("finished"):
         return "finished", 0.0
-    if stage == "masks":
-        phases = growth.plan(config.masks)
-        work = sum(phase.images * masks_work(config.masks, phase.resolution) for phase in phases)
-    else:
-        work = config.translation.epochs * count * translation_work(config.translation)
+    work = stage_work(config, count)[stage]
     return f"{work / 1e6:.3g} PFLOP", work
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tsgan_jax.config import Config
 from tsgan_jax.errors import UserError
 from tsgan_jax.evaluation.report.material import Material
-from tsgan_jax.evaluation.report.plots import GENERATED, MUTED, REAL
+from tsgan_jax.evaluation.report.plots import MUTED, draw_points
 from tsgan_jax.evaluation.sources import evenly
 from tsgan_jax.files import replacing
 from tsgan_jax.labels import PALETTE
@@ -61,10 +61,7 @@ def _tested_rows(tested: Mapping[str, Arrays], titles: Sequence[str], rows: int)
             )
     shown = tested[first]
     return [
-        (
-            "real test mask",
-            [PALETTE[shown["mask"][i]], shown["real"][i], *(_tile(tested.get(one), i) for one in titles)],
-        )
+        ("real test mask", [PALETTE[shown["mask"][i]], shown["real"][i], *_tiles(tested, titles, i)])
         for i in evenly(len(shown["mask"]), rows)
     ]
 
@@ -73,13 +70,13 @@ def _made_rows(made: Mapping[str, Arrays], titles: Sequence[str], rows: int) -> 
     shown = next(iter(made.values()))
     same = {title: arrays for title, arrays in made.items() if np.array_equal(arrays["mask"], shown["mask"])}
     return [
-        ("mask of the set", [PALETTE[shown["mask"][i]], None, *(_tile(same.get(one), i) for one in titles)])
+        ("mask of the set", [PALETTE[shown["mask"][i]], None, *_tiles(same, titles, i)])
         for i in evenly(len(shown["mask"]), rows)
     ]
 
 
-def _tile(arrays: Arrays | None, place: int) -> Tile:
-    return None if arrays is None else arrays["generated"][place]
+def _tiles(arrays: Mapping[str, Arrays], titles: Sequence[str], place: int) -> list[Tile]:
+    return [arrays[one]["generated"][place] if one in arrays else None for one in titles]
 
 
 def _draw(grid: Sequence[tuple[str, Sequence[Tile]]], titles: Sequence[str], out: Path) -> None:
@@ -116,9 +113,7 @@ def figure5(systems: Mapping[str, tuple[Path, Config]], out: Path) -> Path | Non
     for one in axes:
         one.set_axis_off()
     for one, (title, points) in zip(axes, panels.items(), strict=False):
-        is_real = points["is_real"].astype(bool)
-        for chosen, name, colour in ((is_real, "real", REAL), (~is_real, "generated", GENERATED)):
-            one.scatter(*points["points"][chosen].T, s=5, alpha=0.6, linewidths=0, color=colour, label=name)
+        draw_points(one, points["points"], points["is_real"], 5)
         one.set_title(title, fontsize=7)
     axes[0].legend(fontsize=6, frameon=False, loc="best")
     _save(shape, out)

@@ -8,11 +8,10 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from tsgan_jax.config import Config
-from tsgan_jax.evaluation.records import Record, current, read
+from tsgan_jax.evaluation.records import Record, records_of
 from tsgan_jax.evaluation.report import write_page
 from tsgan_jax.evaluation.report.material import Material
 from tsgan_jax.evaluation.report.page import source_of
@@ -25,11 +24,7 @@ REPORT = "report.html"
 
 
 def write(
-    study: Study,
-    directory: Path,
-    runs: Mapping[str, Path],
-    left_out: Mapping[str, str],
-    notes: Sequence[str],
+    study: Study, directory: Path, runs: Mapping[str, Path], left_out: Mapping[str, str], notes: Sequence[str]
 ) -> Path:
     """Tables as md, csv and tex, figures as png, and the page; returns the page's path.
 
@@ -42,22 +37,22 @@ def write(
     titles = {system_name(label): (runs[name], study.systems[name]) for name, label in labels.items()}
     drawn = {}
     if 4 in study.settings.figures:
-        drawn[4] = _pixels(figures.figure4(titles, study.settings.rows, directory / "figure4.png"))
+        drawn[4] = figures.figure4(titles, study.settings.rows, directory / "figure4.png")
     if 5 in study.settings.figures:
-        drawn[5] = _pixels(figures.figure5(titles, directory / "figure5.png"))
+        drawn[5] = figures.figure5(titles, directory / "figure5.png")
+    pixels = {n: None if path is None else np.asarray(Image.open(path).convert("RGB")) for n, path in drawn.items()}
     write_page(
         directory / REPORT,
         "study.html.j2",
         title=study.settings.title,
-        kicker="Comparison of systems",
-        links={"systems": "Systems", "figures": "Figures", "tables": "Tables"},
-        lead=_lead(study, len(runs)),
+        study=study,
+        source=source_of(next(iter(study.systems.values()))),
+        departures=list(departures(study)),
         systems=[_system(name, run, study.systems[name], labels[name]) for name, run in runs.items()],
         left_out=left_out,
         notes=notes,
-        figures=drawn,
+        figures=pixels,
         tables=made,
-        file=study.path.name,
     )
     return directory / REPORT
 
@@ -73,16 +68,12 @@ def combined(study: Study, runs: Mapping[str, Path], labels: Mapping[str, str]) 
     found: dict[tuple[object, ...], Record] = {}
     for name, run in runs.items():
         own = study.systems[name].system
-        for record in current(read(run / "evaluation" / "records.jsonl")):
-            named = _renamed(record, own, labels[name])
-            system = named.details.get("system")
-            found[named.kind, named.method, system, named.subject, named.metric, named.fold] = named
+        for r in records_of(run):
+            system = labels[name] if r.details.get("system") == own else r.details.get("system")
+            details = r.details | ({"system": system} if system else {})
+            named = replace(r, method=labels[name] if r.method == own else r.method, details=details)
+            found[r.kind, named.method, system, r.subject, r.metric, r.fold] = named
     return list(found.values())
-
-
-def _renamed(record: Record, own: str, label: str) -> Record:
-    details = record.details | ({"system": label} if record.details.get("system") == own else {})
-    return replace(record, method=label if record.method == own else record.method, details=details)
 
 
 def training_minutes(run: Path) -> float | None:
@@ -94,18 +85,6 @@ def training_minutes(run: Path) -> float | None:
     if not len(steps):
         return None
     return float(steps[steps <= 20 * median(steps)].sum()) / 60
-
-
-def _lead(study: Study, count: int) -> str:
-    first = next(iter(study.systems.values()))
-    budget = ", ".join(f"{name} {value}" for name, value in study.settings.budget.items())
-    return (
-        f"{count} of {len(study.systems)} systems on the same slices at {first.data.resolution} px, "
-        f"{source_of(first)}, test fold {', '.join(map(str, first.data.test_folds))}"
-        + (f"; common budget: {budget}" if budget else "")
-        + "".join(f"; but {name} has {what}" for name, what in departures(study))
-        + "."
-    )
 
 
 def departures(study: Study) -> Iterator[tuple[str, str]]:
@@ -136,11 +115,3 @@ def _system(name: str, run: Path, config: Config, label: str) -> dict[str, Any]:
             material.value("copies", "ct", "share of copies"),
         ),
     }
-
-
-def _pixels(path: Path | None) -> NDArray[np.uint8] | None:
-    """RGB [h, w, 3] of a stored figure, if there is one."""
-    if path is None:
-        return None
-    with Image.open(path) as drawn:
-        return np.asarray(drawn.convert("RGB"))

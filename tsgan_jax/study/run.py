@@ -7,8 +7,6 @@
 A second run trains and evaluates missing or changed parts, and makes tables, figures and the page again.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from tsgan_jax.config import Config
@@ -18,27 +16,17 @@ from tsgan_jax.detection import run_detection
 from tsgan_jax.errors import UserError
 from tsgan_jax.evaluation import networks
 from tsgan_jax.evaluation.evaluate import evaluate
-from tsgan_jax.evaluation.records import RETRY
-from tsgan_jax.evaluation.subject import FOLDER
+from tsgan_jax.evaluation.records import FOLDER, RETRY
 from tsgan_jax.experiment.train import train
 from tsgan_jax.files import file_sha256, locked_run, read_json, write_bytes, write_json
 from tsgan_jax.generation.manifest import read_manifest, set_hash
 from tsgan_jax.study import page, sharing
 from tsgan_jax.study.settings import Study
-from tsgan_jax.train.progress import Console
+from tsgan_jax.train.hooks import Console
 from tsgan_jax.translation.registry import translator
 
 SYSTEMS = "systems"
-EVALUATED = "judged.json"
-
-
-@dataclass(frozen=True)
-class StudyOutcome:
-    """left_out: name of a system to the reason; notes: missing figures, with the reason."""
-
-    report: Path
-    left_out: Mapping[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+EVALUATED = "evaluated.json"
 
 
 def run_of(directory: Path, name: str) -> Path:
@@ -46,10 +34,9 @@ def run_of(directory: Path, name: str) -> Path:
     return directory / SYSTEMS / name
 
 
-def run_study(study: Study, directory: Path, console: Console) -> StudyOutcome:
-    """Train, evaluate and compare the systems of a study.
+def run_study(study: Study, directory: Path, console: Console) -> tuple[Path, dict[str, str]]:
+    """Train, evaluate and compare the systems of a study; returns the page, and the systems left out with the reason.
 
-    A system that cannot be trained is left out, and the page has the reason; the others are compared.
     Raises UserError if none is left, train.loop.Interrupted after SIGTERM or SIGINT with all saved.
     """
     with locked_run(directory):
@@ -70,7 +57,7 @@ def run_study(study: Study, directory: Path, console: Console) -> StudyOutcome:
         runs = {name: run_of(directory, name) for name in study.systems if name not in left_out}
         if not runs:
             raise UserError(f"{study.path}: no system could be trained: " + "; ".join(left_out.values()))
-        return StudyOutcome(page.write(study, directory, runs, left_out, notes), left_out, notes)
+        return page.write(study, directory, runs, left_out, notes), left_out
 
 
 def untrainable(config: Config) -> str | None:

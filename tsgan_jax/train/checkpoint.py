@@ -2,9 +2,8 @@
 
 Damaged ones are set aside, never loaded.
 
-Orbax commits a step atomically and writes it in the background, but it does not detect
-flipped bits when it loads.  A step is therefore valid only if it has a manifest, which is written after the commit,
-and if every file has the hash in the manifest.
+Orbax commits a step atomically and writes it in the background, but does not detect flipped bits when it loads.  A step
+is therefore valid only if it has a manifest, written after the commit, and every file has the hash in the manifest.
 """
 
 import dataclasses
@@ -12,7 +11,7 @@ import logging
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,10 +48,8 @@ class Checkpoints:
         self.directory = directory.resolve()
         self.directory.mkdir(parents=True, exist_ok=True)
         self._keep, self._say = keep, say
-        self._manager: ocp.CheckpointManager | None = None
         self._writer: threading.Thread | None = None
-        self._writing: int | None = None
-        self._failure: Exception | None = None
+        self._failure: tuple[int, Exception] | None = None
 
     def save(self, state: Any, meta: Mapping[str, Any], step: int) -> bool:
         """Start to write a checkpoint in the background; False, with a message, if that is not possible now.
@@ -60,6 +57,7 @@ class Checkpoints:
         Its `frozen` weights are left out.  The state may be donated as soon as this returns.
         """
         self.wait()
+        self._remove_unfinished()
         state = without_frozen(state)
         if step in self.steps():
             return True
@@ -71,41 +69,39 @@ class Checkpoints:
             )
             return False
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(dict(meta)))
-        self._writing = step
+        writer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
         try:
             with _quiet():
-                self._open().save(step, args=items, force=True)
+                writer.save(self.directory / str(step), args=items)
         except Exception as error:  # training continues whatever the storage raises
-            self._failure = error
-            self._settle()
+            self._failure = (step, error)
+            self.wait()
             return False
-        self._writer = threading.Thread(target=self._finish, args=(step, leaves_of(state)), daemon=True)
+        self._writer = threading.Thread(target=self._finish, args=(writer, step, leaves_of(state)), daemon=True)
         self._writer.start()
         return True
 
     def poll(self) -> None:
         """Report a background save that failed; does not wait."""
         if self._writer is not None and not self._writer.is_alive():
-            self._settle()
+            self.wait()
 
     def wait(self) -> None:
         """Wait for the save under way, if any; a failure is reported, not raised."""
         if self._writer is not None:
             self._writer.join()
-            self._settle()
-
-    def close(self) -> None:
-        """Wait, then release background threads."""
-        self.wait()
-        self._drop_manager()
+            self._writer = None
+        if self._failure is not None:
+            (step, error), self._failure = self._failure, None
+            self._say(f"checkpoint {step} not written: {_first_line(error)}; training continues, the next save retries")
+            self._remove_unfinished()
 
     def steps(self) -> list[int]:
         """Completely written steps on disk, ascending; their content is not verified here."""
         return sorted(int(p.parent.name) for p in self.directory.glob(f"*/{MANIFEST}") if p.parent.name.isdecimal())
 
     def newest(self) -> Saved | None:
-        """The newest valid checkpoint; later ones that are damaged or incomplete are moved to `damaged/`, with a
-        message."""
+        """The newest valid checkpoint; damaged or incomplete later ones are moved to `damaged/`, with a message."""
         self.wait()
         for path in sorted((p for p in self.directory.iterdir() if p.name.isdecimal()), key=lambda p: -int(p.name)):
             reason = unsound(path)
@@ -135,47 +131,25 @@ class Checkpoints:
         for later in self.steps():
             if later > step:
                 self._delete(later)
-        self._drop_manager()
 
-    def _open(self) -> ocp.CheckpointManager:
-        if self._manager is None:
-            options = ocp.CheckpointManagerOptions(
-                max_to_keep=None, enable_async_checkpointing=True, cleanup_tmp_directories=True
-            )
-            self._manager = ocp.CheckpointManager(self.directory, options=options)
-        return self._manager
-
-    def _drop_manager(self) -> None:
-        """Close the manager, which caches steps; the next use after a failure or a deletion makes a new one."""
-        manager, self._manager = self._manager, None
-        if manager is not None:
-            with _quiet(), suppress(Exception):  # a failed save was reported when it failed
-                manager.close()
-
-    def _finish(self, step: int, leaves: dict[str, str]) -> None:
+    def _finish(self, writer: ocp.AsyncCheckpointer, step: int, leaves: dict[str, str]) -> None:
         """In the background: wait for the commit, write the manifest, delete old checkpoints."""
         try:
             with _quiet():
-                self._open().wait_until_finished()
+                writer.wait_until_finished()
+                writer.close()
             path = self.directory / str(step)
             write_json(path / MANIFEST, {"step": step, "leaves": leaves, "sha256": hashes(path)}, indent=1)
             for old in self.steps()[: -self._keep]:
                 self._delete(old)
         except Exception as error:
-            self._failure = error
+            self._failure = (step, error)
 
-    def _settle(self) -> None:
-        """After a save: report its failure and prepare the next attempt."""
-        failure, self._writer, self._failure = self._failure, None, None
-        if failure is None:
-            return
-        self._say(
-            f"checkpoint {self._writing} not written: {_first_line(failure)}; training continues, the next save retries"
-        )
-        self._drop_manager()
-        for leftover in self.directory.glob(f"{self._writing}*"):
-            if leftover.name.partition(".")[0] == str(self._writing):
-                shutil.rmtree(leftover, ignore_errors=True)
+    def _remove_unfinished(self) -> None:
+        """Delete what interrupted or failed saves left."""
+        for path in self.directory.iterdir():
+            if path.name.partition(".")[0].isdecimal() and not (path / MANIFEST).is_file():
+                shutil.rmtree(path, ignore_errors=True)
 
     def _delete(self, step: int) -> None:
         """Delete the manifest first, so that an interrupted deletion leaves no valid checkpoint."""
@@ -200,10 +174,10 @@ def abstract_like(tree: Any, sharding: jax.sharding.Sharding) -> Any:
 def differs(folder: Path, wanted: Any, *, whole: bool) -> str | None:
     """How a checkpoint's arrays differ from those of `wanted`, in a phrase, or None if they have its types and shapes.
 
-    whole: it may hold no other arrays than these.  Frozen weights do not count: early checkpoints hold them.
+    whole: it may hold no other arrays than these.
     """
     stored, asked = read_json(folder / MANIFEST)["leaves"], leaves_of(wanted)
-    names = {name for name in stored if not name.startswith(".frozen")} | asked.keys() if whole else asked.keys()
+    names = stored.keys() | asked.keys() if whole else asked.keys()
     different = sorted(name for name in names if stored.get(name) != asked.get(name))
     if not different:
         return None
@@ -273,11 +247,8 @@ def unsound(folder: Path) -> str | None:
         found = hashes(folder)
     except (UserError, KeyError, TypeError, OSError) as error:
         return f"its manifest or files cannot be read: {_first_line(error)}"
-    if missing := sorted(expected.keys() - found.keys()):
-        return f"{missing[0]} is missing"
-    if changed := sorted(name for name in expected if expected[name] != found[name]):
-        return f"{changed[0]} changed since it was written"
-    return None
+    changed = sorted(name for name in expected if expected[name] != found.get(name))
+    return f"{changed[0]} is missing or changed since it was written" if changed else None
 
 
 @contextmanager

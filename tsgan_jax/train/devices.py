@@ -7,14 +7,17 @@ statistics inside a step are those of the global batch, so results do not depend
 import ctypes
 import hashlib
 import os
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jax.stages import Compiled
+
+T = TypeVar("T")
 
 
 def data_mesh(batch_size: int) -> Mesh:
@@ -40,6 +43,16 @@ def split(mesh: Mesh) -> NamedSharding:
 def place(state: Any, mesh: Mesh) -> Any:
     """A copy of a state on the mesh in which no two leaves share a buffer, as a donated step requires."""
     return jax.device_put(state, replicated(mesh), may_alias=False)
+
+
+def overlapped(started: Iterable[T], count: int) -> Iterator[T]:
+    """The items in order, each when `count` are started: work that the device does while the host goes on."""
+    running: deque[T] = deque()
+    for one in started:
+        running.append(one)
+        if len(running) == count:
+            yield running.popleft()
+    yield from running
 
 
 def keep_compiled() -> None:

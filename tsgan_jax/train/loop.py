@@ -1,25 +1,85 @@
-"""The training loop.  A method is a pure function `(state, batch) -> (state, metrics)`; side effects are in the
-loop."""
+"""The training loop.  A method is a pure function `(state, batch) -> (state, metrics)`; side effects are in the loop.
 
+Metrics are summed on the device and read by the host only when a line is written.
+"""
+
+import math
 import signal
 import threading
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any, Generic, TypeVar
 
+import flax.struct
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
-from tsgan_jax.train import tally as tallies
-from tsgan_jax.train.devices import replicated, return_freed_memory, split
+from tsgan_jax.train.devices import overlapped, replicated, return_freed_memory, split
 from tsgan_jax.train.learner import Learner
-from tsgan_jax.train.tally import Tally
-from tsgan_jax.types import Array
+from tsgan_jax.types import Array, Metrics
 
 S = TypeVar("S")
 B = TypeVar("B")
+
+SKIPPED = "skipped"
+"""Metric: number of steps with an update skipped because its gradient was not finite."""
+
+RECENT = 20
+"""Steps whose metrics are kept for a diagnosis."""
+
+
+@flax.struct.dataclass
+class Tally:
+    """Sums since the last log point, and the steps before now; scalars and arrays, of the device or fetched.
+
+    sums: of each metric over steps whose metrics are all finite; good, bad: number of those steps and of the others;
+    streak: number of others in a row, up to now; recent: each metric of the last steps [RECENT], the latest last;
+    taken: number of steps in `recent`, at most RECENT.
+    """
+
+    sums: dict[str, Any]
+    good: Any
+    bad: Any
+    streak: Any
+    recent: dict[str, Any]
+    taken: Any
+
+    @classmethod
+    def empty(cls, metrics: Mapping[str, Any]) -> "Tally":
+        """A tally of no steps; metrics: a step's, or their shapes."""
+        zero, recent = np.int32(0), {name: np.zeros(RECENT, np.float32) for name in metrics}
+        return cls(dict.fromkeys(metrics, np.float32(0)), zero, zero, zero, recent, zero)
+
+    def add(self, metrics: Metrics) -> "Tally":
+        """The tally with one more step; pure, for the compiled step.
+
+        A step counts as skipped if any metric, such as a gradient norm, is NaN or infinite: for a gradient norm,
+        `update_player` has skipped the update.
+        """
+        values = {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
+        finite = jnp.isfinite(jnp.stack(list(values.values()))).all()
+        return Tally(
+            sums={name: self.sums[name] + jnp.where(finite, value, 0.0) for name, value in values.items()},
+            good=self.good + finite,
+            bad=self.bad + ~finite,
+            streak=jnp.where(finite, 0, self.streak + 1),
+            recent={name: jnp.roll(self.recent[name], -1).at[-1].set(value) for name, value in values.items()},
+            taken=jnp.minimum(self.taken + 1, RECENT),
+        )
+
+    def means(self) -> dict[str, float]:
+        """Mean of each metric and the count of skipped steps; where every step was skipped the means are NaN."""
+        good = int(self.good)
+        mean = {name: float(total) / good if good else math.nan for name, total in self.sums.items()}
+        return {**mean, SKIPPED: float(self.bad)}
+
+    def latest(self) -> list[dict[str, float]]:
+        """The metrics of the latest steps, the last one last."""
+        rows = range(RECENT - int(self.taken), RECENT)
+        return [{name: float(values[row]) for name, values in self.recent.items()} for row in rows]
 
 
 @dataclass(frozen=True)
@@ -84,7 +144,7 @@ class CompiledStep(Generic[S, B]):
 
         def counted(state: S, tally: Tally, batch: B) -> tuple[S, Tally]:
             new, metrics = self._step(state, batch)
-            return new, tallies.add(tally, metrics)
+            return new, tally.add(metrics)
 
         everywhere = self._everywhere
         self._jitted = jax.jit(
@@ -98,7 +158,7 @@ class CompiledStep(Generic[S, B]):
     def start(self, state: S, batch: B) -> Tally:
         """A tally of no steps, on the devices."""
         _, metrics = jax.eval_shape(self._step, state, batch)
-        return self.placed(tallies.empty(metrics))
+        return self.placed(Tally.empty(metrics))
 
     def placed(self, tally: Tally) -> Tally:
         """A tally of the host on the devices."""
@@ -115,12 +175,7 @@ class CompiledStep(Generic[S, B]):
 
 def prefetch(batches: Iterable[B], mesh: Mesh, depth: int = 2) -> Iterator[B]:
     """Batches on the devices, copied while earlier steps run."""
-    ahead: deque[B] = deque()
-    for batch in batches:
-        ahead.append(jax.device_put(batch, split(mesh)))
-        if len(ahead) > depth:
-            yield ahead.popleft()
-    yield from ahead
+    return overlapped((jax.device_put(batch, split(mesh)) for batch in batches), depth + 1)
 
 
 class Interrupt:
@@ -177,11 +232,11 @@ def run(
             last = images >= until_images or interrupt.signum is not None
             means = None
             if last or taken % log_steps == 0:
-                seen = tallies.fetch(tally)
+                seen: Tally = jax.device_get(tally)
                 if seen.streak >= bad_limit:
-                    raise NonFinite(taken, images, tallies.latest(seen))
-                means = tallies.means(seen)
-                tally = step.placed(tallies.emptied(seen))
+                    raise NonFinite(taken, images, seen.latest())
+                means, none = seen.means(), Tally.empty(seen.sums)
+                tally = step.placed(Tally(none.sums, none.good, none.bad, seen.streak, seen.recent, seen.taken))
             info = StepInfo(state, taken, images, means, last, tally.streak)
             for hook in hooks:
                 hook(info)

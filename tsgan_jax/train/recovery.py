@@ -40,15 +40,16 @@ def run_recovering(
     unusable.  After `rollbacks` attempts without progress a diagnosis is written next to the checkpoints and UserError
     is raised.
     """
-    attempts, reached = 0, _latest(checkpoints)
+    attempts, reached = 0, max(checkpoints.steps(), default=-1)
     while True:
         try:
             batches = batches_from(int(state.images_seen))  # type: ignore[attr-defined]
             return run(step, state, batches, hooks, until_images=until_images, log_steps=log_steps, bad_limit=bad_limit)
         except NonFinite as fault:
             checkpoints.wait()
-            attempts = 1 if _latest(checkpoints) > reached else attempts + 1
-            reached = max(reached, _latest(checkpoints))
+            latest = max(checkpoints.steps(), default=-1)
+            attempts = 1 if latest > reached else attempts + 1
+            reached = max(reached, latest)
             if attempts > rollbacks:
                 raise UserError(_diagnose(fault, rollbacks, checkpoints.directory.parent / DIAGNOSIS)) from None
             earlier = load(attempts > 1)
@@ -58,10 +59,6 @@ def run_recovering(
             checkpoints.drop_after(back)
             for hook in hooks:
                 hook.rewind(back, int(state.images_seen))  # type: ignore[attr-defined]
-
-
-def _latest(checkpoints: Checkpoints) -> int:
-    return max(checkpoints.steps(), default=-1)
 
 
 def _diagnose(fault: NonFinite, attempts: int, path: Path) -> str:

@@ -1,7 +1,7 @@
 """AttentionGAN v2 (Tang et al. 2021): CycleGAN with a generator that blends generated images and its input by attention
 maps."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -16,15 +16,6 @@ from tsgan_jax.translation.cyclegan import cycle_translator
 from tsgan_jax.types import Array
 
 
-class Layers(NamedTuple):
-    """images: [n, h, w, contents + 1] in [-1, 1], the generated ones, then the input.
-    attention: [n, h, w, contents + 1] in (0, 1); sums to 1 in each pixel.
-    """
-
-    images: Array
-    attention: Array
-
-
 class Generator(nn.Module):
     """The sum of generated images and the input, each weighted by its attention map."""
 
@@ -34,15 +25,17 @@ class Generator(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def layers(self, image: Array) -> Layers:
-        """image: [n, h, w, 1] in [-1, 1], h and w multiples of 4.  Returns the terms of `__call__`, float32."""
+    def layers(self, image: Array) -> tuple[Array, Array]:
+        """image: [n, h, w, 1] in [-1, 1], h and w multiples of 4.  Returns the terms of `__call__`, both float32
+        [n, h, w, contents + 1]: the generated images, then the input; attention in (0, 1), which sums to 1 in a pixel.
+        """
         x = Encoder(self.width, self.blocks, self.dtype, name="encoder")(image)
         content = reflect(Decoder(self.width, self.dtype, name="content_decoder")(x), 3)
         content = Conv(self.contents, 7, stride=1, padding=0, dtype=self.dtype, name="content")(content)
         maps = Decoder(self.width, self.dtype, name="attention_decoder")(x)
         maps = Conv(self.contents + 1, 1, stride=1, padding=0, dtype=self.dtype, name="attention")(maps)
         images = jnp.concatenate([jnp.tanh(content.astype(jnp.float32)), image], axis=-1)
-        return Layers(images, jax.nn.softmax(maps.astype(jnp.float32)))
+        return images, jax.nn.softmax(maps.astype(jnp.float32))
 
     def __call__(self, image: Array) -> Array:
         """image: as in `layers`.  Returns float32 [n, h, w, 1] in [-1, 1]."""

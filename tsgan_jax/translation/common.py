@@ -21,9 +21,8 @@ Loss = tuple[Array, Metrics]
 def rate_factor(config: TranslatorConfig, images_per_epoch: int, images_seen: Array) -> Array:
     """pix2pix's schedule (section 4.1): 1 for `decay_start` epochs, then decreasing linearly towards 0.
 
-    Epoch e (from 0) has 1 - max(0, e + 1 - decay_start) / (epochs - decay_start + 1), which is
-    (epochs - e) / (epochs - decay_start + 1) up to 1: with 100 + 100 epochs, 1 up to epoch 99, 100/101 at
-    epoch 100, 1/101 at epoch 199.  optax's schedules count steps; this one counts images, in whole epochs.
+    Epoch e (from 0) has (epochs - e) / (epochs - decay_start + 1), at most 1: with 100 + 100 epochs, 1 up to epoch 99,
+    100/101 at epoch 100, 1/101 at epoch 199.  optax's schedules count steps; this one counts images, in whole epochs.
     """
     left = config.epochs - images_seen // images_per_epoch
     return jnp.clip(left / (config.epochs - config.decay_start + 1), 0.0, 1.0)
@@ -64,15 +63,14 @@ def alternate(
     generator_first: bool = False,
     critic_input: Callable[[F, Any], tuple[Any, Any]] | None = None,
 ) -> tuple[Adversarial, Metrics]:
-    """One update of the critic and one of the generator, on the same fakes.
+    """One update of the critic and one of the generator, on the same fakes; the metrics of both with gradient norms.
 
     generate: generator params -> fakes (any tree), run once.
     critic_loss: (critic params, critic_input) -> loss, metrics.
-    generator_loss: (fakes, critic params) -> loss, metrics; may close over the real batch.
-    critic_adam: the critic's optimiser if its rate differs; default `adam`.
+    generator_loss: (fakes, critic params) -> loss, metrics.
+    images: batch size.  critic_adam: the critic's optimiser if its rate differs.
     generator_first: the generator is updated against the old critic, as in CycleGAN; else the new one, as in pix2pix.
     critic_input: (fakes, the state's memory) -> the critic's input, the new memory; None: the input is the fakes.
-    images: batch size, for the state's counters.  Returns the merged metrics of both players with their gradient norms.
     """
     fake, pull_back = jax.vjp(generate, state.generator.params)
     inputs, memory = (fake, state.memory) if critic_input is None else critic_input(fake, state.memory)
@@ -96,8 +94,7 @@ def check_critic(config: AdversarialConfig) -> None:
 
 
 PerceptualConfig = DLPix2PixConfig | GauGANConfig
-Extractor = Callable[[Array], dict[str, Array]]
-"""Images [n, h, w, 1] in [-1, 1] -> features of VGG-19 by layer."""
+Extractor = Callable[[Array], dict[str, Array]]  # Images [n, h, w, 1] in [-1, 1] -> features of VGG-19 by layer
 
 
 def load_vgg(config: PerceptualConfig) -> vgg.Vgg19 | None:

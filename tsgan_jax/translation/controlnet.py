@@ -5,6 +5,7 @@ One training step serves both phases: an unconditional model first, then its con
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, NamedTuple
 
 import flax.struct
@@ -29,19 +30,15 @@ EMA_RAMP = 0.05
 
 @flax.struct.dataclass
 class ControlledDiffusion:
-    """State of both phases.
-
-    ema: {"base", "control"}, running means of the players' weights, used for sampling.
-    locked: bool, whether the base is trained and copied into the control.
-    """
+    """State of both phases."""
 
     step: Array
     images_seen: Array
     key: Key
     base: Player
     control: Player
-    ema: Params
-    locked: Array
+    ema: Params  # {"base", "control"}, running means of the players' weights, used for sampling
+    locked: Array  # bool, whether the base is trained and copied into the control
 
 
 class _Networks(NamedTuple):
@@ -49,25 +46,12 @@ class _Networks(NamedTuple):
     control: Control
 
 
-class _Noisy(NamedTuple):
-    """A batch as network input, with images and masks folded; `target` is the target for `image`."""
-
-    image: Array
-    target: Array
-    times: Array
-    mask: Array
-
-
 def controlnet(config: ControlNetConfig, images_per_epoch: int) -> Translator[ControlledDiffusion]:
-    """The unconditional diffusion model for `prior_fraction` of all images, then its control (section 3 of the paper).
+    """An unconditional model for `prior_fraction` of all images, then its control; see `registry.translator`.
 
-    images_per_epoch: real training images, which turns images seen into epochs of the schedule.  Each phase uses
-    the full learning rate schedule over its share of the images.
-
-    At the end of the prior its averaged weights are locked and copied into the control's encoder.  Before
-    that the control's outputs are zero, so `translate` ignores the mask.
-
-    Raises UserError when settings contradict each other.
+    Each phase has the full learning rate schedule over its share of the images.  At the end of the first its averaged
+    weights are locked and copied into the control's encoder.  Until then the control's outputs are zero, so
+    `translate` ignores the mask.
     """
     prior_images = _prior_images(config, images_per_epoch)
     _check(config)
@@ -76,44 +60,28 @@ def controlnet(config: ControlNetConfig, images_per_epoch: int) -> Translator[Co
     shape = Shape(config.generator_width, *levels, dtype=jnp.dtype(config.precision))
     nets = _Networks(UNet(shape, channels), Control(shape))
 
-    def init(key: Key) -> ControlledDiffusion:
-        side = config.resolution // config.patch
-        image, times = jnp.zeros((1, side, side, channels)), jnp.zeros(1, jnp.int32)
-        mask = jnp.zeros((1, side, side, channels * NUM_CLASSES))
-        base = initialise_unet(nets.base, stream(key, "base"), image, times)
-        control = initialise_unet(nets.control, stream(key, "control"), image, times, mask)
-        tx = optax.adam(0.0, *config.adam_betas)
-        return ControlledDiffusion(
-            step=jnp.int32(0),
-            images_seen=jnp.int32(0),
-            key=key,
-            base=new_player(tx, base),
-            control=new_player(tx, control),
-            ema=jax.tree.map(jnp.copy, {"base": base, "control": control}),
-            locked=jnp.zeros((), bool),
-        )
-
     def step(state: ControlledDiffusion, batch: PairBatch) -> tuple[ControlledDiffusion, Metrics]:
         past_prior = state.locked | (state.images_seen >= prior_images)
         at = _of_all(state.images_seen, past_prior, prior_images, config.epochs * images_per_epoch)
         rate = config.learning_rate * rate_factor(config, images_per_epoch, at)
-        noisy = _noisy(config, state, batch, kept)
+        noisy, times, wanted = _noisy(config, state, batch, kept)
+        mask = fold(jax.nn.one_hot(batch.mask, NUM_CLASSES), config.patch)
 
         def train_base(state: ControlledDiffusion) -> tuple[ControlledDiffusion, Metrics]:
             def output(params: Params) -> Array:
-                return nets.base.apply({"params": params}, noisy.image, noisy.times)
+                return nets.base.apply({"params": params}, noisy, times)
 
-            return _update(config, state, "base", output, noisy.target, rate, state.images_seen)
+            return _update(config, state, "base", output, wanted, rate, state.images_seen)
 
         def train_control(state: ControlledDiffusion) -> tuple[ControlledDiffusion, Metrics]:
             state = lock(state)
 
             def output(params: Params) -> Array:
                 players = {"base": state.base.params, "control": params}
-                return controlled(nets, players, noisy.image, noisy.times, noisy.mask)
+                return controlled(nets, players, noisy, times, mask)
 
             since = jnp.maximum(state.images_seen - prior_images, 0)
-            return _update(config, state, "control", output, noisy.target, rate, since)
+            return _update(config, state, "control", output, wanted, rate, since)
 
         state, metrics = jax.lax.cond(past_prior, train_control, train_base, state)
         seen = state.images_seen + batch.ct.shape[0]
@@ -130,7 +98,25 @@ def controlnet(config: ControlNetConfig, images_per_epoch: int) -> Translator[Co
 
         return unfold(ddim_sample(predict, start, kept, config.sampling_steps), config.patch)[..., 0]
 
-    return Translator(init, step, translate, {"system": CONTROLNET_STYLE})
+    return Translator(partial(_initial_state, config, nets), step, translate, {"system": CONTROLNET_STYLE})
+
+
+def _initial_state(config: ControlNetConfig, nets: _Networks, key: Key) -> ControlledDiffusion:
+    side, channels = config.resolution // config.patch, config.patch**2
+    image, times = jnp.zeros((1, side, side, channels)), jnp.zeros(1, jnp.int32)
+    mask = jnp.zeros((1, side, side, channels * NUM_CLASSES))
+    base = initialise_unet(nets.base, stream(key, "base"), image, times)
+    control = initialise_unet(nets.control, stream(key, "control"), image, times, mask)
+    tx = optax.adam(0.0, *config.adam_betas)
+    return ControlledDiffusion(
+        step=jnp.int32(0),
+        images_seen=jnp.int32(0),
+        key=key,
+        base=new_player(tx, base),
+        control=new_player(tx, control),
+        ema=jax.tree.map(jnp.copy, {"base": base, "control": control}),
+        locked=jnp.zeros((), bool),
+    )
 
 
 def lock(state: ControlledDiffusion) -> ControlledDiffusion:
@@ -184,16 +170,16 @@ def _update(
     return state.replace(**{name: player}, ema={**state.ema, name: mean}), metrics  # type: ignore[attr-defined]
 
 
-def _noisy(config: ControlNetConfig, state: ControlledDiffusion, batch: PairBatch, kept: np.ndarray) -> _Noisy:
-    """Each image at an independent random time, by the step's keys."""
+def _noisy(
+    config: ControlNetConfig, state: ControlledDiffusion, batch: PairBatch, kept: np.ndarray
+) -> tuple[Array, Array, Array]:
+    """(folded images, each with the noise of a random time; the times [n]; the network's targets)."""
     times_key, noise_key = step_streams(state.key, state.step, "times", "noise")
     clean = fold(batch.ct, config.patch)
     times = jax.random.randint(times_key, clean.shape[:1], 0, len(kept))
     noise = jax.random.normal(noise_key, clean.shape)
     left = jnp.asarray(kept)[times][:, None, None, None]
-    wanted = target(clean, noise, left, config.prediction)
-    mask = fold(jax.nn.one_hot(batch.mask, NUM_CLASSES), config.patch)
-    return _Noisy(add_noise(clean, noise, left), wanted, times, mask)
+    return add_noise(clean, noise, left), times, target(clean, noise, left, config.prediction)
 
 
 def _prior_images(config: ControlNetConfig, images_per_epoch: int) -> int:

@@ -18,10 +18,8 @@ from tsgan_jax.types import Array, Key
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of encoder and decoder.
-
-    Level i (from 0, the finest) has width * multipliers[i] channels and half the side of level i - 1;
-    its encoder has `blocks` residual blocks, its decoder one more.
+    """Sizes of encoder and decoder: level i (from 0, the finest) has width * multipliers[i] channels and half the side
+    of level i - 1; its encoder has `blocks` residual blocks, its decoder one more.
     """
 
     width: int = 64
@@ -31,13 +29,9 @@ class Shape:
     dtype: Any = jnp.float32
 
     @property
-    def levels(self) -> range:
-        """From the finest to the coarsest."""
-        return range(len(self.multipliers))
-
-    def features(self, level: int) -> int:
-        """Channels of a level."""
-        return self.width * self.multipliers[level]
+    def features(self) -> list[int]:
+        """Channels of each level."""
+        return [self.width * multiplier for multiplier in self.multipliers]
 
     def conv(self, features: int, name: str, stride: int = 1) -> Conv:
         """A 3x3 convolution that keeps or halves the side; a name that ends in _zero makes it start at zero."""
@@ -65,12 +59,12 @@ class Encoder(nn.Module):
         time = nn.Dense(4 * shape.width, name="time1")(jax.nn.silu(time))
         x = shape.conv(shape.width, "first")(x) + hint
         skips = [x]
-        for i in shape.levels:
+        for i, features in enumerate(shape.features):
             for j in range(shape.blocks):
-                x = _Block(shape, shape.features(i), i in shape.attention_levels, name=f"down{i}_{j}")(x, time)
+                x = _Block(shape, features, i in shape.attention_levels, name=f"down{i}_{j}")(x, time)
                 skips.append(x)
             if i + 1 < len(shape.multipliers):
-                x = shape.conv(shape.features(i), f"halve{i}", stride=2)(x)
+                x = shape.conv(features, f"halve{i}", stride=2)(x)
                 skips.append(x)
         x = _Block(shape, x.shape[-1], True, name="middle0")(x, time)
         x = _Block(shape, x.shape[-1], False, name="middle1")(x, time)
@@ -86,10 +80,10 @@ class Decoder(nn.Module):
     @nn.compact
     def __call__(self, skips: list[Array], x: Array, time: Array) -> Array:
         shape, skips = self.shape, list(skips)
-        for i in reversed(shape.levels):
+        for i, features in reversed(list(enumerate(shape.features))):
             for j in range(shape.blocks + 1):
                 x = jnp.concatenate([x, skips.pop()], axis=-1)
-                x = _Block(shape, shape.features(i), i in shape.attention_levels, name=f"up{i}_{j}")(x, time)
+                x = _Block(shape, features, i in shape.attention_levels, name=f"up{i}_{j}")(x, time)
             if i > 0:
                 x = _Doubling(shape.dtype, name=f"double{i}")(x)
         x = jax.nn.silu(GroupNorm(name="norm")(x))
@@ -117,8 +111,7 @@ class UNet(nn.Module):
 class Control(nn.Module):
     """ControlNet: a copy of the encoder that receives the mask and changes the U-Net's skips and middle.
 
-    Each output to the U-Net is a 1x1 convolution and the hint block ends in a 3x3 one.  All of them start at zero
-    (`*_zero`), so at first the U-Net is unchanged.
+    Its outputs are 1x1 convolutions that start at zero (`*_zero`), as does the last one on the mask.
     """
 
     shape: Shape

@@ -22,12 +22,8 @@ from tsgan_jax.translation.api import Translator
 from tsgan_jax.translation.common import Adversarial, Loss, alternate, check_critic, rate_factor, start
 from tsgan_jax.types import Array, Key, Metrics, PairBatch
 
-OTHER = {"ct": "mask", "mask": "ct"}
-"""The sides, each with the input side of its generator."""
-
-Sides = dict[str, Array]
-"""Images float32 [n, h, w, 1] of both sides."""
-
+OTHER = {"ct": "mask", "mask": "ct"}  # the sides, each with the input side of its generator
+Sides = dict[str, Array]  # Images float32 [n, h, w, 1] of both sides
 GREY = {BACKGROUND: -1.0, TRACHEA: -0.9, LEFT_LUNG: -0.8, RIGHT_LUNG: -0.7, NODULE: 0.1, BODY: 0.4}
 """The grey value of each class: near the median of its CT in the window [-1000, 400] HU; all values differ."""
 
@@ -55,10 +51,9 @@ def cyclegan(config: CycleGANConfig, images_per_epoch: int) -> Translator[Advers
 
 
 def cycle_translator(config: CycleGANConfig, generator: nn.Module, images_per_epoch: int) -> Translator[Adversarial]:
-    """A Translator of two generators and two 70x70 critics for unpaired masks and CT.
+    """A Translator of two generators and two 70x70 critics for unpaired masks and CT; see `registry.translator`.
 
-    generator: [n, h, w, 1] -> float32 [n, h, w, 1], both in [-1, 1].  images_per_epoch: real training images, which
-    turns images seen into epochs of the schedule.  Raises UserError when critic_layers leaves no patch.
+    generator: [n, h, w, 1] -> float32 [n, h, w, 1], both in [-1, 1].
     """
     check_critic(config)
     critic = PatchCritic(config.critic_width, config.critic_layers, jnp.dtype(config.precision), affine=False)
@@ -99,8 +94,8 @@ def cycle_translator(config: CycleGANConfig, generator: nn.Module, images_per_ep
 def scalar(mask: Array) -> Array:
     """Class codes [n, h, w] as one channel, float32 [n, h, w, 1], with the grey level of each class's CT (A23).
 
-    The codes themselves would make lungs brighter than the body, and methods that learn from unpaired images then
-    exchange the two.  The levels are close to the CT's because AttentionGAN copies its input where its maps choose it.
+    By the codes themselves lungs would be brighter than the body, and methods that learn from unpaired images exchange
+    the two.  AttentionGAN copies its input where its maps choose it, hence levels close to the CT's.
     """
     return jnp.asarray([GREY[code] for code in range(NUM_CLASSES)])[mask][..., None]
 
@@ -160,12 +155,10 @@ def _losses(
 
 @flax.struct.dataclass
 class Pool:
-    """Generated images kept for a critic (Shrivastava et al. 2017).
+    """Generated images kept for a critic (Shrivastava et al. 2017)."""
 
-    images: float32 [size, h, w, c], of which the first `count` are filled; count: int32."""
-
-    images: Array
-    count: Array
+    images: Array  # float32 [size, h, w, c], of which the first `count` are filled
+    count: Array  # int32
 
 
 def new_pool(size: int, *shape: int) -> Pool:

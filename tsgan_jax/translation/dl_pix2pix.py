@@ -16,20 +16,9 @@ from tsgan_jax.nn.layers import Conv, InstanceNorm, PatchCritic, UpConv, initial
 from tsgan_jax.nn.local_importance import MIN_SIZE, LocalImportanceAttention
 from tsgan_jax.nn.window_attention import DynamicWindowAttention
 from tsgan_jax.train.learner import Params, step_streams, stream
+from tsgan_jax.translation import common
 from tsgan_jax.translation.api import Translator
-from tsgan_jax.translation.common import (
-    Adversarial,
-    Extractor,
-    Loss,
-    about_vgg,
-    alternate,
-    check_critic,
-    extractor,
-    frozen_vgg,
-    load_vgg,
-    rate_factor,
-    start,
-)
+from tsgan_jax.translation.common import Adversarial, Extractor, Loss
 from tsgan_jax.types import Array, Key, Metrics, PairBatch
 
 BOTTLENECKS = (4, 8, 16)
@@ -88,10 +77,8 @@ class Generator(nn.Module):
 
 
 def noisy_levels(depth: int) -> tuple[int, ...]:
-    """Levels whose up-sampling ends in dropout, the only noise of the network, in training and in sampling.
-
-    pix2pix has dropout in its depth - 5 middle blocks.  Networks with a depth below 6 have none of them and would have
-    no noise, so they use the innermost block (A8).
+    """Levels whose up-sampling ends in dropout, the only noise of the network, in training and in sampling: pix2pix's
+    depth - 5 middle blocks, or the innermost block where there is none of them (A8).
     """
     return tuple(range(4, depth - 1)) or (depth - 1,)
 
@@ -105,17 +92,11 @@ def _dropout(x: Array, rate: float, keys: Key, level: int) -> Array:
 
 
 def dl_pix2pix(config: DLPix2PixConfig, images_per_epoch: int) -> Translator[Adversarial]:
-    """DL-Pix2Pix, or pix2pix if its parts are switched off.
-
-    images_per_epoch: real training images, which turns images seen into epochs of the schedule.
-    Raises UserError when settings contradict each other or VGG-19's weights are missing.
-    """
+    """DL-Pix2Pix, or pix2pix if its parts are switched off; see `registry.translator`."""
     _check(config)
-    features, dtype = load_vgg(config), jnp.dtype(config.precision)
-    sizes = {
-        name: getattr(config, name) for name in ("depth", "lia", "lia_width", "dwmh", "heads", "window", "dropout")
-    }
-    generator = Generator(width=config.generator_width, dtype=dtype, **sizes)
+    features, dtype = common.load_vgg(config), jnp.dtype(config.precision)
+    parts = {name: getattr(config, name) for name in ("lia", "lia_width", "dwmh", "heads", "window", "dropout")}
+    generator = Generator(config.depth, config.generator_width, dtype=dtype, **parts)
     critic = PatchCritic(config.critic_width, config.critic_layers, dtype)
 
     def init(key: Key) -> Adversarial:
@@ -124,19 +105,19 @@ def dl_pix2pix(config: DLPix2PixConfig, images_per_epoch: int) -> Translator[Adv
             initialise(generator, stream(key, "generator"), mask, jax.random.split(key, 1)),
             initialise(critic, stream(key, "critic"), pair),
         )
-        return start(key, *players, config.adam_betas, frozen=frozen_vgg(features))
+        return common.start(key, *players, config.adam_betas, frozen=common.frozen_vgg(features))
 
     def step(state: Adversarial, batch: PairBatch) -> tuple[Adversarial, Metrics]:
         (noise,) = step_streams(state.key, state.step, "noise")
-        rate = config.learning_rate * rate_factor(config, images_per_epoch, state.images_seen)
+        rate = config.learning_rate * common.rate_factor(config, images_per_epoch, state.images_seen)
         mask, size = jax.nn.one_hot(batch.mask, NUM_CLASSES), batch.ct.shape[0]
 
         def logits_of(params: Params, image: Array) -> Array:
             return critic.apply({"params": params}, jnp.concatenate([mask, image], -1))
 
-        extract = extractor(config, features, state.frozen)
+        extract = common.extractor(config, features, state.frozen)
         critic_loss, generator_loss = _losses(config, logits_of, batch.ct, extract)
-        state, metrics = alternate(
+        state, metrics = common.alternate(
             state,
             lambda params: generator.apply({"params": params}, mask, jax.random.split(noise, size)),
             critic_loss,
@@ -150,7 +131,7 @@ def dl_pix2pix(config: DLPix2PixConfig, images_per_epoch: int) -> Translator[Adv
         mask = jax.nn.one_hot(masks, NUM_CLASSES)
         return generator.apply({"params": state.generator.params}, mask, keys)[..., 0]
 
-    return Translator(init, step, translate, about_vgg(features))
+    return Translator(init, step, translate, common.about_vgg(features))
 
 
 def _losses(
@@ -206,4 +187,4 @@ def _check(config: DLPix2PixConfig) -> None:
             f"translation.heads {config.heads} does not divide the bottleneck's {channels} channels (A11); "
             "change heads or generator_width"
         )
-    check_critic(config)
+    common.check_critic(config)

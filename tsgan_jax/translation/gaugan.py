@@ -19,24 +19,13 @@ from tsgan_jax.labels import NUM_CLASSES
 from tsgan_jax.nn import spectral_norm
 from tsgan_jax.nn.layers import initialise, xavier
 from tsgan_jax.train.learner import Params, step_streams, stream
+from tsgan_jax.translation import common
 from tsgan_jax.translation.api import Translator
-from tsgan_jax.translation.common import (
-    Adversarial,
-    Extractor,
-    Loss,
-    about_vgg,
-    alternate,
-    extractor,
-    frozen_vgg,
-    load_vgg,
-    rate_factor,
-    start,
-)
+from tsgan_jax.translation.common import Adversarial, Extractor, Loss
 from tsgan_jax.translation.gaugan_networks import Generator, MultiscaleCritic, Style, StyleEncoder, standard_styles
 from tsgan_jax.types import Array, Key, Metrics, PairBatch
 
-DEPTH_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
-"""Weights of the perceptual loss for each block of VGG-19."""
+DEPTH_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)  # weights of the perceptual loss for each block of VGG-19
 
 
 class _Networks(NamedTuple):
@@ -53,11 +42,7 @@ class Generated(NamedTuple):
 
 
 def gaugan(config: GauGANConfig, images_per_epoch: int) -> Translator[Adversarial]:
-    """GauGAN, with or without its style encoder.
-
-    images_per_epoch: real training images, which turns images seen into epochs of the schedule.
-    Raises UserError when settings contradict each other or VGG-19's weights are missing.
-    """
+    """GauGAN, with or without its style encoder; see `registry.translator`."""
     _check(config)
     dtype, width = jnp.dtype(config.precision), config.generator_width
     nets = _Networks(
@@ -65,7 +50,7 @@ def gaugan(config: GauGANConfig, images_per_epoch: int) -> Translator[Adversaria
         StyleEncoder(width, config.z_dim, dtype) if config.encoder else None,
         MultiscaleCritic(config.critic_scales, config.critic_width, config.critic_layers, dtype),
     )
-    features = load_vgg(config)
+    features = common.load_vgg(config)
 
     def init(key: Key) -> Adversarial:
         generator, critic = _first_params(config, nets, key)
@@ -73,11 +58,12 @@ def gaugan(config: GauGANConfig, images_per_epoch: int) -> Translator[Adversaria
         vectors["generator"] = {
             name: spectral_norm.start(params, getattr(nets, name).spectral) for name, params in generator.items()
         }
-        return start(key, generator, critic, config.adam_betas, frozen=frozen_vgg(features), memory=vectors)
+        frozen = common.frozen_vgg(features)
+        return common.start(key, generator, critic, config.adam_betas, frozen=frozen, memory=vectors)
 
     def step(state: Adversarial, batch: PairBatch) -> tuple[Adversarial, Metrics]:
         (noise,) = step_streams(state.key, state.step, "style")
-        factor = rate_factor(config, images_per_epoch, state.images_seen)
+        factor = common.rate_factor(config, images_per_epoch, state.images_seen)
         mask, keys = jax.nn.one_hot(batch.mask, NUM_CLASSES), jax.random.split(noise, len(batch.ct))
         weights = {"generator": state.generator.params, "critic": state.critic.params}
         vectors = {player: spectral_norm.iterate(weights[player], u) for player, u in state.memory.items()}
@@ -86,13 +72,19 @@ def gaugan(config: GauGANConfig, images_per_epoch: int) -> Translator[Adversaria
             divided = spectral_norm.normalised(params, vectors["critic"])
             return nets.critic.apply({"params": divided}, jnp.concatenate([mask, image], -1))
 
-        extract = extractor(config, features, state.frozen)
+        extract = common.extractor(config, features, state.frozen)
         critic_loss, generator_loss = _losses(config, outputs_of, batch.ct, extract)
-        state, metrics = alternate(
+
+        def generate(params: Params) -> Generated:
+            """CT from the masks, in the style of the real CT if there is an encoder."""
+            divided = spectral_norm.normalised(params, vectors["generator"])
+            style = nets.encoder.apply({"params": divided["encoder"]}, batch.ct) if nets.encoder else None
+            drawn = style.sample(keys) if style else None
+            return Generated(nets.generator.apply({"params": divided["generator"]}, mask, drawn), style)
+
+        state, metrics = common.alternate(
             state.replace(memory=vectors),  # type: ignore[attr-defined]
-            lambda params: _generate(
-                nets, spectral_norm.normalised(params, vectors["generator"]), mask, batch.ct, keys
-            ),
+            generate,
             critic_loss,
             generator_loss,
             optax.adam(config.learning_rate * factor, *config.adam_betas),
@@ -107,7 +99,7 @@ def gaugan(config: GauGANConfig, images_per_epoch: int) -> Translator[Adversaria
         style = standard_styles(keys, config.z_dim) if config.encoder else None
         return nets.generator.apply({"params": params}, jax.nn.one_hot(masks, NUM_CLASSES), style)[..., 0]
 
-    return Translator(init, step, translate, about_vgg(features))
+    return Translator(init, step, translate, common.about_vgg(features))
 
 
 def _first_params(config: GauGANConfig, nets: _Networks, key: Key) -> tuple[Params, Params]:
@@ -119,13 +111,6 @@ def _first_params(config: GauGANConfig, nets: _Networks, key: Key) -> tuple[Para
     if nets.encoder:
         generator["encoder"] = initialise(nets.encoder, stream(key, "encoder"), ct, deviation=xavier)
     return generator, initialise(nets.critic, stream(key, "critic"), pair, deviation=xavier)
-
-
-def _generate(nets: _Networks, weights: Params, mask: Array, ct: Array, keys: Key) -> Generated:
-    """CT from the masks, in the style of the real CT if there is an encoder; keys: [n]."""
-    style = nets.encoder.apply({"params": weights["encoder"]}, ct) if nets.encoder else None
-    drawn = style.sample(keys) if style else None
-    return Generated(nets.generator.apply({"params": weights["generator"]}, mask, drawn), style)
 
 
 def _losses(
@@ -143,11 +128,8 @@ def _losses(
     def critic_loss(params: Params, generated: Generated) -> Loss:
         real_logits, fake_logits = (_logits(outputs_of(params, image)) for image in (real, generated.image))
         total = losses.hinge_critic(real_logits, fake_logits)
-        means = {
-            "critic_real": losses.mean_of_means(real_logits),
-            "critic_fake": losses.mean_of_means(fake_logits),
-        }
-        return total, {"critic_loss": total, **means}
+        real_mean, fake_mean = losses.mean_of_means(real_logits), losses.mean_of_means(fake_logits)
+        return total, {"critic_loss": total, "critic_real": real_mean, "critic_fake": fake_mean}
 
     def generator_loss(generated: Generated, params: Params) -> Loss:
         fake_outputs, real_outputs = outputs_of(params, generated.image), outputs_of(params, real)

@@ -11,6 +11,11 @@ from tsgan_jax.nn.resample import downsample, upsample
 from tsgan_jax.types import Array, Key
 
 
+def _conv(features: int, dtype: Any, name: str, use_bias: bool = True) -> Conv:
+    """A 3x3 convolution that keeps height and width."""
+    return Conv(features, kernel=3, stride=1, use_bias=use_bias, dtype=dtype, name=name)
+
+
 class Spade(nn.Module):
     """norm(x) * (1 + gamma) + beta, where gamma and beta are two-layer convolutions of the mask, `width` hidden
     channels.
@@ -28,12 +33,9 @@ class Spade(nn.Module):
     def __call__(self, x: Array, mask: Array) -> Array:
         """x: [n, h, w, c]; mask: [n, h, w, classes], one-hot.  Returns x's shape."""
 
-        def conv(features: int, name: str, use_bias: bool = True) -> Conv:
-            return Conv(features, kernel=3, stride=1, use_bias=use_bias, dtype=self.dtype, name=name)
-
-        hidden = jax.nn.relu(conv(self.width, "hidden")(mask))
-        gamma = conv(x.shape[-1], "gamma")(hidden)
-        beta = conv(x.shape[-1], "beta", self.beta_bias)(hidden)
+        hidden = jax.nn.relu(_conv(self.width, self.dtype, "hidden")(mask))
+        gamma = _conv(x.shape[-1], self.dtype, "gamma")(hidden)
+        beta = _conv(x.shape[-1], self.dtype, "beta", self.beta_bias)(hidden)
         return instance_norm(x) * (1 + gamma) + beta
 
 
@@ -63,8 +65,7 @@ class SpadeBlock(nn.Module):
             return Spade(self.spade_width, beta_bias, self.dtype, name=name)(x, mask)
 
         def conv(x: Array, features: int, use_bias: bool, name: str) -> Array:
-            layer = Conv(features, kernel=3, stride=1, use_bias=use_bias, dtype=self.dtype, name=name)
-            return layer(jax.nn.leaky_relu(x, 0.2))
+            return _conv(features, self.dtype, name, use_bias)(jax.nn.leaky_relu(x, 0.2))
 
         shortcut = x
         if x.shape[-1] != self.features:
@@ -94,7 +95,7 @@ class Generator(nn.Module):
         side, doubled = mask.shape[1] >> self.num_ups, DOUBLINGS[: self.num_ups]
         first = 16 * self.width
         if style is None:
-            x = Conv(first, kernel=3, stride=1, use_bias=False, dtype=self.dtype, name="start")(shrunk(mask, side))
+            x = _conv(first, self.dtype, "start", use_bias=False)(shrunk(mask, side))
         else:
             x = nn.Dense(side * side * first, dtype=self.dtype, name="start")(style).reshape(-1, side, side, first)
         last = "up4" if "up4" in doubled else "up3"
@@ -103,7 +104,7 @@ class Generator(nn.Module):
             features = int(BLOCKS[name] * self.width)
             block = SpadeBlock(features, self.spade_width, name == last, self.dtype, name=name)
             x = block(x, shrunk(mask, x.shape[1]))
-        x = Conv(1, kernel=3, stride=1, dtype=self.dtype, name="image")(jax.nn.leaky_relu(x, 0.2))
+        x = _conv(1, self.dtype, "image")(jax.nn.leaky_relu(x, 0.2))
         return jnp.tanh(x.astype(jnp.float32))
 
 
@@ -145,8 +146,7 @@ def halved(x: Array) -> Array:
     return nn.avg_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)), count_include_pad=False)
 
 
-LARGEST = 256
-"""Side in pixels of the style encoder's input; larger images are halved first."""
+LARGEST = 256  # side in pixels of the style encoder's input; larger images are halved first
 
 
 class Style(NamedTuple):

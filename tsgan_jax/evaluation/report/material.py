@@ -5,8 +5,10 @@ import re
 import zipfile
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,9 @@ import numpy as np
 
 from tsgan_jax.config import Config
 from tsgan_jax.evaluation.mask_table import PSIS, REAL_TRAINING, ROWS, SWEPT, SWEPT_ROWS, psi_name, table_of
-from tsgan_jax.evaluation.records import FAILED, Kind, Record, current, read
+from tsgan_jax.evaluation.records import DATA, FAILED, FOLDER, MINUS_REAL, Kind, Record, records_of
 from tsgan_jax.files import read_json
 from tsgan_jax.generation.manifest import manifest_path, read_manifest
-
-FOLDER = "evaluation"
-DIFFERENCE = " - real"
-"""Ends the metric of a paired difference from the detector trained on real images alone."""
 
 Scores = dict[tuple[str, str, str], dict[str, list[Record]]]
 """(detector, training set, source of synthetic images) to the records of each metric."""
@@ -36,7 +34,7 @@ class Material:
     @cached_property
     def records(self) -> list[Record]:
         """The newest record of each figure."""
-        return current(read(self.run / FOLDER / "records.jsonl"))
+        return records_of(self.run)
 
     def figures(self, kind: Kind) -> dict[tuple[str, str], Record]:
         """(metric, subject) to the record of a figure of this kind."""
@@ -54,31 +52,24 @@ class Material:
         return next((r for r in found if r.metric.startswith(("FID", "FD-")) and r.value is not None), None)
 
     def arrays(self, name: str) -> Mapping[str, np.ndarray] | None:
-        """The arrays that a part of the evaluation stored for its images; None if it has not been run."""
-        path = self.run / FOLDER / f"{name}.npz"
-        if not path.is_file():
-            return None
+        """The arrays that a part of the evaluation stored for its images; None if they are missing or damaged."""
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with np.load(self.run / FOLDER / f"{name}.npz", allow_pickle=False) as file:
                 return dict(file)
         except (OSError, ValueError, zipfile.BadZipFile):
             return None
 
     def log(self, stage: str) -> list[dict[str, Any]]:
         """The rows of a stage's log.jsonl; an incomplete line is ignored."""
-        path = self.run / stage / "log.jsonl"
-        rows = []
+        path, rows = self.run / stage / "log.jsonl", []
         for line in path.read_text().splitlines() if path.is_file() else []:
-            try:
+            with suppress(ValueError):
                 rows.append(json.loads(line))
-            except ValueError:
-                continue
         return rows
 
     def manifest(self, stage: str) -> dict[str, Any]:
         """The manifest of a stage, {} if there is none."""
-        path = self.run / stage / "manifest.json"
-        return read_json(path) if path.is_file() else {}
+        return _json(self.run / stage / "manifest.json")
 
     @property
     def generated(self) -> dict[str, Any]:
@@ -89,8 +80,7 @@ class Material:
     @property
     def prepared(self) -> dict[str, Any]:
         """The summary of the prepared slices, {} if the run was not evaluated."""
-        path = self.run / FOLDER / "data.json"
-        return read_json(path) if path.is_file() else {}
+        return _json(self.run / FOLDER / DATA)
 
     @property
     def networks(self) -> list[tuple[str, str, str]]:
@@ -121,12 +111,12 @@ class Material:
     def truncations(self) -> dict[str, Any]:
         """Stage 1's masks by truncation.  series: figure to (psi, share); real: figure to that of training masks."""
         values = {place: r.value for place, r in self.figures("mask truncation").items() if r.value is not None}
-        series = {
-            name: [(psi, values[name, psi_name(psi)]) for psi in PSIS if (name, psi_name(psi)) in values]
-            for name in SWEPT_ROWS
-        }
+        series: dict[str, list[tuple[float, float]]] = {}
+        for name, psi in product(SWEPT_ROWS, PSIS):
+            if (name, psi_name(psi)) in values:
+                series.setdefault(name, []).append((psi, values[name, psi_name(psi)]))
         real = {name: values[name, REAL_TRAINING] for name in SWEPT_ROWS if (name, REAL_TRAINING) in values}
-        return {"series": {name: line for name, line in series.items() if line}, "real": real, "masks": SWEPT}
+        return {"series": series, "real": real, "masks": SWEPT}
 
     @property
     def detection(self) -> dict[str, Any]:
@@ -134,15 +124,19 @@ class Material:
         records = [r for r in self.records if r.kind == "detection" and r.metric != FAILED]
         if not records:
             return {}
-        told = [words for r in records for words in dict(r.details.get("cautions") or {}).values()]
+        cautions = [r.details[key] for r in records for key in ("too_small", "too_few") if key in r.details]
         scores: tuple[Scores, Scores] = (defaultdict(dict), defaultdict(dict))
         for r in records:
             if r.value is not None:
-                rows = scores[r.metric.endswith(DIFFERENCE)]
+                rows = scores[r.metric.endswith(MINUS_REAL)]
                 row = rows[r.method, r.subject, str(r.details.get("system", ""))]
                 row.setdefault(r.metric, []).append(r)
         gains = {metric: series for metric in ("mAP50", "recall") if (series := _gains(scores[0], metric))}
-        return {"cautions": dict.fromkeys(told), "figures": scores[0], "differences": scores[1], "gains": gains}
+        return {"cautions": dict.fromkeys(cautions), "figures": scores[0], "differences": scores[1], "gains": gains}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return dict(read_json(path)) if path.is_file() else {}
 
 
 def _gains(scores: Scores, metric: str) -> dict[str, list[tuple[int, float, float]]]:

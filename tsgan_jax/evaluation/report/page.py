@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from statistics import stdev
 from typing import Any
@@ -18,7 +17,7 @@ from tsgan_jax.config import Config
 from tsgan_jax.config.reading import dump_config
 from tsgan_jax.errors import UserError
 from tsgan_jax.evaluation.mask_statistics import PROPERTIES
-from tsgan_jax.evaluation.records import current, read
+from tsgan_jax.evaluation.records import FOLDER, RECORDS, records_of
 from tsgan_jax.evaluation.report import plots
 from tsgan_jax.evaluation.report.material import Material
 from tsgan_jax.evaluation.table import save_tables
@@ -30,45 +29,19 @@ REPORT = "report.html"
 SHARES = frozenset({"share of copies", "share accepted"})
 """Metrics that are shown as percentages."""
 
-_LINKS = {
-    "samples": "Samples",
-    "training": "Training",
-    "images": "Images",
-    "masks": "Masks",
-    "adherence": "CT against mask",
-    "copies": "Copies",
-    "detection": "Detection",
-    "tables": "Tables",
-    "missing": "Missing",
-    "cards": "Cards",
-    "config": "Config",
-}
-
 
 def write_report(run: Path, config: Config) -> Path:
     """Write <run>/report.html; parts without an evaluation are marked.  Returns its path."""
     material = Material(run, config)
-    papers, missing = tables(material.records) if material.records else [], material.missing
     write_page(
         run / REPORT,
         "run.html.j2",
         title=f"{run.resolve().name}: {system_name(config.system)}",
-        kicker="Evaluation of synthetic lung-nodule CT",
-        links={k: v for k, v in _LINKS.items() if (k != "missing" or missing) and (k != "tables" or papers)},
         run=material,
         config=config,
         settings=dump_config(config),
         source=source_of(config),
-        version=__version__,
-        classes=list(zip(NAMES, PALETTE.tolist(), strict=True)),
-        properties=PROPERTIES,
-        units={name: f"{name}, {unit}" for name, unit in PROPERTIES.items()},
-        curves=plots.training_curves(material),
-        sources=material.sources,
-        truncations=material.truncations,
-        detection=material.detection,
-        tables=papers,
-        missing=missing,
+        tables=tables(material.records) if material.records else [],
     )
     return run / REPORT
 
@@ -83,11 +56,10 @@ def write_tables(run: Path) -> list[str]:
 
     Raises UserError if there is no record.
     """
-    path = run / "evaluation" / "records.jsonl"
-    records = current(read(path))
+    records = records_of(run)
     if not records:
-        raise UserError(f"{path}: has no record; run bin/evaluate --run {run} first")
-    return save_tables(tables(records), path.parent / "tables")
+        raise UserError(f"{run / FOLDER / RECORDS}: has no record; run bin/evaluate --run {run} first")
+    return save_tables(tables(records), run / FOLDER / "tables")
 
 
 def source_of(config: Config) -> str:
@@ -96,12 +68,14 @@ def source_of(config: Config) -> str:
 
 
 def number(value: float, metric: str = "") -> str:
-    """Three or four significant digits; shares as percent."""
+    """Three or four significant digits, with the zeros at the end; shares as percent."""
     if metric in SHARES:
         return f"{100 * value:.1f} %"
     if value and not 0.001 <= abs(value) < 1e6:
         return f"{value:.1e}"
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}" if abs(value) >= 100 else f"{value:.3g}"
+    if not value or abs(value) >= 1000:
+        return f"{value:.0f}"
+    return f"{value:#.4g}" if abs(value) >= 100 else f"{value:#.3g}"
 
 
 def _png(pixels: NDArray[np.uint8]) -> str:
@@ -120,8 +94,12 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    colours: Mapping[str, str] = {"ink": plots.INK, "muted": plots.MUTED, "line": plots.LINE, "real": plots.REAL}
-    made.globals.update(plots=plots, colours=colours)
+    made.globals.update(
+        plots=plots,
+        version=__version__,
+        classes=list(zip(NAMES, PALETTE.tolist(), strict=True)),
+        properties={name: f"{name}, {unit}" for name, unit in PROPERTIES.items()},
+    )
     made.filters.update(
         number=number,
         png=_png,

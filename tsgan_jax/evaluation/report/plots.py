@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -64,9 +65,7 @@ def curves(rows: Sequence[Mapping[str, Any]], names: Sequence[str], title: str, 
         for name in names:
             points = [(row["images"], row[name]) for row in kept if isinstance(row.get(name), int | float)]
             axes.plot(*zip(*points, strict=True), label=name.replace("_", " "))
-        changes = [
-            b["images"] for a, b in zip(rows, rows[1:], strict=False) if a.get("resolution") != b.get("resolution")
-        ]
+        changes = [b["images"] for a, b in pairwise(rows) if a.get("resolution") != b.get("resolution")]
         for place in changes:
             axes.axvline(place, color=MUTED, linewidth=0.6, linestyle=":")
         if log:
@@ -94,6 +93,7 @@ def histogram(
             low = min(low, 0.0)
         if np.array_equal(both, both.round()) and high - low < 20:
             edges = np.arange(low - 0.5, high + 1.5)
+            axes.xaxis.get_major_locator().set_params(integer=True)
         else:
             edges = np.linspace(low, high if high > low else low + 1, 25)
         for values, name, colour in ((real, real_name, REAL), (generated, "generated", GENERATED)):
@@ -110,18 +110,20 @@ def histogram(
 
 def scatter(points: np.ndarray, is_real: np.ndarray) -> Markup:
     """The t-SNE map.  points: [n, 2]; is_real: [n]."""
-    is_real = is_real.astype(bool)
 
     def draw(axes: Any) -> None:
-        for chosen, name, colour in ((is_real, "real", REAL), (~is_real, "generated", GENERATED)):
-            axes.scatter(*points[chosen].T, s=12, alpha=0.65, linewidths=0, color=colour, label=name)
-        axes.set_xticks([])
-        axes.set_yticks([])
-        axes.grid(False)
-        axes.spines[:].set_visible(False)
+        draw_points(axes, points, is_real, 12)
         axes.legend(loc="best")
 
     return _svg(draw, "t-SNE of real and generated slices", (7.6, 4.2))
+
+
+def draw_points(axes: Any, points: np.ndarray, is_real: np.ndarray, size: float) -> None:
+    """Real and generated points, without axes.  points: [n, 2]; is_real: [n]; size: as in matplotlib's `scatter`."""
+    is_real = is_real.astype(bool)
+    for chosen, name, colour in ((is_real, "real", REAL), (~is_real, "generated", GENERATED)):
+        axes.scatter(*points[chosen].T, s=size, alpha=0.65, linewidths=0, color=colour, label=name)
+    axes.set_axis_off()
 
 
 def gains(series: Mapping[str, Sequence[tuple[int, float, float]]], label: str) -> Markup:
