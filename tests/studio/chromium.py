@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 FOUND = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-SECONDS = 120  # far more than an idle machine needs
+SECONDS = 60  # far more than an idle machine needs
 MODIFIERS = {"Control": 2, "Shift": 8}
 
 

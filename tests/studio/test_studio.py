@@ -165,12 +165,13 @@ def page(browser, server):
 
 
 SETTLED = "/^CT in/.test($('status').textContent)"
-A_RIGHT_LUNG = f"(a => [a % n, Math.floor(a / n)])(Array.from(state.mask.keys()).filter(a => state.mask[a] === {RIGHT_LUNG})"
 
 
 def place_in_lung(page):
     """A place in the middle rows of the right lung."""
-    return page.value(f"{A_RIGHT_LUNG}.sort((a, b) => Math.abs(a - n * n / 2) - Math.abs(b - n * n / 2))[0])")
+    lung = f"Array.from(state.mask.keys()).filter(a => state.mask[a] === {RIGHT_LUNG})"
+    at = page.value(f"{lung}.sort((a, b) => Math.abs(a - n * n / 2) - Math.abs(b - n * n / 2))[0]")
+    return at % SIDE, at // SIDE
 
 
 def code_at(page, x, y):
@@ -200,8 +201,10 @@ def test_paint_fill_erase_undo(page):
     assert page.value("textOf(state.mask)") == drawn and page.value("$('undo').disabled")
     page.press("z", "Control", "Shift")
     assert code_at(page, 5, 2) == 1
+    page.press("y", "Control")
+    assert code_at(page, 5, 2) == 4
     page.wait("$('gate').className === 'bad'")
-    assert "gate would refuse" in page.value("$('gate').textContent")
+    assert "outside the body" in page.value("$('gate').textContent")
 
 
 def test_a_nodule_is_added_dragged_resized_saved_and_there_after_a_reload(page, server):

@@ -1,8 +1,8 @@
 """What the page can ask for.  Answers are functions of the request alone, but `save` adds to a set.
 
 The page holds all state, so two windows do not know of each other.  Masks and CT travel as base64: uint8 class codes
-and int16 HU (little-endian), row by row.  A mask drawn from noise is the one that `bin/generate` makes of that seed, index
-and truncation, and while it is not painted on, its CT is that image's.
+and int16 HU (little-endian), row by row.  A mask drawn from noise is the one that `bin/generate` makes of that seed,
+index and truncation, and while it is not painted on, its CT is that image's.
 """
 
 import base64
@@ -26,13 +26,14 @@ from tsgan_jax.config.data import Seed
 from tsgan_jax.errors import UserError
 from tsgan_jax.generation import coco, packed
 from tsgan_jax.generation.candidates import Candidate, candidates
-from tsgan_jax.generation.generate import ct_key, hu_of, masks_key, masks_of
+from tsgan_jax.generation.generate import hu_of, masks_of, set_key
 from tsgan_jax.generation.networks import Networks
-from tsgan_jax.generation.provenance import fingerprint, versions
+from tsgan_jax.generation.runs import fingerprint, versions
 from tsgan_jax.generation.sets import SetDirectory, SetImage
+from tsgan_jax.generation.sources import named
 from tsgan_jax.images import check_mask, mask_of_png, to_uint8
 from tsgan_jax.labels import NAMES, PALETTE
-from tsgan_jax.masks.mapping import num_layers
+from tsgan_jax.masks.networks import num_layers
 from tsgan_jax.masks.plausibility import check
 from tsgan_jax.masks.sample import walk_mask
 from tsgan_jax.train.learner import without_optimizers
@@ -71,6 +72,9 @@ class Real(Request):
     slice: Annotated[int, Field(ge=0)]
 
 
+Origin = Drawn | Walked | Real | None
+
+
 class Opened(Request):
     """A PNG in base64; name: of the file, for messages."""
 
@@ -84,7 +88,7 @@ class Painted(Request):
     mask: str
     seed: Seed
     index: Annotated[int, Field(ge=0, lt=2**32)]
-    origin: Drawn | Walked | Real | None = None
+    origin: Origin = None
     edited: bool = False
 
 
@@ -93,11 +97,11 @@ class Studio:
 
     def __init__(self, networks: Networks, name: str, run: Path, out: Path) -> None:
         self._trained, self._name, self._out = networks.trained, name, out
-        self._side = self._trained.config.data.resolution
+        self._side, self._window = self._trained.config.data.resolution, self._trained.config.data.hu_window
         self._truncation = self._trained.config.generation.truncation if self._trained.generator else None
         self._has_real = not packed.is_packed(run) and self._trained.config.data.prepared.is_dir()
         self._source = functools.lru_cache(maxsize=4)(functools.partial(masks_of, self._trained))
-        self._candidate = functools.lru_cache(maxsize=64)(self._first_accepted)
+        self._accepted = functools.lru_cache(maxsize=64)(self._first_accepted)
         self._saving = Lock()
         self.answers: dict[str, tuple[type[Request], Callable[[Any], Answer]]] = {
             "facts": (Request, self.facts),
@@ -139,7 +143,7 @@ class Studio:
             "name": self._name,
             "side": self._side,
             "pixel_mm": trained.pixel_mm,
-            "window": trained.config.data.hu_window,
+            "window": self._window,
             "classes": [{"name": name, "rgb": rgb} for name, rgb in zip(NAMES, PALETTE.tolist(), strict=True)],
             "seed": trained.config.generation.seed,
             "truncation": self._truncation,
@@ -152,17 +156,18 @@ class Studio:
 
     def draw(self, drawn: Drawn) -> Answer:
         """A mask from noise, and how many attempts the gate refused before it."""
-        found = self._candidate(drawn.seed, drawn.index, drawn.truncation)
-        return self._as_answer(found.mask, drawn) | {"refused": len(found.refused)}
+        mask, refused = self._accepted(drawn.seed, drawn.index, drawn.truncation)
+        return self._as_answer(mask, drawn) | {"refused": refused}
 
     def walk(self, walked: Walked) -> Answer:
         """A mask between two."""
         generator = self._trained.generator
         if generator is None:
             raise UserError("these networks have no stage 1, so there is nothing to walk through")
-        truncation = self._truncation if walked.first.truncation is None else walked.first.truncation
+        truncation = walked.first.truncation
+        chosen = self._trained.config.generation.truncation if truncation is None else truncation
         keys = jax.numpy.stack([self._key(end) for end in (walked.first, walked.second)])
-        mask = walk_mask(generator, keys, walked.share, truncation, walked.second_from)
+        mask = walk_mask(generator, keys, walked.share, chosen, walked.second_from)
         return self._as_answer(mask, walked)
 
     def real(self, real: Real) -> Answer:
@@ -202,15 +207,15 @@ class Studio:
     def save(self, painted: Painted) -> Answer:
         """Add the pair to the set, which is whole after each: the place it has, and how many there are."""
         mask = self._mask(painted)
-        hu, pixel_mm, window = self._hu(painted, mask), self._pixel_mm(painted.origin), self._trained.config.data.hu_window
-        facts = {"seed": painted.seed, "noise": painted.index, "edited": painted.edited, "refused": []}
-        facts["gate"] = list(check(mask, pixel_mm).reasons)
-        facts["origin"] = painted.origin.model_dump() if painted.origin else None
-        if isinstance(painted.origin, Real):
-            at, slices = painted.origin.slice, self._slices
-            facts["mask_of"] = {"seriesuid": slices.seriesuid[at], "slice_index": int(slices.slice_index[at])}
-        elif isinstance(painted.origin, Drawn):
-            facts |= self._source(painted.origin.seed, painted.origin.truncation).facts(painted.origin.index)
+        hu, pixel_mm, window = self._hu(painted, mask), self._pixel_mm(painted.origin), self._window
+        facts = {
+            "seed": painted.seed,
+            "noise": painted.index,
+            "origin": painted.origin and painted.origin.model_dump(),
+            "edited": painted.edited,
+            "gate": list(check(mask, pixel_mm).reasons),
+            **self._facts_of(painted.origin),
+        }
         with self._saving, SetDirectory(self._out, self._made_from, versions(), coco.SYNTHETIC) as directory:
             index = max(directory.records, default=-1) + 1
             directory.add(index, f"{index:06d}", SetImage(to_uint8(hu, window), hu, mask, pixel_mm), **facts)
@@ -232,28 +237,35 @@ class Studio:
         weights = {"translation": fingerprint(without_optimizers(trained.translator_state))}
         if trained.generator is not None:
             weights["masks"] = fingerprint((trained.generator.params, trained.generator.w_avg, trained.generator.alpha))
-        window = [float(hu) for hu in trained.config.data.hu_window]
+        window = [float(hu) for hu in self._window]
         made_from = {"kind": "synthetic", "made_by": "studio", "window": window, "pixel_mm": float(trained.pixel_mm)}
         return {**made_from, "weights": weights, **trained.source}
 
-    def _first_accepted(self, seed: int, index: int, truncation: float | None) -> Candidate:
+    def _first_accepted(self, seed: int, index: int, truncation: float | None) -> tuple[NDArray[np.uint8], int]:
+        """The first mask of an image that the gate accepts, and the number of those before it."""
         source, attempts = self._source(seed, truncation), self._trained.config.generation.attempts
         with ThreadPoolExecutor(1) as pool:
             [found] = candidates(source, [index], attempts, 1, pool)
         if found.mask is None:
             reasons = ", ".join(dict.fromkeys(reason for one in found.refused for reason in one))
             raise UserError(f"image {index}: all {attempts} masks drawn were refused ({reasons}); try another index")
-        return found
+        return found.mask, len(found.refused)
 
     def _key(self, drawn: Drawn) -> Any:
         """The own key of a drawn image: of its first accepted attempt."""
-        attempt = len(self._candidate(drawn.seed, drawn.index, drawn.truncation).refused)
-        return jax.random.fold_in(jax.random.fold_in(masks_key(drawn.seed), attempt), drawn.index)
+        _, attempt = self._accepted(drawn.seed, drawn.index, drawn.truncation)
+        return jax.random.fold_in(jax.random.fold_in(set_key(drawn.seed, "masks"), attempt), drawn.index)
 
-    def _pixel_mm(self, origin: Drawn | Walked | Real | None) -> float:
+    def _pixel_mm(self, origin: Origin) -> float:
         if isinstance(origin, Drawn):
             return self._source(origin.seed, origin.truncation).pixel_mm(origin.index)
         return float(self._slices.pixel_mm[origin.slice]) if isinstance(origin, Real) else self._trained.pixel_mm
+
+    def _facts_of(self, origin: Origin) -> Answer:
+        """What a record says of the real slice that a mask is of."""
+        if isinstance(origin, Real):
+            return {"mask_of": named(self._slices, origin.slice)}
+        return self._source(origin.seed, origin.truncation).facts(origin.index) if isinstance(origin, Drawn) else {}
 
     def _mask(self, painted: Painted) -> NDArray[np.uint8]:
         content = _bytes(painted.mask)
@@ -264,13 +276,13 @@ class Studio:
 
     def _hu(self, painted: Painted, mask: NDArray[np.uint8]) -> NDArray[np.int16]:
         trained, drawn = self._trained, [Candidate(painted.index, mask)]
-        state, window = trained.translator_state, trained.config.data.hu_window
-        [hu] = hu_of(drawn, self._side, trained.translator, state, ct_key(painted.seed), window, 1)
+        state, key = trained.translator_state, set_key(painted.seed, "ct")
+        [hu] = hu_of(drawn, self._side, trained.translator, state, key, self._window, 1)
         if not np.isfinite(hu).all():
             raise UserError("the translator's CT is not finite; its training has diverged")
         return np.rint(hu).astype(np.int16)
 
-    def _as_answer(self, mask: NDArray[np.uint8], origin: Drawn | Walked | Real | None) -> Answer:
+    def _as_answer(self, mask: NDArray[np.uint8], origin: Origin) -> Answer:
         return {"mask": _text(mask), "pixel_mm": self._pixel_mm(origin), "origin": origin and origin.model_dump()}
 
 

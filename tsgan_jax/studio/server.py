@@ -49,8 +49,8 @@ class Server(ThreadingHTTPServer):
         self.files = {name: (page / name).read_bytes() for name in FILES}
         try:
             super().__init__((host, port), _Handler)
-        except (OSError, OverflowError) as error:
-            raise UserError(f"{host}:{port}: cannot be listened on ({error}); choose another --host or --port") from None
+        except OSError as error:
+            raise UserError(f"{host}:{port} cannot be used ({error}); choose another --host or --port") from None
         self.names = {host, "localhost", "127.0.0.1"}
         self.everywhere = host in ("", "0.0.0.0")
         shown = socket.gethostname() if self.everywhere else host
