@@ -9,8 +9,9 @@ import pytest
 from tests.test_imports import LAYERS
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMES = ("architecture", "export", "extending", "formats", "gpu", "masks", "methods", "own_ct", "reliability", "studio")
-PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in NAMES))
+NAMES = ("architecture", "export", "extending", "formats", "gpu", "masks", "methods")
+MORE = ("own_ct", "reliability", "scaling", "studio")
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in (*NAMES, *MORE)))
 
 
 def blocks(page: Path, language: str) -> list[str]:

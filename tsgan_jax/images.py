@@ -69,10 +69,20 @@ def write_hu(path: Path, hu: NDArray[np.integer], sync: bool = True) -> bytes:
 
 def read_hu(path: Path) -> NDArray[np.int16]:
     """HU [h, w] of a PNG that `write_hu` made."""
-    stored = _read(path, {"I;16", "I"}).astype(np.int32)
+    return _hu_of(path, _read(path, {"I;16", "I"}))
+
+
+def _hu_of(path: Path, pixels: np.ndarray) -> NDArray[np.int16]:
+    stored = pixels.astype(np.int32)
     if stored.max() > HU_MAX + HU_OFFSET:
         raise UserError(f"{path}: value {stored.max()} is above 4095; expected a 16-bit PNG of HU + 1024")
     return (stored - HU_OFFSET).astype(np.int16)
+
+
+def read_shown(path: Path, window: Window) -> NDArray[np.uint8]:
+    """8-bit CT in the window, [h, w], of a grey PNG that is such, or that has HU + 1024 in 16 bits."""
+    pixels = _read(path, {"L", "I;16", "I"})
+    return pixels if pixels.dtype == np.uint8 else to_uint8(_hu_of(path, pixels), window)
 
 
 def write_mask(path: Path, mask: NDArray[np.uint8], sync: bool = True) -> bytes:

@@ -94,6 +94,34 @@ def test_a_set_whose_files_were_overwritten_is_not_judged(run, folder):
     assert any(f"{folder}/{first.name} missing or changed since the set was made" in line for line in said)
 
 
+def test_a_set_whose_annotations_were_changed_is_not_judged(run):
+    changed = run / "sets" / "changed boxes"
+    shutil.copytree(run / "sets/synthetic", changed)
+    with (changed / "annotations.json").open("a") as file:
+        file.write(" ")
+    config = load_config(run / "config.yaml")
+    made = evaluation.evaluate(run, config, ["masks"], set_name=changed.name, say=lambda line: None)
+    assert made and all("annotations.json missing or changed since" in record.reason for record in made)
+
+
+def test_a_coco_set_made_elsewhere(run, tmp_path, capsys):
+    """The set's images and boxes alone; they are training slices, so all are copies."""
+    made = run / "sets/synthetic"
+    shutil.copytree(made / "images", tmp_path / "others/images")
+    shutil.copyfile(made / "annotations.json", tmp_path / "coco.json")
+    given = ["--images", str(tmp_path / "others/images"), "--annotations", str(tmp_path / "coco.json")]
+    out = ["--out", str(tmp_path / "out")]
+    assert main([*given, *out, "--config", str(run / "config.yaml"), "evaluation.bootstrap=5"]) == 3  # no weights
+    found = current(read(tmp_path / "out/evaluation/records.jsonl"))
+    assert {r.method for r in found} == {"others"} and {r.kind for r in found} == {"distance", "boxes", "copies"}
+    assert next(r.value for r in found if r.metric == "share of copies") == 1.0
+    printed = capsys.readouterr().out
+    assert "not to be had without masks" in printed and "inception_weights is not set" in printed
+    assert main([*given, *out, "--run", str(run), "evaluation.bootstrap=5"]) == 3
+    again = current(read(tmp_path / "out/evaluation/records.jsonl"))
+    assert [r.value for r in again] == [r.value for r in found]
+
+
 @pytest.mark.slow
 def test_masks_of_stage_1_need_no_stage_2_and_no_set(run, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(mask_table, "MEASURED", 8)
@@ -198,6 +226,13 @@ def test_tables_are_rebuilt_from_records_alone(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["--run", "{tmp}/nowhere"], "not a run directory"),
+        ([], "give --run DIR"),
+        (["--images", "{tmp}"], "needs --images DIR, --annotations FILE, and for the real slices"),
+        (["--images", "{tmp}", "--annotations", "x"], "--config or --run"),
+        (["--images", "{tmp}", "--annotations", "x", "--run", "{run}", "--set", "a"], "do not go with --images"),
+        (["--images", "{tmp}/no", "--annotations", "x", "--run", "{run}"], "/no: not a folder"),
+        (["--images", "{tmp}", "--annotations", "{tmp}/x", "--run", "{run}"], "/x: cannot be read as JSON"),
+        (["--run", "{run}", "--out", "{tmp}"], "--config and --out go with --images"),
         (["--run", "{run}", "masks.z_dim=3"], "a run is evaluated as it was trained"),
         (["--run", "{run}", "evaluation.features=resnet"], "evaluation.features"),
         (["--run", "{run}", "evaluation.colour=3"], "unknown key"),

@@ -85,7 +85,7 @@ def test_masks_of_another_distribution_are_far_above_the_floor():
 
 def test_masks_without_nodules_give_a_reason_and_the_other_figures():
     by_name, _ = measured(np.where(TEST.mask == NODULE, LEFT_LUNG, TEST.mask))
-    assert by_name["nodule diameter"].value is None and "no generated mask" in by_name["nodule diameter"].reason
+    assert by_name["nodule diameter"].value is None and "no generated slice" in by_name["nodule diameter"].reason
     assert by_name["nodules"].value == pytest.approx(1) and by_name["lung area"].value is not None
 
 

@@ -33,7 +33,7 @@ masks:
 translation: {method: dl_pix2pix, epochs: 4, decay_start: 1, num_downs: 2, generator_width: 4, critic_width: 4,
   critic_layers: 1, lia: false, dwmh: false, perceptual: false}
 generation: {count: 6, attempts: 3, batch_size: 2}
-run: {log_steps: 1, samples: 2, save_minutes: 0.002, keep: 3}
+run: {log_steps: 1, samples: 2, save_minutes: 0.005, keep: 3}
 """
 
 

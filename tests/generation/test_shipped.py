@@ -53,3 +53,27 @@ def test_the_command_makes_a_set_of_them_anywhere(tmp_path, monkeypatch, capsys)
     assert f"there are {', '.join(NAMES)}" in capsys.readouterr().err
     assert command.main(["--network", NAMES[0], "--real-fold", "0", "--out", "real"]) == 2
     assert "without real slices" in capsys.readouterr().err
+
+
+def test_shards_together_are_the_set(tmp_path, capsys):
+    trained = tsgan_jax.load_run("phantom-64").trained
+
+    def make(name, seed=0, **options):
+        facts = {"window": trained.config.data.hu_window, "pixel_mm": trained.pixel_mm, "count": 5, "seed": seed}
+        networks = trained.generator, trained.translator, trained.translator_state
+        return tsgan_jax.generate(*networks, out=tmp_path / name, **facts, **options)
+
+    make("whole")
+    for i in range(2):
+        made = make(f"part{i}", shard=(i, 2))
+        assert made.count == made.made == 3 - i
+    names = [sorted(path.name for path in (tmp_path / f"part{i}" / "images").iterdir()) for i in range(2)]
+    assert names == [["000000.png", "000002.png", "000004.png"], ["000001.png", "000003.png"]]
+    assert make("joined", parts=[tmp_path / "part0", tmp_path / "part1"]).made == 0
+    for path in (path for path in (tmp_path / "whole").rglob("*") if path.is_file()):
+        assert path.read_bytes() == (tmp_path / "joined" / path.relative_to(tmp_path / "whole")).read_bytes(), path
+    with pytest.raises(tsgan_jax.UserError, match="part0: the set has another origin"):
+        make("other", seed=7, parts=[tmp_path / "part0"])
+    with pytest.raises(SystemExit):
+        command.main(["--network", "phantom-64", "--out", "x", "--shard", "4/4"])
+    assert "is not I/N with I from 0 to N - 1" in capsys.readouterr().err

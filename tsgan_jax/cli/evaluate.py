@@ -1,4 +1,5 @@
-"""bin/evaluate: evaluates a trained run and writes its report; every figure is stored in evaluation/records.jsonl."""
+"""bin/evaluate: evaluates a trained run and writes its report, or judges a COCO set made elsewhere; every figure is
+stored in evaluation/records.jsonl."""
 
 import argparse
 from collections.abc import Sequence
@@ -18,6 +19,11 @@ mask_sources (stage 1's masks compared with deformed and real ones; needs stage 
 config has a section `detection`), report (<run>/report.html).  The default is all of them.  Missing figures are
 reported and recorded with the reason; the others are still computed.  Settings that may be given: evaluation.*,
 detection.*, data.root, data.prepared, translation.vgg_weights; the settings of training cannot be changed.
+
+A COCO set made elsewhere: --images and --annotations instead of a run's set.  The real slices are those of --run, or
+of --config, of which any setting may be given.  Images are PNG of the real slices' size: 8 bits in data.hu_window, or
+16 bits of HU + 1024.  Feature distances, number and size of nodules by boxes and copies come out; the rest needs masks.
+
 Exit codes: 0 done, 2 refused or failed with a message, 3 done but some figures are missing, 130 or 143
 interrupted.
 
@@ -25,6 +31,7 @@ examples: bin/evaluate --run runs/luna16 evaluation.inception_weights=/data/pt_i
           bin/evaluate --run runs/luna16 --only masks --only report
           bin/evaluate --run runs/luna16 --only mask_sources
           bin/evaluate --run runs/luna16 --tables
+          bin/evaluate --images others/images --annotations others/coco.json --config configs/luna16.yaml
 """
 
 _OPEN = ("evaluation.", "detection.", "data.root=", "data.prepared=", "translation.vgg_weights=")
@@ -44,26 +51,65 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    run: Path = arguments.run
+    if arguments.images or arguments.annotations:
+        return _judge(arguments)
+    run: Path | None = arguments.run
+    if run is None or arguments.config or arguments.out:
+        raise UserError("give --run DIR; --config and --out go with --images and --annotations")
     config = _config(run, arguments.settings)
     if arguments.tables:
         return _tables(run)
     from tsgan_jax.cli._console import console
     from tsgan_jax.detection import run_detection
     from tsgan_jax.evaluation.evaluate import PARTS, evaluate
+    from tsgan_jax.evaluation.subject import DEFAULT_SET
     from tsgan_jax.train.devices import keep_compiled
 
     keep_compiled()
     screen = console()
     try:
-        made = evaluate(
-            run, config, arguments.only or PARTS, set_name=arguments.set, say=screen.say, detect=run_detection
-        )
+        name, only = arguments.set or DEFAULT_SET, arguments.only or PARTS
+        made = evaluate(run, config, only, set_name=name, say=screen.say, detect=run_detection)
     finally:
         screen.finish()
     for line in summary(made):
         screen.say(line)
     return 3 if any(record.value is None for record in made) else 0
+
+
+def _judge(arguments: argparse.Namespace) -> int:
+    """A COCO set made elsewhere."""
+    images, annotations = arguments.images, arguments.annotations
+    if not images or not annotations or bool(arguments.run) == bool(arguments.config):
+        raise UserError("a COCO set needs --images DIR, --annotations FILE, and for the real slices --config or --run")
+    if arguments.only or arguments.set or arguments.tables:
+        raise UserError("--only, --set and --tables are of a run's own set; they do not go with --images")
+    if not images.is_dir():
+        raise UserError(f"{images}: not a folder; --images is the folder with the PNG files")
+    from tsgan_jax.cli._console import console
+    from tsgan_jax.config.reading import load_config
+    from tsgan_jax.evaluation.coco_set import CocoSet, judge
+    from tsgan_jax.evaluation.subject import Subject
+    from tsgan_jax.train.devices import keep_compiled
+
+    keep_compiled()
+    settings = arguments.settings
+    config = load_config(arguments.config, settings) if arguments.config else _config(arguments.run, settings)
+    folder = images.resolve()
+    name = folder.parent.name if folder.name == "images" else folder.name
+    out = arguments.out or Path("judged") / name
+    data = config.data
+    made = CocoSet(images, annotations, data.resolution, data.hu_window, config.evaluation.count)
+    screen = console()
+    try:
+        subject = Subject(out, config, say=screen.say)
+        found = judge(subject, made, name)
+        for line in summary(found):
+            screen.say(line)
+        screen.say(f"figures: {subject.folder}")
+    finally:
+        screen.finish()
+    return 3 if any(record.value is None for record in found) else 0
 
 
 def summary(records: Sequence["Record"]) -> list[str]:
@@ -113,15 +159,19 @@ def _tables(run: Path) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = parser_of("evaluate", __doc__, _EPILOG)
-    parser.add_argument("--run", required=True, type=Path, metavar="DIR", help="run directory of bin/train")
+    parser.add_argument("--run", type=Path, metavar="DIR", help="run directory of bin/train")
     parser.add_argument(
         "--only",
         action="append",
         choices=("images", "masks", "mask_sources", "detection", "report"),
         help="only this part; repeatable",
     )
-    parser.add_argument("--set", default="synthetic", metavar="NAME", help="set under DIR/sets (default: synthetic)")
+    parser.add_argument("--set", metavar="NAME", help="set under DIR/sets (default: synthetic)")
     parser.add_argument("--tables", action="store_true", help="rebuild Tables 1 to 4 from the records only")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="images of a COCO set made elsewhere")
+    parser.add_argument("--annotations", type=Path, metavar="FILE", help="its COCO file with the nodules' boxes")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="config of the real slices, instead of --run")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="for its figures (default: judged/ and its name)")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="override one setting of the run's config")
     return parser
 

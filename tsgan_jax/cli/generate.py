@@ -49,7 +49,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _set_of(arguments: argparse.Namespace) -> Path:
     """The folder of the finished set that --set names."""
-    for name in ("network", "count", "real_fold", "seed", "truncation", "batch_size"):
+    for name in ("network", "count", "real_fold", "seed", "truncation", "batch_size", "shard", "parts"):
         if getattr(arguments, name) is not None:
             raise UserError(f"--{name.replace('_', '-')}: has no effect on a finished set; omit it")
     bare = arguments.run is not None and "/" not in arguments.set
@@ -66,7 +66,7 @@ def _convert(directory: Path, formats: list[str]) -> int:
 
 def _make(arguments: argparse.Namespace, config: "Config", run: Path, out: Path) -> int:
     if arguments.real_fold is not None:
-        for name in ("seed", "truncation", "batch_size"):
+        for name in ("seed", "truncation", "batch_size", "shard", "parts"):
             if getattr(arguments, name) is not None:
                 raise UserError(f"--{name.replace('_', '-')}: has no effect on real slices; omit it")
         return _export(config, arguments.real_fold, out)
@@ -87,6 +87,8 @@ def _make(arguments: argparse.Namespace, config: "Config", run: Path, out: Path)
             seed=arguments.seed,
             truncation=arguments.truncation,
             batch_size=arguments.batch_size,
+            shard=arguments.shard or (0, 1),
+            parts=arguments.parts or (),
             progress=_reporter(screen),
             say=screen.say,
         )
@@ -189,7 +191,20 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="images at a time; default: as many as fit in memory",
     )
+    parser.add_argument(
+        "--shard", type=_shard, metavar="I/N", help="make the images I, I+N, I+2N, ... of the set alone, I from 0"
+    )
+    parser.add_argument(
+        "--parts", nargs="+", type=Path, metavar="SET", help="finished shards, whose images are copied into the set"
+    )
     return parser
+
+
+def _shard(text: str) -> tuple[int, int]:
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not I/N with I from 0 to N - 1, such as 0/4")
+    return int(index), int(count)
 
 
 def _formats(text: str) -> list[str]:

@@ -7,6 +7,7 @@ mirrored, shifted or noisy, but not a patient in another pose.
 
 from collections.abc import Iterable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -40,10 +41,11 @@ class LevelAudit:
         self.threshold = threshold_of(self.held_out)
         self.false_alarms = _false_alarms(self.held_out, scans)
         self.distances: list[float] = []
-        self.pairs: list[tuple[GeneratedSlice, Match]] = []
+        self.pairs: list[tuple[Any, Match]] = []
 
-    def look_up(self, one: GeneratedSlice, image: np.ndarray) -> None:
-        """Search the training slice nearest to a generated one.  image: its mask or its CT."""
+    def look_up(self, one: Any, image: np.ndarray) -> None:
+        """Search the training slice nearest to a generated one.  one: what stands for it in `pairs`; image: its mask
+        or its CT."""
         match = self._archive.nearest(image)
         self.distances.append(match.distance)
         self.pairs = sorted([*self.pairs, (one, match)], key=lambda pair: pair[1].distance)[:SHOWN]
@@ -61,20 +63,29 @@ def audit(
 
     Raises UserError without at least two held-out scans, which the threshold needs.
     """
-    scans = [scan_of(uid) for uid in held_out.seriesuid]
-    if len(set(scans)) < 2:
-        raise UserError(
-            f"the copy audit needs slices of two or more held-out scans, the test fold has {len(held_out)} slices; "
-            "set data.test_fold to a fold with more"
-        )
-    masks = LevelAudit(mask_level(), training.mask, held_out.mask, scans)
-    ct = LevelAudit(ct_level(window), training.ct, held_out.ct, scans)
+    ct = audit_of_ct(training, held_out, window)
+    masks = LevelAudit(mask_level(), training.mask, held_out.mask, _scans(held_out))
     for one in generated:
         masks.look_up(one, one.mask)
         ct.look_up(one, one.hu)
     if not masks.distances:
         raise UserError("the copy audit was given no generated slice")
     return masks, ct
+
+
+def audit_of_ct(training: SliceSet, held_out: SliceSet, window: Window) -> LevelAudit:
+    """The search for CT alone, before any look-up; raises as `audit`."""
+    return LevelAudit(ct_level(window), training.ct, held_out.ct, _scans(held_out))
+
+
+def _scans(held_out: SliceSet) -> list[str]:
+    scans = [scan_of(uid) for uid in held_out.seriesuid]
+    if len(set(scans)) < 2:
+        raise UserError(
+            f"the copy audit needs slices of two or more held-out scans, the test fold has {len(held_out)} slices; "
+            "set data.test_fold to a fold with more"
+        )
+    return scans
 
 
 def threshold_of(held_out: np.ndarray) -> float:

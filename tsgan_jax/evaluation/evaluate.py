@@ -64,15 +64,19 @@ def evaluate(
         wanted.append(("detection", "detection", "detectors", lambda one: trained(run, config, say, one.set_path)))
     made: list[Record] = []
     for _, kind, title, step in wanted:
-        say(f"{title} ...")
-        at = datetime.now(UTC).isoformat(timespec="seconds")
-        found = attempt(subject.record(kind), partial(step, subject), say)
-        found = [replace(r, details=r.details | {AT: at}) for r in found]
-        append(subject.folder / RECORDS, found)
-        made += found
+        made += carry_out(subject.folder, title, subject.record(kind), partial(step, subject), say)
     if "report" in only:
         say(f"report: {write_report(run, config)}")
     return made
+
+
+def carry_out(folder: Path, title: str, record: MakeRecord, step: Callable[[], list[Record]], say: Say) -> list[Record]:
+    """The step's records (`attempt`), appended to the records file in a folder."""
+    say(f"{title} ...")
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    found = [replace(r, details=r.details | {AT: at}) for r in attempt(record, step, say)]
+    append(folder / RECORDS, found)
+    return found
 
 
 def attempt(record: MakeRecord, step: Callable[[], list[Record]], say: Say) -> list[Record]:

@@ -152,26 +152,43 @@ def _distance(
     times: int,
 ) -> Record:
     """Wasserstein distance of one property."""
-    record = partial(record, name, "Wasserstein distance")
-    values, real = concatenate(generated)[name], concatenate(test)[name]
+    ours, held, known = ([one[name] for one in side] for side in (generated, test, training))
+    details = {"unit": PROPERTIES[name], "pixel_mm_of_all": "the generated set's"}
+    return compare_values(partial(record, name), ours, held, known, scans, times, details)
+
+
+def compare_values(
+    record: MakeRecord,
+    generated: Sequence[np.ndarray],
+    test: Sequence[np.ndarray],
+    training: Sequence[np.ndarray],
+    scans: Sequence[str] | None,
+    times: int,
+    details: dict[str, Any],
+) -> Record:
+    """Wasserstein distance between the values of generated and of test slices, each with any number of values.
+
+    scans: as in `measure_masks`.  floor: that of random training slices, as many as generated ones.
+    """
+    record = partial(record, metric="Wasserstein distance")
+    values, real = (np.concatenate([*side, np.zeros(0)]) for side in (generated, test))
     missing = [side for side, found in (("generated", values), ("real", real)) if not len(found)]
     if missing:
-        return record(None, len(values), reason=f"no {' and no '.join(missing)} mask has a value")
+        return record(value=None, n=len(values), reason=f"no {' and no '.join(missing)} slice has a value")
     rng, size = np.random.default_rng(0), min(len(generated), len(training))
     drawn = [rng.permutation(len(training))[:size] for _ in range(FLOOR_DRAWS)]
-    draws = [concatenate(training[place] for place in places)[name] for places in drawn]
-    groups = by_scan(one[name] for one in generated), by_scan((one[name] for one in test), scans)
+    draws = [np.concatenate([*(training[place] for place in places), np.zeros(0)]) for places in drawn]
+    groups = by_scan(generated), by_scan(test, scans)
     return record(
-        float(wasserstein_distance(values, real)),
-        len(values),
+        value=float(wasserstein_distance(values, real)),
+        n=len(values),
         interval=bootstrap(wasserstein_distance, *groups, times=times),
         floor=float(np.mean([wasserstein_distance(draw, real) for draw in draws])) if all(map(len, draws)) else None,
         details={
-            "unit": PROPERTIES[name],
+            **details,
             "median": float(np.median(values)),
             "median_real": float(np.median(real)),
             "n_real": len(real),
-            "pixel_mm_of_all": "the generated set's",
         },
     )
 

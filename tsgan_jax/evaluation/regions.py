@@ -56,12 +56,14 @@ def lungs(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 def nodule_squares(mask: NDArray[np.uint8], side: int = CROP) -> list[tuple[slice, slice]]:
     """Rows and columns of a square around each nodule (8-connected), moved to be inside the image."""
-    squares = []
-    for component in components(mask == NODULE):
-        spans = []
-        for span, size in zip(component.window, mask.shape, strict=True):
-            length = min(side, size)
-            start = min(max((span.start + span.stop - length) // 2, 0), size - length)
-            spans.append(slice(start, start + length))
-        squares.append((spans[0], spans[1]))
-    return squares
+    return [square_around(component.window, mask.shape, side) for component in components(mask == NODULE)]
+
+
+def square_around(window: tuple[slice, slice], shape: tuple[int, ...], side: int = CROP) -> tuple[slice, slice]:
+    """Rows and columns of a square around a window of an image of `shape`, moved to be inside it."""
+    spans = []
+    for span, size in zip(window, shape, strict=True):
+        length = min(side, size)
+        start = min(max((span.start + span.stop - length) // 2, 0), size - length)
+        spans.append(slice(start, start + length))
+    return spans[0], spans[1]

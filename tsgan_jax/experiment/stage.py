@@ -20,7 +20,7 @@ from tsgan_jax.errors import UserError
 from tsgan_jax.experiment import rundir
 from tsgan_jax.labels import PALETTE
 from tsgan_jax.masks.growth import plan
-from tsgan_jax.train import hooks
+from tsgan_jax.train import hooks, processes
 from tsgan_jax.train.checkpoint import Checkpoints, Saved, abstract_like
 from tsgan_jax.train.devices import place, replicated
 from tsgan_jax.train.hooks import Console, ProgressHook, Span
@@ -121,7 +121,8 @@ def begin(stage: Stage) -> Saved | None:
     else:
         seen = saved.meta["images_seen"]
         stage.console.say(f"stage {stage.name}: resumed at step {saved.step}, {seen} of {stage.images} images seen")
-    hooks.truncate_log(stage.directory / "log.jsonl", saved.step if saved else 0)
+    if processes.is_first():
+        hooks.truncate_log(stage.directory / "log.jsonl", saved.step if saved else 0)
     return saved
 
 
@@ -130,7 +131,8 @@ def is_finished(stage: Stage) -> bool:
     saved = stage.checkpoints.newest()
     if saved is None or saved.meta["images_seen"] < stage.images:
         return False
-    rundir.note_progress(stage.run, stage.name, saved.meta["images_seen"], saved.step, stage.images)
+    if processes.is_first():
+        rundir.note_progress(stage.run, stage.name, saved.meta["images_seen"], saved.step, stage.images)
     stage.console.say(f"stage {stage.name}: finished earlier ({saved.step} steps, {saved.meta['images_seen']} images)")
     return True
 
@@ -145,11 +147,19 @@ def train_phase(stage: Stage, part: TrainingPhase, state: Any) -> Any:
     chosen: list[Hook] = [
         hooks.JsonlLog(stage.directory / "log.jsonl", part.labels, say),
         ProgressHook(stage.console, span),
-        hooks.Samples(stage.directory / "samples", part.render, points, int(state.images_seen), say),
+        hooks.Samples(
+            stage.directory / "samples",
+            lambda state: part.render(processes.local(state)),
+            points,
+            int(state.images_seen),
+            say,
+        ),
         hooks.Save(stage.checkpoints, settings.save_minutes, {"stage": stage.name, **part.labels}),
         Note(stage),
     ]
-    if settings.tensorboard:
+    if not processes.is_first():  # all of them write files
+        chosen = []
+    elif settings.tensorboard:
         chosen.append(hooks.Tensorboard(stage.directory / "tensorboard", int(state.step)))
     stage.console.update(span.label, span.before / span.stage, "compiling")
     try:
@@ -178,6 +188,7 @@ def train_phase(stage: Stage, part: TrainingPhase, state: Any) -> Any:
 def close(stage: Stage, state: Any) -> None:
     """Close a finished stage; UserError if its last state could not be written."""
     stage.checkpoints.wait()
+    processes.barrier()
     if int(state.step) not in stage.checkpoints.steps():
         raise UserError(
             f"{stage.directory}: training is done, but its last checkpoint was not written (see above); free space "

@@ -4,6 +4,7 @@ A second run resumes unfinished parts and skips finished ones.
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,13 +25,18 @@ from tsgan_jax.generation.generate import generate_run
 from tsgan_jax.generation.runs import fingerprint
 from tsgan_jax.masks import calibration
 from tsgan_jax.masks.growth import plan
+from tsgan_jax.train import processes
 from tsgan_jax.train.checkpoint import Checkpoints
-from tsgan_jax.train.devices import keep_compiled
+from tsgan_jax.train.devices import data_mesh, keep_compiled
 from tsgan_jax.train.hooks import Console
 from tsgan_jax.translation.api import Translator
 from tsgan_jax.translation.registry import translator as translator_of
 
 Chosen = Literal["masks", "translation", "all"]
+
+
+class _Silent(Console):
+    """The console of a process that is not the first: nothing is said twice."""
 
 
 def train(
@@ -43,7 +49,9 @@ def train(
     Raises UserError for invalid input, train.loop.Interrupted after SIGTERM or SIGINT with all saved.
     """
     keep_compiled()
-    with locked_run(run):
+    if not processes.is_first():
+        console = _Silent()
+    with locked_run(run) if processes.is_first() else nullcontext():
         differences = rundir.compare(run, config, allow_changes)
         slices, test_slices = _slices(config, console)
         wanted = config.stages if chosen == "all" else (chosen,)
@@ -55,19 +63,26 @@ def train(
         for name in wanted:
             rundir.check_facts(run, name, facts[name], allow_changes)
         rundir.check_loads(run, config, differences, len(slices))
-        rundir.accept(run, config, differences)
+        _check_batches(config, wanted)
+        processes.barrier()
+        if processes.is_first():
+            rundir.accept(run, config, differences)
         for place, name in enumerate(wanted):
             checkpoints = Checkpoints(run / name / "checkpoints", config.run.keep, console.say)
             left = sum(work[later] for later in wanted[place:])
             stage = Stage(name, images[name], run, config, console, checkpoints, work[name], left)
-            rundir.begin_stage(run, config, name, stage.images, facts[name], console.say)
+            if processes.is_first():
+                rundir.begin_stage(run, config, name, stage.images, facts[name], console.say)
+            processes.barrier()
             if is_finished(stage):
                 continue
             if translator is not None and name == "translation":
                 train_translation(stage, translator, slices, test_slices)
             else:
                 train_masks(stage, slices)
-        if chosen == "all" and config.generation.count:
+        if processes.count() > 1:
+            console.say("several processes train and do no more: bin/generate makes the set, bin/evaluate the report")
+        elif chosen == "all" and config.generation.count:
             _generate(run, console)
             if config.run.evaluate:
                 evaluate(run, config, say=console.say, detect=run_detection)
@@ -81,7 +96,7 @@ def _slices(config: Config, console: Console) -> tuple[SliceSet, SliceSet]:
 
     if config.data.root is None and config.data.phantom is not None:
         console.say("data: no data.root given, so the chest phantom is used instead of LUNA16")
-    prepared = prepare(config.data, progress=progress)
+    prepared = processes.in_turn(lambda: prepare(config.data, progress=progress))
     console.finish()
     made = prepared.summary
     console.say(
@@ -104,6 +119,13 @@ def _facts(config: Config, stage: str, slices: SliceSet, translator: Translator 
     if stage == "translation" and translator is not None:
         facts |= translator.about
     return facts
+
+
+def _check_batches(config: Config, wanted: Sequence[str]) -> None:
+    """Raise UserError for a batch, of any phase to come, that several processes cannot share."""
+    sizes = [phase.batch_size for phase in plan(config.masks)] if "masks" in wanted else []
+    for size in (*sizes, *([config.translation.batch_size] if "translation" in wanted else [])):
+        data_mesh(size)
 
 
 def _generate(run: Path, console: Console) -> None:

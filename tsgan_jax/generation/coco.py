@@ -4,7 +4,7 @@ Segmentation is one polygon along the pixels' edges (outlines.py), boxes are [x,
 width = xmax - xmin + 1.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -87,10 +87,11 @@ def dataset(pictures: Iterable[CocoImage], smallest: Smallest, info: dict[str, A
     return {"info": info, "licenses": [], "images": images, "annotations": annotations, "categories": [CATEGORY]}
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path, named: Callable[[object, str], object] = safe_name) -> dict[str, Any]:
     """Read and check a COCO file.
 
-    Raises UserError for a file name that is not bare or not unique, a duplicate id, an object with an unknown image or
+    named: refuses a file name; given the name and its source.  Raises UserError for a file name that is refused (by
+    default one that is not bare) or not unique, a duplicate id, an object with an unknown image or
     category, or a box outside its image.
     """
     tree = read_json(path)
@@ -102,7 +103,8 @@ def read(path: Path) -> dict[str, Any]:
     _by_id(path, "annotations", tree["annotations"])
     names: set[str] = set()
     for image in images.values():
-        name = safe_name(image.get("file_name"), f"{path}: file_name")
+        named(image.get("file_name"), f"{path}: file_name")
+        name = image["file_name"]
         if name in names:
             raise UserError(f"{path}: two images have the file_name {name!r}")
         names.add(name)

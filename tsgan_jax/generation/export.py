@@ -29,13 +29,17 @@ from tsgan_jax.types import Array
 KIND = "exported networks"
 
 
+Arrays = dict[str, tuple[str, tuple[int, ...], str]]
+"""Name of an array to (type, shape of one example, meaning)."""
+
+
 @dataclass(frozen=True)
 class Exportable:
-    """A function of batches, and what its arrays are: name to (type, shape of one example, meaning)."""
+    """A function of batches, and what its arrays are."""
 
     function: Callable[..., Any]
-    inputs: dict[str, tuple[str, tuple[int, ...], str]]
-    outputs: dict[str, tuple[str, tuple[int, ...], str]]
+    inputs: Arrays
+    outputs: Arrays
 
 
 def exportables(trained: TrainedRun, truncation: float | None = None) -> dict[str, Exportable]:
@@ -45,9 +49,9 @@ def exportables(trained: TrainedRun, truncation: float | None = None) -> dict[st
     """
     generator, side = trained.generator, trained.config.translation.resolution
     low, high = trained.config.data.hu_window
-    mask = {"mask": ("uint8", (side, side), "the class of each pixel, see labels")}
-    made = {"ct": ("float32", (side, side), "HU, within hu_window")}
-    ct_key = {"ct_key": ("uint32", (2,), "a threefry key of the CT's noise; any two numbers")}
+    mask: Arrays = {"mask": ("uint8", (side, side), "the class of each pixel, see labels")}
+    made: Arrays = {"ct": ("float32", (side, side), "HU, within hu_window")}
+    ct_key: Arrays = {"ct_key": ("uint32", (2,), "a threefry key of the CT's noise; any two numbers")}
 
     def ct(mask: Array, ct_key: Array) -> Array:
         unit = trained.translator.translate(trained.translator_state, mask, _keys(ct_key))
@@ -62,7 +66,7 @@ def exportables(trained: TrainedRun, truncation: float | None = None) -> dict[st
         drawn = masks(z, mask_key)
         return drawn, ct(drawn, ct_key)
 
-    drawn_from = {
+    drawn_from: Arrays = {
         "z": ("float32", (generator.mapping.z_dim,), "N(0, 1)"),
         "mask_key": ("uint32", (2,), "a threefry key of the layers' noise; any two numbers"),
     }
@@ -146,7 +150,7 @@ def export_networks(
     return about
 
 
-def _described(arrays: dict[str, tuple[str, tuple[int, ...], str]]) -> list[dict[str, Any]]:
+def _described(arrays: Arrays) -> list[dict[str, Any]]:
     return [
         {"name": name, "dtype": dtype, "shape": ["n", *shape], "meaning": meaning}
         for name, (dtype, shape, meaning) in arrays.items()

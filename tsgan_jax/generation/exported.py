@@ -53,6 +53,7 @@ def noise(seed: int, indices: Sequence[int], attempt: int = 0, folder: Path = HE
         root = jax.random.key(seed, impl="threefry2x32")
         own = jax.random.fold_in(jax.random.fold_in(stream(root, "masks"), attempt), index)
         keys = stream(own, "noise"), jax.random.fold_in(stream(root, "ct"), index)
-        return jax.random.normal(stream(own, "latent"), (z_dim,)), *map(jax.random.key_data, keys)
+        mask_key, ct_key = (jax.random.key_data(key) for key in keys)
+        return jax.random.normal(stream(own, "latent"), (z_dim,)), mask_key, ct_key
 
     return jax.jit(jax.vmap(one))(jnp.asarray(indices, jnp.uint32))

@@ -11,7 +11,7 @@ memory does not grow with the set.
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -121,6 +121,8 @@ def generate(
     attempts: int = 50,
     batch_size: int | None = None,
     source: dict[str, Any] | None = None,
+    shard: tuple[int, int] = (0, 1),
+    parts: Sequence[Path] = (),
     progress: Progress | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> SetSummary:
@@ -129,7 +131,8 @@ def generate(
     generator: of stage 1, or another source of masks (sources.py), which does not use `truncation`.  window: HU shown
     as [-1, 1] in training.  pixel_mm: side of a pixel of the masks.  attempts: masks drawn for an image before it is
     rejected.  batch_size: images at a time; None: as many as fit in memory, which `say` tells.  source: provenance;
-    with the settings and the networks' hashes it identifies the set.
+    with the settings and the networks' hashes it identifies the set.  shard: (i, n) for the images i, i + n, ... of the
+    `count` alone.  parts: finished sets of the same origin, such as shards, whose images are copied, not made.
     Raises UserError for a directory of another set, a full disk (the set can be finished later) and CT that is not
     finite.
     """
@@ -148,6 +151,10 @@ def generate(
         **(source or {}),
     }
     with _opened(out, made_from, coco.SYNTHETIC, count) as (directory, todo):
+        for part in parts:
+            directory.take(part)
+        todo = [index for index in todo if index % shard[1] == shard[0] and index not in directory.records]
+        count = len(range(shard[0], count, shard[1]))
 
         def tell() -> None:
             if progress:
@@ -175,6 +182,8 @@ def generate_run(
     seed: int | None = None,
     truncation: float | None = None,
     batch_size: int | None = None,
+    shard: tuple[int, int] = (0, 1),
+    parts: Sequence[Path] = (),
     progress: Progress | None = None,
     say: Callable[[str], None] = print,
 ) -> SetSummary:
@@ -199,6 +208,8 @@ def generate_run(
         attempts=defaults.attempts,
         batch_size=batch_size or defaults.batch_size,
         source=trained.source,
+        shard=shard,
+        parts=parts,
         progress=progress,
         say=say,
     )

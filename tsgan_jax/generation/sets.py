@@ -7,6 +7,7 @@ directory of another set is refused.
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -37,6 +38,7 @@ from tsgan_jax.generation.manifest import (
     changed_files,
     manifest_path,
     read_manifest,
+    refuse_changed,
     write_manifest,
 )
 from tsgan_jax.labels import NAMES
@@ -124,6 +126,20 @@ class SetDirectory:
         """Record why no slice was made for an index."""
         self._note({"index": index, "accepted": False, **facts})
 
+    def take(self, part: Path) -> None:
+        """Copy the images of a finished set of the same origin that this one lacks, as of a part made elsewhere.
+
+        Raises UserError for a set of another origin, or one whose files have changed.
+        """
+        manifest = read_manifest(part)
+        self._compare(manifest, part)
+        refuse_changed(part, manifest)
+        for record in manifest["images"]:
+            if record["index"] not in self.records:
+                for folder in FOLDERS if record["accepted"] else ():
+                    shutil.copyfile(part / folder / record["file_name"], self.out / folder / record["file_name"])
+                self._note(record)
+
     def finish(self) -> dict[str, Any]:
         """Write pages, manifest and then the COCO file, with boxes from the masks on disk; returns the manifest."""
         os.sync()  # the images: a set that says it is complete is on the disk
@@ -186,7 +202,7 @@ class SetDirectory:
             manifest = read_manifest(self.out)
             if not self._resume:
                 raise UserError(f"{self.out}: the set already exists; choose another directory")
-            self._compare(manifest)
+            self._compare(manifest, self.out)
             self._formats = manifest.get("formats", {})
             before = manifest.get("versions", [])
             self.versions = before if self.versions[0] in before else [*before, *self.versions]
@@ -198,7 +214,7 @@ class SetDirectory:
         write_bytes(self.out / JOURNAL, "".join(lines).encode())
         write_manifest(self.out, self._manifest(complete=False) | {"formats": self._formats, "images": []})
 
-    def _compare(self, manifest: dict[str, Any]) -> None:
+    def _compare(self, manifest: dict[str, Any], out: Path) -> None:
         # The hashes of the networks are compared.  `parents`, the hashes of checkpoint files, are recorded only: a
         # checkpoint that was made again has the same networks in other files.
         recorded, current = (
@@ -212,7 +228,7 @@ class SetDirectory:
         ]
         if differences:
             raise UserError(
-                "\n".join([f"{self.out}: the set has another origin; choose another directory", *differences])
+                "\n".join([f"{out}: the set has another origin; choose another directory", *differences])
             )
 
     def _annotations_are(self, manifest: dict[str, Any]) -> bool:

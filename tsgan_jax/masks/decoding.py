@@ -60,7 +60,7 @@ def _shrunk(region: Array, share: float) -> Array:
     along = np.arange(-int(reach), int(reach) + 1)
     disc = along[:, None] ** 2 + along**2 <= reach**2
     outside = (~region)[None, :, :, None].astype(jnp.float32)
-    kernel = disc[:, :, None, None].astype(np.float32)
+    kernel = jnp.asarray(disc[:, :, None, None], jnp.float32)
     near = lax.conv_general_dilated(outside, kernel, (1, 1), "SAME", dimension_numbers=DIMENSIONS)
     return region & (near[0, :, :, 0] < 0.5)
 
@@ -96,7 +96,7 @@ def _ranks(one: Array, channel: Array, rule: Calibration) -> Array:
     lungs = one[..., [CHANNELS.index(LEFT_LUNG), CHANNELS.index(RIGHT_LUNG)]]
     nearer = lungs.max(axis=-1)
     around = jnp.stack([one[..., CHANNELS.index(BODY)], nearer, lungs.min(axis=-1)], axis=-1)
-    lowest, highest = (np.float32(bound)[None, None] for bound in (rule.real.lowest, rule.real.highest))
+    lowest, highest = (np.array(bound, np.float32) for bound in (rule.real.lowest, rule.real.highest))
     allowed = ((around >= lowest) & (around <= highest)).all(axis=-1)
     width = 2 * max(1, round(APART * len(channel))) + 1
     tops = lax.reduce_window(channel, -jnp.inf, lax.max, (width, width), (1, 1), "SAME")
@@ -107,8 +107,8 @@ def _ranks(one: Array, channel: Array, rule: Calibration) -> Array:
 def _drawn(channel: Array, place: tuple[Array, ...], rank: Array, rule: Calibration) -> Array:
     """The pixels, bool [h, h], of an object of some rank at a peak: the highest round it that are connected with it."""
     side = len(channel)
-    areas = np.float32(rule.real.areas) * side**2
-    pixels = jnp.maximum(1, jnp.round(jnp.interp(rank, np.float32(rule.ranks), areas)))
+    areas = np.array(rule.real.areas, np.float32) * side**2
+    pixels = jnp.maximum(1, jnp.round(jnp.interp(rank, np.array(rule.ranks, np.float32), areas)))
     radius = jnp.sqrt(pixels / np.pi)
     margin = 2 + isqrt(int(2.25 * max(1.0, areas.max()) / np.pi) + 1)  # what the largest object needs
     along = np.arange(-margin, margin + 1)

@@ -19,9 +19,12 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from orbax.checkpoint._src.metadata.array_metadata_store import Store  # has no public name
+from orbax.checkpoint.options import MultiprocessingOptions
 
 from tsgan_jax.errors import UserError
 from tsgan_jax.files import file_sha256, read_json, write_json
+from tsgan_jax.train import processes
 from tsgan_jax.train.learner import without_frozen
 
 MANIFEST = "manifest.json"
@@ -54,8 +57,11 @@ class Checkpoints:
     def save(self, state: Any, meta: Mapping[str, Any], step: int) -> bool:
         """Start to write a checkpoint in the background; False, with a message, if that is not possible now.
 
-        Its `frozen` weights are left out.  The state may be donated as soon as this returns.
+        Its `frozen` weights are left out.  The state may be donated as soon as this returns.  Of several processes the
+        first one writes, as it has the whole state.
         """
+        if not processes.is_first():
+            return True
         self.wait()
         self._remove_unfinished()
         state = without_frozen(state)
@@ -68,8 +74,9 @@ class Checkpoints:
                 f"{needed / 1e9:.1f} GB needed; free some space, the next save tries again"
             )
             return False
-        items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(dict(meta)))
-        writer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
+        saved = ocp.args.PyTreeSave(state) if processes.count() > 1 else ocp.args.StandardSave(state)
+        items = ocp.args.Composite(state=saved, meta=ocp.args.JsonSave(dict(meta)))
+        writer = _writer()
         try:
             with _quiet():
                 writer.save(self.directory / str(step), args=items)
@@ -103,6 +110,9 @@ class Checkpoints:
     def newest(self) -> Saved | None:
         """The newest valid checkpoint; damaged or incomplete later ones are moved to `damaged/`, with a message."""
         self.wait()
+        return processes.in_turn(self._newest)
+
+    def _newest(self) -> Saved | None:
         for path in sorted((p for p in self.directory.iterdir() if p.name.isdecimal()), key=lambda p: -int(p.name)):
             reason = unsound(path)
             if reason is None:
@@ -128,9 +138,11 @@ class Checkpoints:
     def drop_after(self, step: int) -> None:
         """Delete every checkpoint later than `step`."""
         self.wait()
-        for later in self.steps():
+        processes.barrier()
+        for later in self.steps() if processes.is_first() else ():
             if later > step:
                 self._delete(later)
+        processes.barrier()
 
     def _finish(self, writer: ocp.AsyncCheckpointer, step: int, leaves: dict[str, str]) -> None:
         """In the background: wait for the commit, write the manifest, delete old checkpoints."""
@@ -164,6 +176,36 @@ class Checkpoints:
         target.parent.mkdir(exist_ok=True)
         path.rename(target)
         self._say(f"checkpoint {path.name} is not usable ({reason}); moved to {target}, trying the one before it")
+
+
+class _OneWrites:
+    """Orbax compares what each process says of the arrays; here one says it."""
+
+    def validate_all_array_metadatas(self, array_metadatas: Any) -> None:
+        """Nothing to compare."""
+
+
+def _writer() -> ocp.AsyncCheckpointer:
+    """Orbax's writer of a checkpoint.
+
+    Of several processes the first one writes alone, and every array whole; else each would write a part of it.
+    """
+    if processes.count() == 1:
+        return ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
+    alone = MultiprocessingOptions(primary_host=0, active_processes={0}, barrier_sync_key_prefix="tsgan")
+    whole = ocp.type_handlers.ArrayHandler(use_replica_parallel=False, array_metadata_store=Store())
+    compared: Any = _OneWrites()
+    state = ocp.PyTreeCheckpointHandler(
+        multiprocessing_options=alone,
+        type_handler_registry=ocp.type_handlers.create_type_handler_registry((jax.Array, whole)),
+        array_metadata_validator=compared,
+    )
+    handler = ocp.CompositeCheckpointHandler(
+        composite_options=ocp.CompositeOptions(multiprocessing_options=alone),
+        state=state,
+        meta=ocp.JsonCheckpointHandler(multiprocessing_options=alone),
+    )
+    return ocp.AsyncCheckpointer(handler, multiprocessing_options=alone)
 
 
 def abstract_like(tree: Any, sharding: jax.sharding.Sharding) -> Any:

@@ -1,7 +1,8 @@
 """Devices: the mesh of a step, the memory it needs, and the cache of compiled programs.
 
-One code path for one device and for many: a mesh with the axis `data`, state replicated, batches split.  Batch
-statistics inside a step are those of the global batch, so results do not depend on the device count.
+One code path for one device and for many, of one process or several (processes.py): a mesh with the axis `data`, state
+replicated, batches split.  Batch statistics inside a step are those of the global batch, so results do not depend on
+the device count.
 """
 
 import ctypes
@@ -13,9 +14,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jax.stages import Compiled
+
+from tsgan_jax.errors import UserError
+from tsgan_jax.train import processes
 
 T = TypeVar("T")
 
@@ -23,10 +29,16 @@ T = TypeVar("T")
 def data_mesh(batch_size: int) -> Mesh:
     """A mesh of the largest number of devices that divides the batch; the others are idle.
 
+    Of several processes all devices are in it: UserError for a batch that they cannot share evenly.
     The axis is Auto: under 0.10's default, Explicit, reshapes of a split axis (minibatch groups, windows) fail.
     """
     devices = jax.devices()
     count = max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)
+    if processes.count() > 1 and count < len(devices):
+        raise UserError(
+            f"a batch of {batch_size} cannot be shared by {len(devices)} devices of {processes.count()} processes; "
+            f"choose masks.batch_size and translation.batch_size as multiples of {len(devices)}"
+        )
     return jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,), devices=devices[:count])
 
 
@@ -40,9 +52,23 @@ def split(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
+def put(tree: Any, sharding: NamedSharding) -> Any:
+    """Arrays of the host on the mesh.  Every process gives the whole arrays, and keeps the parts of its devices."""
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+
+    def placed(leaf: Any) -> jax.Array:
+        whole = np.asarray(leaf)
+        return jax.make_array_from_callback(whole.shape, sharding, lambda part: whole[part])
+
+    return jax.tree.map(placed, tree)
+
+
 def place(state: Any, mesh: Mesh) -> Any:
     """A copy of a state on the mesh in which no two leaves share a buffer, as a donated step requires."""
-    return jax.device_put(state, replicated(mesh), may_alias=False)
+    if replicated(mesh).is_fully_addressable:
+        return jax.device_put(state, replicated(mesh), may_alias=False)
+    return jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=replicated(mesh))(state)
 
 
 def overlapped(started: Iterable[T], count: int) -> Iterator[T]:

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from tsgan_jax.train.devices import overlapped, replicated, return_freed_memory, split
+from tsgan_jax.train import processes
+from tsgan_jax.train.devices import overlapped, put, replicated, return_freed_memory, split
 from tsgan_jax.train.learner import Learner
 from tsgan_jax.types import Array, Metrics
 
@@ -162,20 +163,22 @@ class CompiledStep(Generic[S, B]):
 
     def placed(self, tally: Tally) -> Tally:
         """A tally of the host on the devices."""
-        return jax.device_put(tally, self._everywhere)
+        placed: Tally = put(tally, self._everywhere)
+        return placed
 
     def __call__(self, state: S, tally: Tally, batch: B) -> tuple[S, Tally]:
         """One step; returns when it is dispatched."""
         if self._compiled is None:
             self._compiled = self._jitted.lower(state, tally, batch).compile()
             return_freed_memory()
+            processes.barrier()  # compiling takes longer than a collective operation waits
         new: tuple[S, Tally] = self._compiled(state, tally, batch)
         return new
 
 
 def prefetch(batches: Iterable[B], mesh: Mesh, depth: int = 2) -> Iterator[B]:
     """Batches on the devices, copied while earlier steps run."""
-    return overlapped((jax.device_put(batch, split(mesh)) for batch in batches), depth + 1)
+    return overlapped((put(batch, split(mesh)) for batch in batches), depth + 1)
 
 
 class Interrupt:
@@ -217,7 +220,7 @@ def run(
 
     Step k + 1 is dispatched while step k runs; the host reads nothing of a step but at log points.
     Raises Interrupted after SIGTERM or SIGINT (hooks saw the last step), NonFinite if the last `bad_limit` steps or
-    more before a log point were skipped.
+    more before a log point were skipped.  Several processes heed a signal to one of them together, at a log point.
     """
     taken, images = (int(jax.device_get(count)) for count in (state.step, state.images_seen))  # type: ignore[attr-defined]
     tally: Tally | None = None
@@ -229,7 +232,9 @@ def run(
             state, tally = step(state, before, batch)
             jax.block_until_ready(before.good)  # no more than two steps are ever queued
             taken, images = taken + 1, images + jax.tree.leaves(batch)[0].shape[0]
-            last = images >= until_images or interrupt.signum is not None
+            last = images >= until_images
+            if processes.count() == 1 or last or taken % log_steps == 0:
+                last |= processes.agreed(interrupt.signum or 0) > 0
             means = None
             if last or taken % log_steps == 0:
                 seen: Tally = jax.device_get(tally)
@@ -240,6 +245,6 @@ def run(
             info = StepInfo(state, taken, images, means, last, tally.streak)
             for hook in hooks:
                 hook(info)
-        if interrupt.signum is not None:
-            raise Interrupted(interrupt.signum)
+        if signum := processes.agreed(interrupt.signum or 0):  # the first process has saved
+            raise Interrupted(signum)
     return state

@@ -9,6 +9,7 @@ import jax
 
 from tsgan_jax.errors import UserError
 from tsgan_jax.files import write_json
+from tsgan_jax.train import processes
 from tsgan_jax.train.checkpoint import Checkpoints
 from tsgan_jax.train.loop import CompiledStep, Hook, NonFinite, run
 
@@ -47,6 +48,7 @@ def run_recovering(
             return run(step, state, batches, hooks, until_images=until_images, log_steps=log_steps, bad_limit=bad_limit)
         except NonFinite as fault:
             checkpoints.wait()
+            processes.barrier()  # all see the same checkpoints
             latest = max(checkpoints.steps(), default=-1)
             attempts = 1 if latest > reached else attempts + 1
             reached = max(reached, latest)
