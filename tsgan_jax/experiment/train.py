@@ -38,6 +38,18 @@ Chosen = Literal["masks", "translation", "all"]
 class _Silent(Console):
     """The console of a process that is not the first: nothing is said twice."""
 
+    def say(self, line: str) -> None:
+        """Nothing."""
+        return
+
+    def update(self, label: str, done: float, line: str) -> None:
+        """Nothing."""
+        return
+
+    def finish(self) -> None:
+        """Nothing."""
+        return
+
 
 def train(
     config: Config, run: Path, console: Console, chosen: Chosen = "all", allow_changes: Sequence[str] = ()

@@ -28,6 +28,8 @@ SIGNS = ("gloo", "nccl", "coordination", "heartbeat", "barrier", "connection", "
 """Words of errors that a peer's end causes."""
 
 _turns = 0
+_kept: list[Any] = []
+"""What C calls, and Python must not free."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,10 @@ def _report_abort(index: int, timeout: int) -> None:
         os.write(2, message)
         os._exit(LOST)
 
-    global _handler  # kept: C calls it.  Python's own handlers never run, because abort() does not return to Python
-    _handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(ended)
-    ctypes.CDLL(None).signal(signal.SIGABRT, _handler)
+    # Not signal.signal: a handler in Python would never run, because abort() does not return to it.
+    handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(ended)
+    _kept.append(handler)
+    ctypes.CDLL(None).signal(signal.SIGABRT, handler)
 
 
 def is_loss(error: Exception) -> bool:
