@@ -17,6 +17,7 @@ from tsgan_jax.evaluation import evaluate as evaluation
 from tsgan_jax.evaluation import mask_table
 from tsgan_jax.evaluation.evaluate import attempt
 from tsgan_jax.evaluation.records import Record, append, current, read
+from tsgan_jax.files import read_json, write_json
 from tsgan_jax.generation.generate import export_fold
 from tsgan_jax.generation.manifest import write_manifest
 
@@ -120,6 +121,26 @@ def test_a_coco_set_made_elsewhere(run, tmp_path, capsys):
     assert main([*given, *out, "--run", str(run), "evaluation.bootstrap=5"]) == 3
     again = current(read(tmp_path / "out/evaluation/records.jsonl"))
     assert [r.value for r in again] == [r.value for r in found]
+
+
+def test_readers_are_given_a_page_and_their_answers_are_in_the_report(run, tmp_path, capsys):
+    assert main(["--run", str(run), "--only", "readers"]) == 0
+    printed = capsys.readouterr().out
+    (key_file,) = (run / "evaluation/readers").glob("*.key.json")
+    key = read_json(key_file)
+    assert f"{key['page']}.html" in printed and "automatic" in printed
+    answers = [{"page": key["page"], "reader": name, "answers": key["kinds"]} for name in ("Ada", "Bo <b>")]
+    for number, one in enumerate(answers):
+        write_json(tmp_path / f"{number}.json", one)
+    files = [text for number in range(2) for text in ("--answers", str(tmp_path / f"{number}.json"))]
+    assert main(["--run", str(run), *files]) == 0
+    found = {r.subject: r for r in records(run) if r.kind == "readers" and r.metric == "accuracy"}
+    assert found["reader Ada"].value == 1.0 and found["automatic"].floor is not None
+    page = (run / "report.html").read_text()
+    assert "reader Ada" in page and "Bo &lt;b&gt;" in page
+    capsys.readouterr()
+    assert main(["--run", str(run), "--answers", str(key_file)]) == 2
+    assert "not a file that a page" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -120,8 +120,12 @@ def test_real_detectors_are_trained_judged_and_kept(case, run, detector_python):
     """Two trainings of an epoch, by ultralytics itself; the second call trains nothing."""
     config = with_detection(case.config, python=detector_python)
     records = run_detection(run, config)
-    values = {(r.subject, r.metric): r for r in records}
-    assert len(records) == 12 and all(r.value is not None for r in records)
+    searched = [r for r in records if r.kind == "detectability"]
+    values = {(r.subject, r.metric): r for r in records if r.kind == "detection"}
+    assert len(values) == 12 and all(r.value is not None for r in values.values())
+    assert searched and searched[0].subject == "all" and (searched[0].value is not None or searched[0].reason)
+    found = run / "detection" / "fold_0" / "yolov8n" / "found_synthetic" / "seed_0" / "result.json"
+    assert read_json(found)["images"] == 3 and not (found.parent / "detector.pt").exists()
     assert values["real+2", "mAP50"].details["images"] == values["real", "mAP50"].details["images"] + 2
     assert values["real", "mAP50"].details["start"].startswith("random weights")
     assert 0 <= values["real", "mAP50"].value <= 1

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 _EPILOG = """\
 Parts: images (PSNR, SSIM, feature distances, t-SNE), masks (anatomy, CT against mask, copies),
-mask_sources (stage 1's masks compared with deformed and real ones; needs stage 1 only), detection (if the
-config has a section `detection`), report (<run>/report.html).  The default is all of them.  Missing figures are
+mask_sources (stage 1's masks compared with deformed and real ones; needs stage 1 only), readers (can slices be told
+from real ones? an automatic reader, and a page for others, whose answers --answers scores), detection (if the config
+has a section `detection`), report (<run>/report.html).  The default is all of them.  Missing figures are
 reported and recorded with the reason; the others are still computed.  Settings that may be given: evaluation.*,
 detection.*, data.root, data.prepared, translation.vgg_weights; the settings of training cannot be changed.
 
@@ -30,6 +31,8 @@ interrupted.
 examples: bin/evaluate --run runs/luna16 evaluation.inception_weights=/data/pt_inception-2015-12-05-6726825d.pth
           bin/evaluate --run runs/luna16 --only masks --only report
           bin/evaluate --run runs/luna16 --only mask_sources
+          bin/evaluate --run runs/luna16 --only readers
+          bin/evaluate --run runs/luna16 --answers answers-Ada.json
           bin/evaluate --run runs/luna16 --tables
           bin/evaluate --images others/images --annotations others/coco.json --config configs/luna16.yaml
 """
@@ -59,6 +62,8 @@ def _run(arguments: argparse.Namespace) -> int:
     config = _config(run, arguments.settings)
     if arguments.tables:
         return _tables(run)
+    if arguments.answers:
+        return _answers(run, config, arguments.answers)
     from tsgan_jax.cli._console import console
     from tsgan_jax.detection import run_detection
     from tsgan_jax.evaluation.evaluate import PARTS, evaluate
@@ -82,8 +87,8 @@ def _judge(arguments: argparse.Namespace) -> int:
     images, annotations = arguments.images, arguments.annotations
     if not images or not annotations or bool(arguments.run) == bool(arguments.config):
         raise UserError("a COCO set needs --images DIR, --annotations FILE, and for the real slices --config or --run")
-    if arguments.only or arguments.set or arguments.tables:
-        raise UserError("--only, --set and --tables are of a run's own set; they do not go with --images")
+    if arguments.only or arguments.set or arguments.tables or arguments.answers:
+        raise UserError("--only, --set, --answers and --tables are of a run's own set; they do not go with --images")
     if not images.is_dir():
         raise UserError(f"{images}: not a folder; --images is the folder with the PNG files")
     from tsgan_jax.cli._console import console
@@ -148,6 +153,19 @@ def _config(run: Path, settings: Sequence[str]) -> "Config":
     return run_config(run, settings)
 
 
+def _answers(run: Path, config: "Config", files: Sequence[Path]) -> int:
+    """Score readers' answers, record the figures and write the report again."""
+    from tsgan_jax.evaluation.readers import score
+    from tsgan_jax.evaluation.records import FOLDER, RECORDS, append
+    from tsgan_jax.evaluation.report import write_report
+
+    found = [record for file in files for record in score(run, file)]
+    append(run / FOLDER / RECORDS, found)
+    for line in [*summary(found), f"report: {write_report(run, config)}"]:
+        print(line)
+    return 0
+
+
 def _tables(run: Path) -> int:
     """Print and write Tables 1 to 4 from the records."""
     from tsgan_jax.evaluation.report import write_tables
@@ -163,10 +181,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only",
         action="append",
-        choices=("images", "masks", "mask_sources", "detection", "report"),
+        choices=("images", "masks", "mask_sources", "readers", "detection", "report"),
         help="only this part; repeatable",
     )
     parser.add_argument("--set", metavar="NAME", help="set under DIR/sets (default: synthetic)")
+    parser.add_argument("--answers", action="append", type=Path, metavar="FILE", help="score a reader's; repeatable")
     parser.add_argument("--tables", action="store_true", help="rebuild Tables 1 to 4 from the records only")
     parser.add_argument("--images", type=Path, metavar="DIR", help="images of a COCO set made elsewhere")
     parser.add_argument("--annotations", type=Path, metavar="FILE", help="its COCO file with the nodules' boxes")

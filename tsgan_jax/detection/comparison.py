@@ -3,21 +3,24 @@
     detection/real/fold_<k>/            real folds as sets
     detection/fold_<k>/images, labels   input of YOLO; <k> is the test fold
     detection/fold_<k>/<model>/<training set>/seed_<s>/   job.json, result.json, detector.pt, worker.log
+    detection/fold_<k>/<model>/found_synthetic/seed_<s>/   the detector of `real` on the synthetic set
 
 The run's generators are not trained on test folds; detectors are trained on the real images of all other folds.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tsgan_jax.config import Config, DetectionConfig
 from tsgan_jax.data.pipeline import load, training_folds
 from tsgan_jax.data.slices import NUM_FOLDS, scan_of
-from tsgan_jax.detection import datasets, leaks, results, training
+from tsgan_jax.detection import datasets, detectability, leaks, results, training
 from tsgan_jax.detection.datasets import REAL, TrainingSet, training_sets
 from tsgan_jax.detection.results import Cell, Trained
+from tsgan_jax.detection.scores import match
 from tsgan_jax.errors import UserError
 from tsgan_jax.evaluation.records import Record
 from tsgan_jax.files import locked_run
@@ -168,10 +171,50 @@ def _compare_fold(fold: Fold, config: Config, chosen: DetectionConfig, python: P
         records += trained.records()
         if cell.trained_on.name == REAL:
             real[cell.model] = trained
+            records += _search_synthetic(fold, trained, config, python, say)
         else:
             records += trained.differences(real.get(cell.model), chosen.bootstrap, config.seed)
         say(f"detection: {trained.line()}")
     return records
+
+
+def _search_synthetic(fold: Fold, trained: Trained, config: Config, python: Path, say: Say) -> list[Record]:
+    """How well the first detector trained on real images finds nodules of the synthetic set; none without a set."""
+    chosen = config.detection
+    if chosen is None or isinstance(fold.synthetic, str):
+        return []
+    model, files = trained.cell.model, fold.added.files[: detectability.MOST]
+    pictures = fold.added.pictures[: len(files)]
+    folder, seed = fold.folder / model, f"seed_{config.seed}"
+    job = training.Job(
+        folder=folder / "found_synthetic" / seed,
+        model=model,
+        data=datasets.write_lists(fold.folder, "found_synthetic", files, files),
+        images=len(files),
+        epochs=0,
+        batch_size=chosen.batch_size,
+        image_size=chosen.image_size,
+        learning_rate=chosen.learning_rate,
+        seed=config.seed,
+        augmented=False,
+        weights=folder / REAL / seed / training.DETECTOR,
+        device=chosen.device,
+        made_from={"synthetic": datasets.digest(pictures)},
+    )
+    record = partial(
+        Record,
+        "detectability",
+        datasets.shown(model),
+        metric="sensitivity",
+        fold=fold.number,
+        made_from={**trained.made_from, **job.made_from, "system": config.system},
+    )
+    outcome = training.run(job, python, fold.folder.parent / "settings", chosen.timeout_minutes, say)
+    if isinstance(outcome, str):
+        say(f"detection: {datasets.shown(model)} on synthetic images, fold {fold.number}: {outcome}")
+        return [record("all", value=None, n=0, reason=outcome)]
+    made = match(datasets.ground_truth(pictures), outcome["predictions"])
+    return detectability.of_detector(record, (fold.test.pictures, trained.matched[0]), (pictures, made))
 
 
 def _train(

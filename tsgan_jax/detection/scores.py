@@ -28,12 +28,14 @@ class Matched:
     """Predictions of a test set by decreasing score, and whether they match an object.
 
     image: of each prediction [p], from 0; hit: bool [10, p] by threshold; score: [p]; objects: of each image [n].
+    found: score of the prediction that matches each object at IoU .5, in the order of the annotations [o]; -inf: none.
     """
 
     image: NDArray[np.int64]
     hit: NDArray[np.bool_]
     score: NDArray[np.float64]
     objects: NDArray[np.int64]
+    found: NDArray[np.float64]
 
 
 def match(truth: dict[str, Any], predictions: Sequence[Prediction]) -> Matched:
@@ -45,6 +47,7 @@ def match(truth: dict[str, Any], predictions: Sequence[Prediction]) -> Matched:
     from pycocotools.cocoeval import COCOeval
 
     found = [(0, np.zeros((len(THRESHOLDS), 0), bool), np.zeros(0))]
+    by_object = {one["id"]: -np.inf for one in truth["annotations"]}
     if predictions:
         category = truth["categories"][0]["id"]
         with redirect_stdout(StringIO()):
@@ -58,6 +61,9 @@ def match(truth: dict[str, Any], predictions: Sequence[Prediction]) -> Matched:
             evaluation = COCOeval(real, real.loadRes(boxes), "bbox")
             evaluation.evaluate()
         every_size = evaluation.evalImgs[: len(truth["images"])]  # of the ranges of size, the first is all
+        for one in filter(None, every_size):
+            matches = zip(one["dtMatches"][0], one["dtScores"], strict=True)
+            by_object |= {int(number): score for number, score in matches if number}
         found += [(one["image_id"] - 1, one["dtMatches"] > 0, np.array(one["dtScores"])) for one in every_size if one]
     score = np.concatenate([scores for _, _, scores in found])
     order = np.argsort(-score, kind="stable")
@@ -67,6 +73,7 @@ def match(truth: dict[str, Any], predictions: Sequence[Prediction]) -> Matched:
         hit=np.concatenate([hit for _, hit, _ in found], axis=1)[:, order],
         score=score[order],
         objects=np.bincount(homes, minlength=len(truth["images"])),
+        found=np.array(list(by_object.values()), float),
     )
 
 
@@ -87,6 +94,14 @@ def figures(matched: Matched, weights: NDArray[Any] | None = None) -> dict[str, 
     return dict(zip(DETECTION, (precision, recall, average[0], float(np.mean(average))), strict=True))
 
 
+def best_threshold(matched: Matched) -> float | None:
+    """The score of the largest F1 at IoU .5; None where no object is found."""
+    true, false = (np.cumsum(hits, dtype=np.float64) for hits in (matched.hit[0], ~matched.hit[0]))
+    if not len(true) or not true[-1]:
+        return None
+    return float(matched.score[_best(true, false, int(matched.objects.sum()))])
+
+
 def _average_precision(true: NDArray[np.float64], false: NDArray[np.float64], objects: int) -> float:
     """Mean over 101 recalls of the best precision at that recall or a higher one."""
     if not len(true):
@@ -101,5 +116,9 @@ def _average_precision(true: NDArray[np.float64], false: NDArray[np.float64], ob
 def _best_f1(true: NDArray[np.float64], false: NDArray[np.float64], objects: int) -> tuple[float, float]:
     if not len(true) or not true[-1]:
         return 0.0, 0.0
-    best = int(np.argmax(2 * true / (true + false + objects)))
+    best = _best(true, false, objects)
     return float(true[best] / (true[best] + false[best])), float(true[best] / objects)
+
+
+def _best(true: NDArray[np.float64], false: NDArray[np.float64], objects: int) -> int:
+    return int(np.argmax(2 * true / (true + false + objects)))

@@ -22,7 +22,7 @@ from tsgan_jax.files import file_sha256, read_json, write_json
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 ATTEMPTS = 2
-RESULT, JOB, LOG = "result.json", "job.json", "worker.log"
+RESULT, JOB, LOG, DETECTOR = "result.json", "job.json", "worker.log", "detector.pt"
 NEEDS = "import sys; from importlib.util import find_spec; sys.exit(find_spec('ultralytics') is None)"
 
 Say = Callable[[str], None]
@@ -74,7 +74,8 @@ def _with_ultralytics(python: Path) -> Path:
 class Job:
     """One training, and the folder of its result.
 
-    data: YOLO's YAML file; images: length of its training list.  made_from: hashes of its images.
+    data: YOLO's YAML file; images: length of its training list.  made_from: hashes of its images.  With 0 epochs the
+    detector in `weights` is tested as it is; images: length of the test list.
     """
 
     folder: Path
@@ -126,7 +127,8 @@ def run(job: Job, python: Path, settings: Path, minutes: float, say: Say) -> Res
     known = _finished(job)
     if known is not None:
         return known
-    say(f"detection: training in {job.folder}; its progress is in {LOG} there")
+    doing = "training" if job.epochs else "testing"
+    say(f"detection: {doing} in {job.folder}; its progress is in {LOG} there")
     for attempt in range(1, ATTEMPTS + 1):
         shutil.rmtree(job.folder, ignore_errors=True)
         job.folder.mkdir(parents=True)
@@ -187,7 +189,8 @@ def _checked(job: Job) -> Result | str:
     except (OSError, ValueError) as error:
         return f"the worker left no result: {error}"
     if result["images"] != job.images:
-        return f"the worker used {result['images']} of {job.images} training images; see {job.folder / LOG}"
+        kind = "training" if job.epochs else "test"
+        return f"the worker used {result['images']} of {job.images} {kind} images; see {job.folder / LOG}"
     return result
 
 

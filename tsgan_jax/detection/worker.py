@@ -1,4 +1,5 @@
-"""Train and test one detector with ultralytics: `python worker.py JOB.json`, in a separate environment.
+"""Train and test one detector with ultralytics, or with 0 epochs only test it: `python worker.py JOB.json`, in a
+separate environment.
 
 Imports nothing of tsgan_jax: it runs under another interpreter, and ultralytics is AGPL-3.0.  The job's keys are
 those of `training.Job.told`; the result is written to `result.json` in the job's folder.  This process refuses
@@ -42,25 +43,34 @@ def main(path: str) -> int:
     import ultralytics
 
     started = time.monotonic()
-    try:
-        start = starting_weights(job, folder)
-    except ValueError as error:
-        (folder / "refused.txt").write_text(str(error))
-        return 3
-    trainer = train(job, start, folder, parent)
-    figures, predictions = test(job, trainer.last, folder)
+    told: dict[str, Any] = {}
+    weights = Path(job["weights"] or "")
+    if job["epochs"]:
+        try:
+            start = starting_weights(job, folder)
+        except ValueError as error:
+            (folder / "refused.txt").write_text(str(error))
+            return 3
+        trainer = train(job, start, folder, parent)
+        weights = trainer.last
+        told = {
+            "images": len(trainer.train_loader.dataset),
+            "start": start["says"],
+            "parameters": sum(p.numel() for p in trainer.model.parameters()),
+            "device": str(trainer.device),
+        }
+    figures, predictions, tested = test(job, weights, folder)
     result = {
         "figures": figures,
         "predictions": predictions,
-        "images": len(trainer.train_loader.dataset),
-        "start": start["says"],
-        "parameters": sum(p.numel() for p in trainer.model.parameters()),
-        "device": str(trainer.device),
+        "images": tested,
+        **told,
         "seconds": round(time.monotonic() - started, 1),
         "ultralytics": ultralytics.__version__,
         "torch": torch.__version__,
     }
-    shutil.copyfile(trainer.last, folder / "detector.pt")
+    if job["epochs"]:
+        shutil.copyfile(weights, folder / "detector.pt")
     (folder / "result.json.part").write_text(json.dumps(result))
     (folder / "result.json.part").replace(folder / "result.json")
     return 0
@@ -193,11 +203,14 @@ def guess_small_boxes(model: Any) -> None:
             branch[-1].bias.copy_(bins.repeat(4))
 
 
-def test(job: dict[str, Any], weights: Path, folder: Path) -> tuple[dict[str, float], list[Any]]:
-    """ultralytics' figures, and every prediction as [image, x, y, width, height, score]."""
+def test(job: dict[str, Any], weights: Path, folder: Path) -> tuple[dict[str, float], list[Any], int]:
+    """ultralytics' figures, every prediction as [image, x, y, width, height, score], and the number of images."""
     from ultralytics import YOLO
 
-    metrics = YOLO(str(weights)).val(
+    seen: list[int] = []
+    detector = YOLO(str(weights))
+    detector.add_callback("on_val_end", lambda validator: seen.append(validator.seen))
+    metrics = detector.val(
         data=job["data"],
         split="val",
         imgsz=job["image_size"],
@@ -216,7 +229,7 @@ def test(job: dict[str, Any], weights: Path, folder: Path) -> tuple[dict[str, fl
     box = metrics.box
     figures = {"precision": box.mp, "recall": box.mr, "mAP50": box.map50, "mAP50-95": box.map}
     boxes = [[p["image_id"], *p["bbox"], p["score"]] for p in predictions]
-    return {name: float(value) for name, value in figures.items()}, boxes
+    return {name: float(value) for name, value in figures.items()}, boxes, seen[-1]
 
 
 def device(asked: str) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.stats import wasserstein_distance
 
-from tsgan_jax.components import SMALLEST_NODULE, components
+from tsgan_jax.components import SMALLEST_NODULE, Component, components
 from tsgan_jax.data import lungs
 from tsgan_jax.data.slices import pool_classes
 from tsgan_jax.errors import UserError
@@ -100,18 +100,20 @@ def nodule_contrasts(mask: np.ndarray, hu: np.ndarray, pixel_mm: float) -> list[
 
     Specks are not nodules (A28).  Pixels next to the nodule are mixed and are not used.
     """
-    lung = (mask == LEFT_LUNG) | (mask == RIGHT_LUNG)
+    nodules = [one for one in components(mask == NODULE) if SMALLEST_NODULE.admits(one, pixel_mm)]
+    found = [contrast(one, mask, hu, pixel_mm) for one in nodules]
+    return [one for one in found if one is not None]
+
+
+def contrast(component: Component, mask: np.ndarray, hu: np.ndarray, pixel_mm: float) -> float | None:
+    """`nodule_contrasts` of one nodule; None with too little lung around it."""
     reach = 1 + max(1, round(RING_MM / pixel_mm))
-    out = []
-    for component in components(mask == NODULE):
-        if not SMALLEST_NODULE.admits(component, pixel_mm):
-            continue
-        around, nodule = component.widened(reach, mask.shape)
-        distance = ndimage.distance_transform_edt(~nodule)
-        ring = lung[around] & (distance > 1.5) & (distance <= reach)
-        if ring.sum() >= RING_PIXELS:
-            out.append(float(hu[around][nodule].mean() - hu[around][ring].mean()))
-    return out
+    around, nodule = component.widened(reach, mask.shape)
+    distance = ndimage.distance_transform_edt(~nodule)
+    ring = np.isin(mask[around], (LEFT_LUNG, RIGHT_LUNG)) & (distance > 1.5) & (distance <= reach)
+    if ring.sum() < RING_PIXELS:
+        return None
+    return float(hu[around][nodule].mean() - hu[around][ring].mean())
 
 
 def _segmented(hu: np.ndarray, pixel_mm: float) -> np.ndarray:

@@ -15,12 +15,12 @@ import numpy as np
 
 from tsgan_jax.config import Config
 from tsgan_jax.errors import UserError
-from tsgan_jax.evaluation import mask_table, parts
+from tsgan_jax.evaluation import mask_table, parts, readers
 from tsgan_jax.evaluation.records import AT, FAILED, RECORDS, RETRY, Kind, MakeRecord, Record, append
 from tsgan_jax.evaluation.report import write_report
 from tsgan_jax.evaluation.subject import Say, Subject
 
-EvaluationPart = Literal["images", "masks", "mask_sources", "detection", "report"]
+EvaluationPart = Literal["images", "masks", "mask_sources", "readers", "detection", "report"]
 PARTS: tuple[EvaluationPart, ...] = get_args(EvaluationPart)
 
 Detect = Callable[[Path, Config, Say, Path], list[Record]]
@@ -36,6 +36,7 @@ STEPS: tuple[Step, ...] = (
     ("masks", "copies", "copies", parts.evaluate_copies),
     ("mask_sources", "mask sources", "masks by their source", mask_table.measure_sources),
     ("mask_sources", "mask truncation", "masks by truncation", mask_table.measure_truncations),
+    ("readers", "readers", "readers", readers.read),
 )
 
 

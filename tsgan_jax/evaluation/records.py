@@ -20,6 +20,8 @@ Kind = Literal[
     "adherence",
     "copies",
     "boxes",
+    "readers",
+    "detectability",
     "embedding",
     "detection",
 ]

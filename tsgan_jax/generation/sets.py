@@ -227,9 +227,7 @@ class SetDirectory:
             if recorded.get(key) != current.get(key)
         ]
         if differences:
-            raise UserError(
-                "\n".join([f"{out}: the set has another origin; choose another directory", *differences])
-            )
+            raise UserError("\n".join([f"{out}: the set has another origin; choose another directory", *differences]))
 
     def _annotations_are(self, manifest: dict[str, Any]) -> bool:
         path = self.out / ANNOTATIONS

@@ -47,7 +47,7 @@ def write_report(run: Path, config: Config) -> Path:
 
 
 def write_page(path: Path, template: str, **content: Any) -> None:
-    """Write a page of one of the templates: one file without scripts, for which browsers fetch nothing."""
+    """Write a page of one of the templates: one file, for which browsers fetch nothing."""
     write_bytes(path, _environment().get_template(template).render(content).encode())
 
 
