@@ -9,9 +9,11 @@ import ipaddress
 import json
 import secrets
 import socket
+import sys
 import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tsgan_jax.errors import UserError
@@ -55,6 +57,11 @@ class Server(ThreadingHTTPServer):
         self.everywhere = host in ("", "0.0.0.0")
         shown = socket.gethostname() if self.everywhere else host
         self.url = f"http://{shown}:{self.server_port}/?token={self.token}"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a window that was closed or loaded anew before its answer came."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
     def is_named(self, host: str) -> bool:
         """Whether a Host header names this server."""

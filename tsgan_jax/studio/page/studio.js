@@ -122,12 +122,14 @@ function changed() {
   keep();
 }
 
-const keep = later(() => {
+function keepNow() {
   if (!state.mask) return;
   const settings = Object.fromEntries(fields().map((field) => [field.id, field.value]));
   const kept = { ...state, mask: textOf(state.mask), real: state.real && textOf(new Uint8Array(state.real.buffer)), hu: null, settings };
   try { sessionStorage.setItem(storeName(), JSON.stringify(kept)); } catch { /* a full or forbidden store: a reload begins anew */ }
-}, 200);
+}
+
+const keep = later(keepNow, 200);
 
 const storeName = () => `studio ${facts.name} ${n}`;
 const fields = () => [...document.querySelectorAll("aside input, #size, #level, #width")];
@@ -579,6 +581,7 @@ function listen() {
   for (const field of document.querySelectorAll("input[name=tool]")) field.onchange = toolChanged;
   for (const field of document.querySelectorAll("input[name=compare]")) field.onchange = drawCt;
   for (const field of document.querySelectorAll("input[name=window]")) field.onchange = () => setWindow(field.value);
+  addEventListener("pagehide", keepNow);
   document.addEventListener("dragover", (event) => event.preventDefault());
   document.addEventListener("drop", (event) => { event.preventDefault(); openFile(event.dataTransfer.files[0]); });
 }
