@@ -32,6 +32,7 @@ _PUBLIC = {
     "translate": "tsgan_jax.generation.generate",
     "generate": "tsgan_jax.generation.generate",
     "Networks": "tsgan_jax.generation.networks",
+    "Request": "tsgan_jax.generation.requests",
     "load_run": "tsgan_jax.generation.networks",
 }
 
@@ -40,6 +41,7 @@ __all__ = [
     "Learner",
     "MaskGenerator",
     "Networks",
+    "Request",
     "Translator",
     "UserError",
     "__version__",
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
     from tsgan_jax.errors import UserError
     from tsgan_jax.generation.generate import generate, translate
     from tsgan_jax.generation.networks import Networks, load_run
+    from tsgan_jax.generation.requests import Request
     from tsgan_jax.masks.growth import plan
     from tsgan_jax.masks.learner import stylegan
     from tsgan_jax.masks.sample import MaskGenerator, sample_masks

@@ -153,6 +153,7 @@ def test_the_automatic_reader_is_at_chance_on_equal_slices_and_sees_a_texture():
     assert equal.interval[0] <= 0.5 <= equal.interval[1]
     striped = measured(honest + (np.arange(64) % 2 * 60).astype(np.int16))
     assert striped.value > 0.9 and striped.interval[0] > striped.floor == equal.floor
+    assert striped.interval[0] < striped.value, "no certainty from a few slices"
 
 
 def test_slices_of_one_scan_are_in_one_half_and_too_few_are_told(subject):

@@ -220,6 +220,6 @@ def test_memory_does_not_grow_with_the_set():
     command = [sys.executable, "-m", "benchmarks.sets", "64"]
     peaks = [
         float(subprocess.run([*command, count], check=True, capture_output=True, text=True).stdout.split()[-2])
-        for count in ("200", "1000")
+        for count in ("150", "600")
     ]
     assert peaks[1] < 1.05 * peaks[0]

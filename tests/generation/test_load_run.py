@@ -29,7 +29,7 @@ def test_pairs_are_the_images_of_the_set(trained, tmp_path, every_other):
     assert summary.accepted and summary.reasons
     pairs = tsgan_jax.load_run(trained, say=lambda line: None).pairs(seed=3, indices=range(8))
     assert len(pairs.masks) == summary.accepted
-    for index, mask, ct in zip(*pairs, strict=True):
+    for index, mask, ct in zip(pairs.indices, pairs.masks, pairs.ct, strict=True):
         np.testing.assert_array_equal(mask, read_mask(tmp_path / "set" / "masks" / f"{index:06d}.png"))
         np.testing.assert_array_equal(np.round(ct), read_hu(tmp_path / "set" / "hu" / f"{index:06d}.png"))
     some = tsgan_jax.load_run(trained, say=lambda line: None).pairs(seed=3, indices=pairs.indices[[1, 0]].tolist())

@@ -34,6 +34,7 @@ examples: bin/evaluate --run runs/luna16 evaluation.inception_weights=/data/pt_i
           bin/evaluate --run runs/luna16 --only readers
           bin/evaluate --run runs/luna16 --answers answers-Ada.json
           bin/evaluate --run runs/luna16 --tables
+          bin/evaluate --set rare
           bin/evaluate --images others/images --annotations others/coco.json --config configs/luna16.yaml
 """
 
@@ -57,8 +58,15 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.images or arguments.annotations:
         return _judge(arguments)
     run: Path | None = arguments.run
+    others = ("only", "answers", "tables", "settings", "config", "out")
+    if run is None and arguments.set and not any(getattr(arguments, name) for name in others):
+        print(_requested(Path(arguments.set)))
+        return 0
     if run is None or arguments.config or arguments.out:
-        raise UserError("give --run DIR; --config and --out go with --images and --annotations")
+        raise UserError(
+            "give --run DIR; --config and --out go with --images and --annotations; --set FOLDER alone compares a set "
+            "with its request"
+        )
     config = _config(run, arguments.settings)
     if arguments.tables:
         return _tables(run)
@@ -67,19 +75,29 @@ def _run(arguments: argparse.Namespace) -> int:
     from tsgan_jax.cli._console import console
     from tsgan_jax.detection import run_detection
     from tsgan_jax.evaluation.evaluate import PARTS, evaluate
+    from tsgan_jax.evaluation.obtained import has_request
     from tsgan_jax.evaluation.subject import DEFAULT_SET
     from tsgan_jax.train.devices import keep_compiled
 
     keep_compiled()
-    screen = console()
+    screen, name = console(), arguments.set or DEFAULT_SET
     try:
-        name, only = arguments.set or DEFAULT_SET, arguments.only or PARTS
-        made = evaluate(run, config, only, set_name=name, say=screen.say, detect=run_detection)
+        made = evaluate(run, config, arguments.only or PARTS, set_name=name, say=screen.say, detect=run_detection)
     finally:
         screen.finish()
     for line in summary(made):
         screen.say(line)
+    if arguments.set and has_request(run / "sets" / name):
+        screen.say(_requested(run / "sets" / name))
     return 3 if any(record.value is None for record in made) else 0
+
+
+def _requested(path: Path) -> str:
+    """The table of nodules as requested and as obtained, of a set."""
+    from tsgan_jax.evaluation import obtained
+    from tsgan_jax.evaluation.sources import GeneratedSet
+
+    return obtained.table(obtained.compare(GeneratedSet(path))).markdown()
 
 
 def _judge(arguments: argparse.Namespace) -> int:
@@ -126,12 +144,12 @@ def summary(records: Sequence["Record"]) -> list[str]:
         if record.kind in _TABLES and record.value is not None:
             continue
         if record.value is None:
-            lines.append(f"{record.kind:<16}{record.subject:<22}{record.metric:<28}none: {record.reason}")
+            lines.append(f"{record.kind:<16}{record.subject:<24}{record.metric:<28}none: {record.reason}")
             continue
         interval = f"  [{record.interval[0]:.4g}, {record.interval[1]:.4g}]" if record.interval else ""
         floor = f"  real {record.floor:.4g}" if record.floor is not None else ""
         lines.append(
-            f"{record.kind:<16}{record.subject:<22}{record.metric:<28}{record.value:.4g}{interval}{floor}  n {record.n}"
+            f"{record.kind:<16}{record.subject:<24}{record.metric:<28}{record.value:.4g}{interval}{floor}  n {record.n}"
         )
     for kind, title in _TABLES.items():
         found = [record for record in records if record.kind == kind and record.value is not None]
@@ -184,7 +202,12 @@ def _parser() -> argparse.ArgumentParser:
         choices=("images", "masks", "mask_sources", "readers", "detection", "report"),
         help="only this part; repeatable",
     )
-    parser.add_argument("--set", metavar="NAME", help="set under DIR/sets (default: synthetic)")
+    parser.add_argument(
+        "--set",
+        metavar="NAME",
+        help="set under DIR/sets (default: synthetic); without --run, the folder of a set made with bin/generate's "
+        "--diameter-mm and the like, of which requested and obtained nodules are compared",
+    )
     parser.add_argument("--answers", action="append", type=Path, metavar="FILE", help="score a reader's; repeatable")
     parser.add_argument("--tables", action="store_true", help="rebuild Tables 1 to 4 from the records only")
     parser.add_argument("--images", type=Path, metavar="DIR", help="images of a COCO set made elsewhere")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tsgan_jax.cli import _request
 from tsgan_jax.cli._command import ending, parser_of, program, seed, truncation, whole
 from tsgan_jax.errors import UserError
 
@@ -25,6 +26,7 @@ or failed with a message, 130 or 143 interrupted.
 examples: bin/generate --run runs/luna16 --count 2500 --out nodules
           bin/generate --run runs/luna16 --real-fold 0 --out real_test
           bin/generate --run runs/luna16 --set nodules --format yolo,nifti
+          bin/generate --network luna16-128 --count 60 --out rare --diameter-mm 6-12 --balance size,place
 """
 
 
@@ -49,7 +51,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _set_of(arguments: argparse.Namespace) -> Path:
     """The folder of the finished set that --set names."""
-    for name in ("network", "count", "real_fold", "seed", "truncation", "batch_size", "shard", "parts"):
+    made = ("network", "count", "real_fold", "seed", "truncation", "batch_size", "shard", "parts")
+    for name in (*made, *_request.NAMES):
         if getattr(arguments, name) is not None:
             raise UserError(f"--{name.replace('_', '-')}: has no effect on a finished set; omit it")
     bare = arguments.run is not None and "/" not in arguments.set
@@ -66,12 +69,13 @@ def _convert(directory: Path, formats: list[str]) -> int:
 
 def _make(arguments: argparse.Namespace, config: "Config", run: Path, out: Path) -> int:
     if arguments.real_fold is not None:
-        for name in ("seed", "truncation", "batch_size", "shard", "parts"):
+        for name in ("seed", "truncation", "batch_size", "shard", "parts", *_request.NAMES):
             if getattr(arguments, name) is not None:
                 raise UserError(f"--{name.replace('_', '-')}: has no effect on real slices; omit it")
         return _export(config, arguments.real_fold, out)
     from tsgan_jax.cli._console import console
 
+    request = _request.request_of(arguments)
     screen = console()
     screen.say(f"set {out}: loading the networks of {run}")
     from tsgan_jax.generation.generate import generate_run
@@ -87,6 +91,7 @@ def _make(arguments: argparse.Namespace, config: "Config", run: Path, out: Path)
             seed=arguments.seed,
             truncation=arguments.truncation,
             batch_size=arguments.batch_size,
+            request=request,
             shard=arguments.shard or (0, 1),
             parts=arguments.parts or (),
             progress=_reporter(screen),
@@ -197,6 +202,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--parts", nargs="+", type=Path, metavar="SET", help="finished shards, whose images are copied into the set"
     )
+    _request.add(parser)
     return parser
 
 

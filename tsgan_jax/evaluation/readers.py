@@ -139,7 +139,9 @@ def measure_automatic(
         floor = _balanced(*_crossed(real, other, scans, other_scans))
     shares = {"specificity": float(right[0].mean()), "sensitivity": float(right[1].mean())}
     details = {"n_real": len(real), "floor_n": [len(real), len(other)], **shares}
-    interval = bootstrap(_balanced, *groups, times=times)
+    interval, units = bootstrap(_balanced, *groups, times=times), sum(map(len, groups))
+    if interval and interval[0] == interval[1]:  # all right or all wrong: resampling shows no spread
+        interval = wilson(round(interval[0] * units), units)
     return record(value=_balanced(*right), interval=interval, floor=floor, details=details)
 
 

@@ -45,8 +45,9 @@ class Record:
 
     kind: what was measured.  method: the evaluated system ("dl_pix2pix", "real", ...).  subject: the part measured
     ("full", "lungs", "nodules"; for masks and boxes the property; for mask sources the source; for mask truncation
-    "psi 0.6" or a real source; for detection the training set, such as "real+500").  metric: its printed name ("PSNR",
-    "FD-VGG19 relu3_4", "mAP50").  value: None with a `reason` if there is none.  n: number of images or objects.
+    "psi 0.6" or a real source; for readers the reader; for detectability the kind of nodules; for detection the
+    training set, such as "real+500").  metric: its printed name ("PSNR", "FD-VGG19 relu3_4", "mAP50").  value: None
+    with a `reason` if there is none.  n: number of images or objects.
     interval: 95 %, if there is one.  floor: the same figure of real against real.  fold: the test fold.
     made_from: hashes of its sets, weights and runs; details: further fields.
     """

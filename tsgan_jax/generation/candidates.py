@@ -46,11 +46,12 @@ def candidates(
         masks = source.draw(attempt, [candidate.index for candidate in drawn])
         verdicts = pool.map(check, masks, [source.pixel_mm(candidate.index) for candidate in drawn])
         for candidate, mask, verdict in zip(drawn, masks, verdicts, strict=True):
-            if verdict.accepted:
+            reasons = source.lacks(candidate.index) or verdict.reasons
+            if not reasons:
                 candidate.mask = mask
                 yield candidate
                 continue
-            candidate.refused.append(list(verdict.reasons))
+            candidate.refused.append(list(reasons))
             if attempt + 1 < attempts:
                 waiting[attempt + 1].append(candidate)
             else:

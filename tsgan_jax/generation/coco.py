@@ -1,7 +1,8 @@
 """COCO detection files with boxes from masks: every nodule component is one object.
 
 Segmentation is one polygon along the pixels' edges (outlines.py), boxes are [x, y, width, height] in pixels with
-width = xmax - xmin + 1.
+width = xmax - xmin + 1.  Each object also has its diameter_mm, and the side and place that masks/places.py defines
+(null where it touches no lung).
 """
 
 from collections.abc import Callable, Iterable
@@ -18,6 +19,7 @@ from tsgan_jax.errors import UserError
 from tsgan_jax.files import read_json, safe_name
 from tsgan_jax.generation.outlines import outline
 from tsgan_jax.labels import NODULE
+from tsgan_jax.masks.places import located
 
 CATEGORY = {"id": 1, "name": "nodule", "supercategory": "lesion"}
 
@@ -44,7 +46,8 @@ class CocoImage:
 def objects(picture: CocoImage, smallest: Smallest) -> tuple[list[dict[str, Any]], int]:
     """COCO annotations of one image without ids, and the number of dropped specks."""
     found = list(components(picture.mask == NODULE))
-    kept = [component for component in found if smallest.admits(component, picture.pixel_mm)]
+    where = located(picture.mask, picture.pixel_mm)
+    kept = [pair for pair in zip(found, where, strict=True) if smallest.admits(pair[0], picture.pixel_mm)]
     annotations = [
         {
             "image_id": picture.id,
@@ -53,8 +56,11 @@ def objects(picture: CocoImage, smallest: Smallest) -> tuple[list[dict[str, Any]
             "area": component.pixels,
             "segmentation": [outline(component)],
             "iscrowd": 0,
+            "diameter_mm": round(at.diameter_mm, 2),
+            "side": at.side,
+            "place": at.place,
         }
-        for component in kept
+        for component, at in kept
     ]
     return annotations, len(found) - len(kept)
 

@@ -27,6 +27,7 @@ from tsgan_jax.generation import coco, runs
 from tsgan_jax.generation.candidates import Candidate, ahead, batches, candidates
 from tsgan_jax.generation.manifest import Record
 from tsgan_jax.generation.rendering import batch_size_for, rendered, renderer
+from tsgan_jax.generation.requests import Request, real_nodules, requested_masks
 from tsgan_jax.generation.runs import fingerprint, versions
 from tsgan_jax.generation.sets import SetDirectory, SetImage
 from tsgan_jax.generation.sources import MaskSource, deformed_masks, real_masks, stylegan_masks
@@ -182,6 +183,7 @@ def generate_run(
     seed: int | None = None,
     truncation: float | None = None,
     batch_size: int | None = None,
+    request: Request | None = None,
     shard: tuple[int, int] = (0, 1),
     parts: Sequence[Path] = (),
     progress: Progress | None = None,
@@ -189,7 +191,8 @@ def generate_run(
 ) -> SetSummary:
     """`generate` with the networks of a run directory; defaults are the run's `generation.*`.
 
-    Raises UserError for a truncation if the run's masks come from real slices.
+    Raises UserError for a truncation if the run's masks come from real slices, and for a request that pixels of the
+    run's masks cannot hold.
     """
     trained = runs.restore(run, say)
     for stage in trained.unfinished:
@@ -197,7 +200,7 @@ def generate_run(
     defaults = trained.config.generation
     seed = defaults.seed if seed is None else seed
     return generate(
-        masks_of(trained, seed, truncation),
+        masks_of(trained, seed, truncation, request, say),
         trained.translator,
         trained.translator_state,
         window=trained.config.data.hu_window,
@@ -215,11 +218,22 @@ def generate_run(
     )
 
 
-def masks_of(trained: runs.TrainedRun, seed: int, truncation: float | None) -> MaskSource:
-    """The source of a set's masks that `generation.masks` names: stage 1, or training slices.
+def masks_of(
+    trained: runs.TrainedRun,
+    seed: int,
+    truncation: float | None,
+    request: Request | None = None,
+    say: Callable[[str], None] = print,
+) -> MaskSource:
+    """The source of a set's masks that `generation.masks` names, stage 1 or training slices, with requested nodules.
 
-    truncation: None for the run's.  Raises UserError for one where stage 1 draws no masks.
+    truncation: None for the run's.  Raises UserError for one where stage 1 draws no masks, and for a request that the
+    pixels of the run's masks cannot hold.
     """
+    if request is not None:
+        if note := request.coarse(trained.pixel_mm):
+            say(note)
+        return requested_masks(masks_of(trained, seed, truncation), request, seed, real_nodules(trained, say))
     if trained.generator is not None:
         chosen = trained.config.generation.truncation if truncation is None else truncation
         return stylegan_masks(trained.generator, set_key(seed, "masks"), chosen, trained.pixel_mm)

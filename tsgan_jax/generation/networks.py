@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,17 +13,22 @@ from tsgan_jax.errors import UserError
 from tsgan_jax.generation import packed, runs
 from tsgan_jax.generation.candidates import candidates
 from tsgan_jax.generation.generate import PNG_THREADS, hu_of, masks_of, set_key, translate
+from tsgan_jax.generation.requests import Request
 from tsgan_jax.generation.runs import TrainedRun
 from tsgan_jax.masks.sample import Indices, sample_masks
 from tsgan_jax.types import Array, Key
 
 
 class Pairs(NamedTuple):
-    """Labelled images of a set: their indices [n], masks uint8 [n, h, w], CT float32 HU [n, h, w]."""
+    """Labelled images of a set: their indices [n], masks uint8 [n, h, w], CT float32 HU [n, h, w].
+
+    facts: what the set's manifest says of each image's mask; of a request, each nodule as requested and in the mask.
+    """
 
     indices: NDArray[np.int64]
     masks: NDArray[np.uint8]
     ct: NDArray[np.float32]
+    facts: list[dict[str, Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,13 +57,16 @@ class Networks:
         window = self.trained.config.data.hu_window
         return translate(self.trained.translator, self.trained.translator_state, masks, key, window, batch_size)
 
-    def pairs(self, seed: int, indices: Sequence[int], truncation: float | None = None) -> Pairs:
+    def pairs(
+        self, seed: int, indices: Sequence[int], truncation: float | None = None, request: Request | None = None
+    ) -> Pairs:
         """The images `indices` of the set that `bin/generate --seed SEED` makes: the same masks, the same CT.
 
-        An image of which every mask was refused is missing, as it is there.
+        An image of which every mask was refused is missing, as it is there.  request: the nodules wanted, as the
+        command's --nodules, --diameter-mm, --side, --place and --balance.
         """
         trained = self.trained
-        source = masks_of(trained, seed, truncation)
+        source = masks_of(trained, seed, truncation, request)
         with ThreadPoolExecutor(PNG_THREADS) as pool:
             attempts = trained.config.generation.attempts
             found = {one.index: one for one in candidates(source, list(indices), attempts, source.at_once, pool)}
@@ -66,7 +74,7 @@ class Networks:
         masks = np.array([one.mask for one in kept], np.uint8).reshape(-1, source.side, source.side)
         window = trained.config.data.hu_window
         ct = hu_of(kept, source.side, trained.translator, trained.translator_state, set_key(seed, "ct"), window)
-        return Pairs(np.array([one.index for one in kept], int), masks, ct)
+        return Pairs(np.array([one.index for one in kept], int), masks, ct, [source.facts(one.index) for one in kept])
 
 
 def load_run(run: str | Path, say: Callable[[str], None] = print) -> Networks:

@@ -37,6 +37,7 @@ class MaskSource:
     facts: Callable[[int], dict[str, Any]]  # index to the fields about the mask in the image's record
     made_from: dict[str, Any]  # provenance
     weights: Any = None  # of the network that draws them, if one does
+    lacks: Callable[[int], tuple[str, ...]] = lambda index: ()  # why an image's latest mask is no use (requests.py)
 
 
 def stylegan_masks(generator: MaskGenerator, key: Key, truncation: float, pixel_mm: float) -> MaskSource:

@@ -70,7 +70,7 @@ def with_nodule(
     the mask itself if the nodule fits in none of the places tried.
     """
     scale = np.exp(rng.uniform(-SCALE, SCALE)) * nodule.pixel_mm / pixel_mm
-    least, most = _pixel_range(pixel_mm)
+    least, most = pixel_range(pixel_mm)
     pixels = int(np.clip(round(nodule.contour.sum() * scale**2), least, most))
     chances = _chances(mask, pixel_mm, nodule, np.sqrt(pixels / np.pi))
     if chances is None:
@@ -94,7 +94,7 @@ def with_nodule(
     return out
 
 
-def _pixel_range(pixel_mm: float) -> tuple[int, int]:
+def pixel_range(pixel_mm: float) -> tuple[int, int]:
     """Smallest and largest area, in pixels, that the plausibility check accepts for a nodule."""
     least, most = (np.pi * (mm / 2 / pixel_mm) ** 2 for mm in NODULE_MM)
     return max(SMALLEST_NODULE.pixels, int(np.ceil(least))), max(SMALLEST_NODULE.pixels, int(most))
@@ -114,28 +114,38 @@ def _ends(region: NDArray[np.bool_]) -> list[tuple[float, float]]:
 
 
 def _chances(mask: NDArray[np.uint8], pixel_mm: float, nodule: RealNodule, radius: float) -> NDArray[np.float64] | None:
-    """Probability [h, w] that a nodule's centre is at each pixel, None if there is no room; radius: in pixels.
-
-    Normal around the real nodule's place along both axes of the lung's bounding box, and its depth.
-    """
+    """Probability [h, w] that a nodule's centre is at each pixel; radius: in pixels.  None if there is no room."""
     lung = mask == nodule.lung
     if not lung.any():
         return None
     depth = signed_distance(lung, int(radius) + 1)
-    allowed = np.isin(mask, SOFT) & (depth > -radius)
-    others = mask == NODULE
-    if others.any():
-        allowed &= ndimage.distance_transform_edt(~others) > radius + 2
+    allowed = np.isin(mask, SOFT) & (depth > -radius) & apart(mask, radius + 2)
     if not allowed.any():
         return None
+    return likely(nodule, lung, depth * pixel_mm, allowed)
+
+
+def likely(
+    nodule: RealNodule, lung: NDArray[np.bool_], depth_mm: NDArray[np.floating], allowed: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Probability [h, w] that a nodule's centre is at each allowed pixel: a normal distribution around the real one's.
+
+    Its variables are the place along both axes of the lung's bounding box, and the depth in the lung.
+    """
     down, along = (
         ((np.arange(size) - first) / (last - first) - place) / PLACE_JITTER
-        for size, (first, last), place in zip(mask.shape, _ends(lung), nodule.place, strict=True)
+        for size, (first, last), place in zip(lung.shape, _ends(lung), nodule.place, strict=True)
     )
-    deep = (depth * pixel_mm - nodule.depth_mm) / DEPTH_JITTER_MM
+    deep = (depth_mm - nodule.depth_mm) / DEPTH_JITTER_MM
     cost = down[:, None] ** 2 + along**2 + deep**2
     chances = np.where(allowed, np.exp(-0.5 * (cost - cost[allowed].min())), 0.0)
     return chances / chances.sum()
+
+
+def apart(mask: NDArray[np.uint8], pixels: float) -> NDArray[np.bool_]:
+    """Which pixels of a mask uint8 [h, w] are more than `pixels` away from every nodule."""
+    others = mask == NODULE
+    return ndimage.distance_transform_edt(~others) > pixels if others.any() else ~others
 
 
 def _patch(
@@ -152,19 +162,38 @@ def _patch(
     The contour is rotated by a random angle and mirrored in half of the cases.  Of its `pixels` deepest ones, so that
     the area is kept on a coarse grid, those on lung or body, and only the largest connected piece.
     """
-    angle, flip = rng.uniform(0, 2 * np.pi), rng.choice([-1, 1])
     reach = int(np.ceil(scale * np.hypot(*nodule.contour.shape) / 2 + np.sqrt(pixels))) + margin
-    rows, columns = (slice(max(0, round(at) - reach), max(0, round(at) + reach + 1)) for at in centre)
-    soft = np.isin(mask[rows, columns], SOFT)
-    offset = np.indices(soft.shape) + (np.array([rows.start, columns.start]) - centre)[:, None, None]
-    middle = np.reshape(ndimage.center_of_mass(nodule.contour), (2, 1, 1))
-    source = np.tensordot(rotation(angle) * [[1], [flip]], offset, 1) / scale + middle
-    stored = signed_distance(nodule.contour, max(nodule.contour.shape))
-    depth = ndimage.map_coordinates(stored, source, order=1, mode="nearest")
-    depth -= 1e-3 * np.hypot(*offset)  # outside the stored contour all depths are equal: nearer pixels go first
+    window, depth = contour_depth(mask.shape, nodule.contour, centre, scale, reach, rng)
+    soft = np.isin(mask[window], SOFT)
     deepest = np.zeros(soft.shape, bool)
     deepest.flat[np.argsort(-depth, axis=None, kind="stable")[:pixels]] = True
     pieces = list(components(deepest & soft))
     if not pieces:
-        return (rows, columns), np.zeros(soft.shape, bool)
-    return (rows, columns), max(pieces, key=lambda piece: piece.pixels).drawn(soft.shape)
+        return window, np.zeros(soft.shape, bool)
+    return window, max(pieces, key=lambda piece: piece.pixels).drawn(soft.shape)
+
+
+def contour_depth(
+    shape: tuple[int, ...],
+    contour: NDArray[np.bool_],
+    centre: NDArray[np.float64],
+    scale: float,
+    reach: int,
+    rng: np.random.Generator,
+) -> tuple[Window, NDArray[np.float32]]:
+    """A contour's signed distance around a centre: a window of the mask of `shape`, up to `reach` away, and its values.
+
+    The contour is enlarged by `scale`, rotated by a random angle and mirrored in half of the cases.
+    """
+    angle, flip = rng.uniform(0, 2 * np.pi), rng.choice([-1, 1])
+    rows, columns = (
+        slice(max(0, round(at) - reach), min(size, round(at) + reach + 1))
+        for at, size in zip(centre, shape, strict=True)
+    )
+    offset = np.indices((rows.stop - rows.start, columns.stop - columns.start), float)
+    offset += (np.array([rows.start, columns.start]) - centre)[:, None, None]
+    middle = np.reshape(ndimage.center_of_mass(contour), (2, 1, 1))
+    source = np.tensordot(rotation(angle) * [[1], [flip]], offset, 1) / scale + middle
+    depth = ndimage.map_coordinates(signed_distance(contour, max(contour.shape)), source, order=1, mode="nearest")
+    depth -= 1e-3 * np.hypot(*offset)  # outside the stored contour all depths are equal: nearer pixels go first
+    return (rows, columns), depth
