@@ -10,7 +10,7 @@ from tests.test_imports import LAYERS
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = ("architecture", "control", "export", "extending", "formats", "gpu", "masks", "methods")
-MORE = ("own_ct", "reliability", "scaling")
+MORE = ("own_ct", "reliability", "scaling", "studio")
 PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in (*NAMES, *MORE)))
 
 

@@ -18,7 +18,7 @@ LAYERS = [
     {"nn", "losses", "train", "data"},
     {"masks", "translation"},
     {"generation"},
-    {"evaluation"},
+    {"evaluation", "studio"},
     {"detection"},  # its figures are evaluation's records
     {"experiment"},
     {"study"},

@@ -7,6 +7,7 @@ as they are, and in the colours `labels.PALETTE`, for the eye.  All writers are 
 
 import io
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -103,7 +104,12 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
 
     Raises UserError for a code that is not one of the six.
     """
-    return check_mask(_read(path, {"L", "P"}), str(path)).astype(np.uint8)
+    return mask_of_png(path, str(path))
+
+
+def mask_of_png(file: Path | BinaryIO, source: str) -> NDArray[np.uint8]:
+    """As `read_mask`, of an open file too; source: its name in messages."""
+    return check_mask(_read(file, {"L", "P"}, source), source).astype(np.uint8)
 
 
 def check_mask(mask: ArrayLike, source: str) -> NDArray[np.integer]:
@@ -131,13 +137,14 @@ def _write(path: Path, image: Image.Image, sync: bool) -> bytes:
     return content
 
 
-def _read(path: Path, modes: set[str]) -> np.ndarray:
+def _read(file: Path | BinaryIO, modes: set[str], source: str = "") -> np.ndarray:
+    source = source or str(file)
     try:
-        with Image.open(path, formats=["PNG"]) as image:
+        with Image.open(file, formats=["PNG"]) as image:
             if max(image.size) > MAX_SIDE:
-                raise UserError(f"{path}: {image.size[0]}x{image.size[1]} pixels; {MAX_SIDE} a side is the limit")
+                raise UserError(f"{source}: {image.size[0]}x{image.size[1]} pixels; {MAX_SIDE} a side is the limit")
             if image.mode not in modes:
-                raise UserError(f"{path}: a PNG of mode {image.mode}, expected {' or '.join(sorted(modes))}")
+                raise UserError(f"{source}: a PNG of mode {image.mode}, expected {' or '.join(sorted(modes))}")
             return np.asarray(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: cannot be read as PNG: {error}") from None
+        raise UserError(f"{source}: cannot be read as PNG: {error}") from None

@@ -81,7 +81,7 @@ def real_masks(slices: "SliceSet", seed: int) -> MaskSource:
 
     def facts(index: int) -> dict[str, Any]:
         i, turn = place(index)
-        return {"mask_of": {**_named(slices, i), "mirrored": bool(turn % 2), "round": turn}}
+        return {"mask_of": {**named(slices, i), "mirrored": bool(turn % 2), "round": turn}}
 
     return MaskSource(
         draw=draw,
@@ -123,7 +123,7 @@ def deformed_masks(slices: "SliceSet", seed: int) -> MaskSource:
             return np.stack(list(pool.map(lambda index: deformer.draw(seed, attempt, index), indices)))
 
     def facts(index: int) -> dict[str, Any]:
-        return {"mask_of": {**_named(slices, slice_of(index)), "deformed": True, "round": index // count}}
+        return {"mask_of": {**named(slices, slice_of(index)), "deformed": True, "round": index // count}}
 
     return MaskSource(
         draw=draw,
@@ -142,7 +142,7 @@ def deformed_masks(slices: "SliceSet", seed: int) -> MaskSource:
     )
 
 
-def _named(slices: "SliceSet", i: int) -> dict[str, Any]:
+def named(slices: "SliceSet", i: int) -> dict[str, Any]:
     """Series and index of slice `i`, for records."""
     return {
         "seriesuid": slices.seriesuid[i],

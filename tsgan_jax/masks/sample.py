@@ -85,6 +85,23 @@ def sample_masks(generator: MaskGenerator, key: Key, indices: Indices, truncatio
     return np.concatenate([calibration.decode(maps, generator.size, rule) for maps in chunks])
 
 
+def walk_mask(
+    generator: MaskGenerator, ends: Key, share: float, truncation: float = 1.0, second_from: int | None = None
+) -> np.ndarray:
+    """The mask uint8 [size, size] at `share` of the way from one image to another: 0 the first, 1 the second.
+
+    ends: [2], both images' own keys, `fold_in(key, index)`.  w moves along a straight line, layer noise along a quarter
+    circle, on which its variance stays.  second_from: the styled layer from which on w is the second image's (style
+    mixing); None: the same w for every layer.
+    """
+    network = (generator.mapping, generator.synthesis, generator.params, generator.w_avg, generator.alpha)
+    first = num_layers(generator.synthesis.resolution) if second_from is None else second_from
+    maps = np.asarray(_walked(*network, ends, jnp.float32(share), jnp.int32(first), jnp.float32(truncation)))
+    if generator.objects is None:
+        return generator.representation.decode(maps, generator.size)[0]
+    return calibration.decode(maps, generator.size, calibration_of(generator, truncation))[0]
+
+
 @functools.lru_cache(maxsize=8)
 def calibration_of(generator: MaskGenerator, truncation: float) -> dict[int, Calibration]:
     """The calibration of masks drawn at a truncation: a function of the generator's parameters alone."""
@@ -145,3 +162,26 @@ def maps_of(
     ws = jnp.repeat(w[:, None], num_layers(synthesis.resolution), axis=1)
     noise = jax.vmap(lambda key: layer_noise(key, synthesis.resolution))(noise_keys)
     return synthesis.apply({"params": params["synthesis"]}, truncate(ws, w_avg, truncation), noise, alpha)
+
+
+@functools.partial(jax.jit, static_argnames=("mapping", "synthesis"))
+def _walked(
+    mapping: MappingNetwork,
+    synthesis: Synthesis,
+    params: Params,
+    w_avg: Array,
+    alpha: Array,
+    ends: Key,
+    share: Array,
+    second_from: Array,
+    truncation: Array,
+) -> Array:
+    """Maps [1, r, r, c] of `walk_mask`."""
+    z = jax.vmap(lambda key: jax.random.normal(stream(key, "latent"), (mapping.z_dim,)))(ends)
+    first, second = mapping.apply({"params": params["mapping"]}, z)
+    layers = jnp.arange(num_layers(synthesis.resolution))[:, None]
+    ws = jnp.where(layers < second_from, (1 - share) * first + share * second, second)[None]
+    noise = jax.vmap(lambda key: layer_noise(stream(key, "noise"), synthesis.resolution))(ends)
+    angle = share * jnp.pi / 2
+    turned = tuple(jnp.cos(angle) * each[:1] + jnp.sin(angle) * each[1:] for each in noise)
+    return synthesis.apply({"params": params["synthesis"]}, truncate(ws, w_avg, truncation), turned, alpha)
