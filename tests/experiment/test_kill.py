@@ -103,6 +103,7 @@ def result(run: Path) -> dict:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_kill_9_at_every_kind_of_moment(tmp_path):
     (tmp_path / "killed").mkdir()

@@ -215,6 +215,7 @@ def test_errors_of_the_thread_are_raised_and_it_ends():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_set():
     """Processes of their own: a peak never falls."""
     command = [sys.executable, "-m", "benchmarks.sets", "64"]
