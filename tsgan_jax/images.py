@@ -112,6 +112,15 @@ def mask_of_png(file: Path | BinaryIO, source: str) -> NDArray[np.uint8]:
     return check_mask(_read(file, {"L", "P"}, source), source).astype(np.uint8)
 
 
+def resized_mask(mask: NDArray[np.uint8], side: int, source: str) -> NDArray[np.uint8]:
+    """Square masks [..., s, s] as [..., side, side], by nearest neighbour; UserError that names `source` for others."""
+    height, width = mask.shape[-2:]
+    if height != width:
+        raise UserError(f"{source}: {width} x {height} pixels; masks must be square")
+    nearest = ((np.arange(side) + 0.5) * height / side).astype(int)
+    return mask[..., nearest[:, None], nearest]
+
+
 def check_mask(mask: ArrayLike, source: str) -> NDArray[np.integer]:
     """The mask, or masks; UserError, which names `source`, where they hold anything but the six class codes."""
     codes = np.asarray(mask)

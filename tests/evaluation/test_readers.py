@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import re
-import shutil
 import subprocess
 from functools import partial
 from html import unescape
@@ -16,6 +15,7 @@ from PIL import Image
 from scipy.stats import binomtest
 from trained_run import config_at
 
+from tests.studio.chromium import FOUND as BROWSER
 from tsgan_jax.errors import UserError
 from tsgan_jax.evaluation import readers
 from tsgan_jax.evaluation.records import Record
@@ -91,7 +91,6 @@ def test_answers_are_scored_with_intervals(subject, page, tmp_path):
     assert all(r.value is None and r.reason == "no slice was judged" for r in none)
 
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 BY_KEYS = """<script>
 const press = key => document.body.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
 for (const key of ["r", "S", "ArrowRight", "s", "s", "r", "s", "r", "r", "ArrowLeft", "ArrowLeft", "s"]) press(key);

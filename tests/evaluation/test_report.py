@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -13,6 +12,7 @@ import pytest
 from chests import chests
 from trained_run import config_at
 
+from tests.studio.chromium import FOUND as BROWSER
 from tsgan_jax.evaluation.records import Record, append
 from tsgan_jax.evaluation.report import write_report
 from tsgan_jax.evaluation.report.page import number
@@ -217,7 +217,6 @@ def test_numbers_are_short():
     assert number(0.256, "share of copies") == "25.6 %"
 
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from tsgan_jax.errors import UserError
@@ -29,6 +30,21 @@ def parser_of(command: str, description: str | None, epilog: str) -> argparse.Ar
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def add_networks(parser: argparse._ActionsContainer, required: bool = True) -> None:
+    """Add --run and --network, of which one is given."""
+    source = parser.add_mutually_exclusive_group(required=required)
+    source.add_argument("--run", type=Path, metavar="DIR", help="run directory of bin/train, or a folder of bin/pack")
+    source.add_argument("--network", metavar="NAME", help="networks that come with the package, such as phantom-64")
+
+
+def networks_folder(arguments: argparse.Namespace) -> Path:
+    """The folder that --run or --network names; UserError for a network that does not come with the package."""
+    from tsgan_jax.generation import packed
+
+    folder: Path = packed.shipped(arguments.network) if arguments.network else arguments.run
+    return folder
 
 
 def whole(least: int = 0, below: int | None = None) -> Callable[[str], int]:
@@ -55,13 +71,15 @@ def seed(text: str) -> int:
 
 
 def truncation(text: str) -> float:
-    """A number from 0 to 1.5."""
+    """A value of `generation.truncation`."""
+    from tsgan_jax.config.experiment import MOST_TRUNCATION
+
     try:
         number = float(text)
     except ValueError:
         number = -1.0
-    if not 0 <= number <= 1.5:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1.5")
+    if not 0 <= number <= MOST_TRUNCATION:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and {MOST_TRUNCATION}")
     return number
 
 

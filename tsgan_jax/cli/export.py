@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from tsgan_jax.cli._command import ending, parser_of, program, truncation
+from tsgan_jax.cli._command import add_networks, ending, networks_folder, parser_of, program, truncation
 
 _PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 _EPILOG = """\
@@ -18,9 +18,7 @@ example: bin/export --network luna16-128 --platforms cpu,cuda --out exported
 def main(argv: Sequence[str] | None = None) -> int:
     """0: exported; 2: refused, with the reason on stderr."""
     parser = parser_of("export", __doc__, _EPILOG)
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--run", type=Path, metavar="DIR", help="run directory of bin/train, or a folder of bin/pack")
-    source.add_argument("--network", metavar="NAME", help="networks that come with the package, such as phantom-64")
+    add_networks(parser)
     parser.add_argument(
         "--platforms", type=_platforms, default=("cpu",), metavar="P,P", help="of cpu, cuda, rocm, tpu; default: cpu"
     )
@@ -31,10 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from tsgan_jax.generation import packed, runs
+    from tsgan_jax.generation import runs
     from tsgan_jax.generation.export import export_networks
 
-    run = packed.shipped(arguments.network) if arguments.network else arguments.run
+    run = networks_folder(arguments)
     about = export_networks(runs.restore(run), arguments.out, arguments.platforms, arguments.truncation, print)
     size = sum(path.stat().st_size for path in arguments.out.iterdir())
     print(f"exported {', '.join(about['functions'])} of {run}: {size / 1e6:.1f} MB in {arguments.out}")

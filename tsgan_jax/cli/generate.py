@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tsgan_jax.cli import _request
-from tsgan_jax.cli._command import ending, parser_of, program, seed, truncation, whole
+from tsgan_jax.cli._command import add_networks, ending, networks_folder, parser_of, program, seed, truncation, whole
 from tsgan_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _places(arguments: argparse.Namespace) -> tuple["Config", Path, Path]:
     from tsgan_jax.config.reading import run_config
     from tsgan_jax.generation import packed
 
-    run: Path = packed.shipped(arguments.network) if arguments.network else arguments.run
+    run = networks_folder(arguments)
     config = run_config(run)
     bare = "/" not in arguments.out and arguments.out not in (".", "..")
     if packed.is_packed(run):
@@ -165,9 +165,7 @@ def _reporter(screen: "PlainConsole | LiveConsole") -> "Progress":
 
 def _parser() -> argparse.ArgumentParser:
     parser = parser_of("generate", __doc__, _EPILOG)
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument("--run", type=Path, metavar="DIR", help="run directory of bin/train, or a folder of bin/pack")
-    source.add_argument("--network", metavar="NAME", help="networks that come with the package, such as phantom-64")
+    add_networks(parser, required=False)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--count", type=whole(), metavar="N", help="images; default: the run's generation.count")
     what.add_argument("--real-fold", type=int, choices=range(5), metavar="K", help="export real fold K instead")

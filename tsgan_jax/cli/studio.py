@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from tsgan_jax.cli._command import ending, parser_of, program, whole
+from tsgan_jax.cli._command import add_networks, ending, networks_folder, parser_of, program, whole
 
 _EPILOG = """\
 It prints an address for your browser; the token in it is the key, and is new each time.  Only this machine can reach
@@ -18,9 +18,7 @@ example: bin/studio --network luna16-128 --out mine
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
     parser = parser_of("studio", __doc__, _EPILOG)
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--run", type=Path, metavar="DIR", help="run directory of bin/train, or a folder of bin/pack")
-    source.add_argument("--network", metavar="NAME", help="networks that come with the package, such as phantom-64")
+    add_networks(parser)
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="default: 127.0.0.1, this machine alone")
     parser.add_argument("--port", type=whole(below=2**16), default=0, metavar="P", help="default: 0, any that is free")
     parser.add_argument(
@@ -32,9 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     from tsgan_jax.config.reading import run_config
-    from tsgan_jax.generation import packed
 
-    run: Path = packed.shipped(arguments.network) if arguments.network else arguments.run
+    run = networks_folder(arguments)
     run_config(run)  # or say what is wrong before the networks are loaded
     print(f"studio     loading the networks of {run.name}", flush=True)
     from tsgan_jax.generation.networks import load_run

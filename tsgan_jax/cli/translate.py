@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from tsgan_jax.cli._command import ending, parser_of, program, seed
+from tsgan_jax.cli._command import add_networks, ending, networks_folder, parser_of, program, seed
 
 _EPILOG = """\
 A mask has the codes 0 background, 1 body, 2 left lung, 3 right lung, 4 trachea, 5 nodule, as a grey or indexed PNG of 8
@@ -19,9 +19,7 @@ example: bin/translate --network luna16-128 --masks painted --out ct
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
     parser = parser_of("translate", __doc__, _EPILOG)
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--run", type=Path, metavar="DIR", help="run directory of bin/train, or a folder of bin/pack")
-    source.add_argument("--network", metavar="NAME", help="networks that come with the package, such as phantom-64")
+    add_networks(parser)
     parser.add_argument("--masks", required=True, type=Path, metavar="FOLDER", help="masks, or one file")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="new folder")
     parser.add_argument("--seed", type=seed, default=0, metavar="S", help="of the noise; default: 0")
@@ -32,9 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     from tsgan_jax.config.reading import run_config
-    from tsgan_jax.generation import packed
 
-    run: Path = packed.shipped(arguments.network) if arguments.network else arguments.run
+    run = networks_folder(arguments)
     side = run_config(run).data.resolution
     from tsgan_jax.generation.networks import load_run
     from tsgan_jax.generation.painted import mask_files, translate_files

@@ -89,12 +89,17 @@ class MasksConfig(Section):
         return _at(self.learning_rate, resolution)
 
 
+MOST_TRUNCATION = 1.5
+
+Truncation = Annotated[float, Field(ge=0, le=MOST_TRUNCATION)]
+
+
 class GenerationConfig(Section):
     """A synthetic set (section 3.4)."""
 
     masks: Literal["stylegan", "deform", "real"] = "stylegan"  # stage 1; deformed or unchanged training slices: A40
     count: Annotated[int, Field(ge=0)] = 2500
-    truncation: Annotated[float, Field(ge=0, le=1.5)] = 1.0  # 1: none; above: more various than trained; A20
+    truncation: Truncation = 1.0  # 1: none; above: more various than trained; A20
     seed: Seed = 0
     batch_size: PositiveInt | None = None  # None: as many as fit in the device's memory
     attempts: PositiveInt = 50  # masks drawn for one image before it is rejected

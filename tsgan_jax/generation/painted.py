@@ -17,7 +17,7 @@ from tsgan_jax.errors import UserError
 from tsgan_jax.files import replacing
 from tsgan_jax.generation.generate import set_key
 from tsgan_jax.generation.networks import Networks
-from tsgan_jax.images import check_mask, read_mask, to_uint8, write_hu, write_png
+from tsgan_jax.images import check_mask, read_mask, resized_mask, to_uint8, write_hu, write_png
 from tsgan_jax.labels import NUM_CLASSES
 
 Say = Callable[[str], None]
@@ -98,10 +98,8 @@ def _read(path: Path, side: int, resize: bool) -> tuple[NDArray[np.uint8], Any, 
     height, width = masks.shape[1:]
     if (height, width) == (side, side):
         return masks, image, ""
+    resized = resized_mask(masks, side, str(path))
     found = f"{path}: {width} x {height} pixels, the network has {side} x {side}"
-    if height != width:
-        raise UserError(f"{found}; masks must be square")
     if not resize:
         raise UserError(f"{found}; resize the mask, or say --resize to have it done by nearest neighbour")
-    nearest = ((np.arange(side) + 0.5) * height / side).astype(int)
-    return masks[:, nearest][:, :, nearest], image, f"{found}: resized by nearest neighbour"
+    return resized, image, f"{found}: resized by nearest neighbour"

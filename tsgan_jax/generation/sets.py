@@ -136,7 +136,7 @@ class SetDirectory:
         refuse_changed(part, manifest)
         for record in manifest["images"]:
             if record["index"] not in self.records:
-                for folder in FOLDERS if record["accepted"] else ():
+                for folder in record["sha256"] if record["accepted"] else ():
                     shutil.copyfile(part / folder / record["file_name"], self.out / folder / record["file_name"])
                 self._note(record)
 

@@ -65,7 +65,8 @@ def _facts(manifest: dict[str, Any], tree: dict[str, Any]) -> list[str]:
     made_from, facts = manifest["made_from"], []
     if tree["images"]:
         first = tree["images"][0]
-        low, *_, high = sorted(f"{image['pixel_mm']:.3f}" for image in (*tree["images"], first))
+        sizes = [image["pixel_mm"] for image in tree["images"]]
+        low, high = f"{min(sizes):.3f}", f"{max(sizes):.3f}"
         facts.append(f"{first['width']} x {first['height']} px of {low if low == high else f'{low} to {high}'} mm")
     if "window" in made_from:
         facts.append("window {:g} to {:g} HU".format(*made_from["window"]))

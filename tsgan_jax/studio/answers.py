@@ -23,6 +23,7 @@ from PIL import Image as Png
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tsgan_jax.config.data import Seed
+from tsgan_jax.config.experiment import Truncation
 from tsgan_jax.errors import UserError
 from tsgan_jax.generation import coco, packed
 from tsgan_jax.generation.candidates import Candidate, candidates
@@ -31,7 +32,7 @@ from tsgan_jax.generation.networks import Networks
 from tsgan_jax.generation.runs import fingerprint, versions
 from tsgan_jax.generation.sets import SetDirectory, SetImage
 from tsgan_jax.generation.sources import named
-from tsgan_jax.images import check_mask, mask_of_png, to_uint8
+from tsgan_jax.images import check_mask, mask_of_png, resized_mask, to_uint8
 from tsgan_jax.labels import NAMES, PALETTE
 from tsgan_jax.masks.networks import num_layers
 from tsgan_jax.masks.plausibility import check
@@ -54,7 +55,7 @@ class Drawn(Request):
 
     seed: Seed
     index: Annotated[int, Field(ge=0, lt=2**32)]
-    truncation: Annotated[float, Field(ge=0, le=1.5)] | None = None
+    truncation: Truncation | None = None
 
 
 class Walked(Request):
@@ -185,12 +186,9 @@ class Studio:
         if len(content) > MOST_BYTES:
             raise UserError(f"{opened.name}: larger than {MOST_BYTES >> 20} MB; masks are small PNG")
         mask = mask_of_png(io.BytesIO(content), opened.name)
-        height, width = mask.shape
-        if height != width:
-            raise UserError(f"{opened.name}: {width} x {height} pixels; masks must be square")
+        resized, width = resized_mask(mask, self._side, opened.name), mask.shape[1]
         note = "" if width == self._side else f"resized from {width} to {self._side} px by nearest neighbour"
-        nearest = ((np.arange(self._side) + 0.5) * height / self._side).astype(int)
-        return self._as_answer(mask[nearest][:, nearest], None) | {"note": note}
+        return self._as_answer(resized, None) | {"note": note}
 
     def ct(self, painted: Painted) -> Answer:
         """CT of a mask in HU, and why the gate would refuse the mask, if it would."""
