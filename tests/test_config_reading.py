@@ -8,6 +8,8 @@ from tsgan_jax.config import Config
 from tsgan_jax.config.reading import config_hash, dump_config, load_config
 from tsgan_jax.errors import UserError
 
+ROOT = Path(__file__).resolve().parent.parent
+
 
 def write(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "experiment.yaml"
@@ -88,6 +90,22 @@ def test_bad_overrides_are_quoted_back(tmp_path, override):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"nowhere\.yaml"):
         load_config(tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize("name", ["luna16_cpu", "configs/luna16_cpu.yaml", "luna16_cpu.yaml"])
+def test_a_config_of_the_package_is_found_by_name_in_any_folder(tmp_path, monkeypatch, name):
+    whole = load_config(ROOT / "configs" / "luna16_cpu.yaml")
+    monkeypatch.chdir(tmp_path)
+    assert load_config(name) == whole
+    write(tmp_path, "seed: 5\n").rename(tmp_path / "luna16_cpu.yaml")
+    assert load_config("luna16_cpu.yaml").seed == 5  # a file goes first
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("quikstart", "/quickstart.yaml", "other/quickstart.yaml"):
+        with pytest.raises(UserError, match=r"no such config file.* luna16, .*quickstart, tables/table1_cpu"):
+            load_config(name)
 
 
 def test_python_objects_are_not_made(tmp_path):

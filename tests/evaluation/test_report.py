@@ -217,8 +217,6 @@ def test_numbers_are_short():
     assert number(0.256, "share of copies") == "25.6 %"
 
 
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
 @pytest.mark.parametrize("width", [1280, 500])  # 500: the narrowest window that headless Chromium opens

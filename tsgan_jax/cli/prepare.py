@@ -86,7 +86,7 @@ def _add_scans(root: Path | None, arguments: argparse.Namespace) -> bool:
 
 def _parser() -> argparse.ArgumentParser:
     parser = parser_of("prepare", __doc__, _EPILOG)
-    parser.add_argument("--config", required=True, metavar="FILE", help="experiment, a YAML file")
+    parser.add_argument("--config", required=True, metavar="FILE", help="a YAML file, or quickstart, luna16, ...")
     parser.add_argument("--workers", type=whole(1), metavar="N", help="processes; default: one per core, at most 8")
     parser.add_argument(
         "--image",

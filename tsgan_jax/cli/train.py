@@ -134,7 +134,9 @@ def _interruptible(work: "Callable[[Console], int]", directory: Path) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = parser_of("train", __doc__, _EPILOG)
-    parser.add_argument("--config", required=True, type=Path, metavar="FILE", help="experiment or study, a YAML file")
+    parser.add_argument(
+        "--config", required=True, type=Path, metavar="FILE", help="a YAML file, or quickstart, luna16, ..."
+    )
     parser.add_argument(
         "--stage", choices=("masks", "translation", "all"), default="all", help="what to train (default: all)"
     )

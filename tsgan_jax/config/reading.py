@@ -12,6 +12,7 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -99,7 +100,8 @@ class Settings:
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read one experiment.
 
-    path: YAML file with the differences from the defaults (the paper's settings).
+    path: YAML file with the differences from the defaults (the paper's settings), or the name of a config of this
+    package, as `found_config` reads it.
     overrides: dotted settings, `"data.root=/data/LUNA16"`; values are YAML.
     Raises UserError for a file that cannot be read, an unknown key, a wrong type or a duplicate key.
     """
@@ -121,7 +123,21 @@ def run_config(run: Path, overrides: Sequence[str] = ()) -> Config:
 
 def read_settings(path: str | Path) -> Settings:
     """The settings of a file and its bases.  Raises UserError for a file that cannot be read or is its own base."""
-    return _read_over_bases(Path(path), ())
+    return _read_over_bases(found_config(Path(path)), ())
+
+
+def found_config(path: Path) -> Path:
+    """`path` if it is a file; else the config of this package that it names, as `quickstart`, `tables/table1_cpu` or
+    `configs/quickstart.yaml`.  UserError, with all their names, if there is none.
+    """
+    if path.is_file():
+        return path
+    folder = Path(str(resources.files("tsgan_jax") / "configs"))
+    names = sorted(file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("*.yaml"))
+    name = path.as_posix().removeprefix("configs/").removesuffix(".yaml")
+    if name not in names:
+        raise UserError(f"{path}: no such config file, nor a config of this package; those are {', '.join(names)}")
+    return folder / f"{name}.yaml"
 
 
 def is_study(path: str | Path) -> bool:
@@ -192,8 +208,6 @@ def _laid_over(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, An
 
 
 def _read(path: Path) -> str:
-    if not path.is_file():
-        raise UserError(f"{path}: no such config file; configs/quickstart.yaml is a complete example")
     if path.stat().st_size > MAX_BYTES:
         raise UserError(f"{path}: {path.stat().st_size} bytes is too large for a config")
     try:
