@@ -141,6 +141,9 @@ def test_a_region_that_cannot_be_had_leaves_the_rest(monkeypatch: pytest.MonkeyP
         test=SimpleNamespace(seriesuid=[str(place // 2) for place in range(8)]),
     )
     records = parts.evaluate_distances(subject)
-    assert [record.subject for record in records] == ["full"] * 4 + ["lungs"] * 4 + ["nodules"] * 4
-    assert all((record.value is None) == (record.subject != "full") and record.fold == 2 for record in records)
+    regions = ["full", "lungs", "nodules"]
+    subjects = [*regions, *(f"{region}, of test masks" for region in regions)]
+    assert [record.subject for record in records] == [subject for subject in subjects for _ in range(4)]
+    assert all((record.value is None) == ("full" not in record.subject) and record.fold == 2 for record in records)
+    assert records[0].value != records[12].value  # the set's, then that of test masks
     assert records[4].reason == "no lungs" and "0 real images" in records[-1].reason

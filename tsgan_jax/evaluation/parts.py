@@ -8,15 +8,17 @@ import numpy as np
 from tsgan_jax.errors import UserError
 from tsgan_jax.evaluation import adherence, copies, distances, embedding, mask_statistics, networks, similarity
 from tsgan_jax.evaluation.records import Record
-from tsgan_jax.evaluation.regions import REGIONS, owners
+from tsgan_jax.evaluation.regions import REGIONS, Region, owners
 from tsgan_jax.evaluation.sources import evenly
-from tsgan_jax.evaluation.subject import Subject
+from tsgan_jax.evaluation.subject import Source, Subject
 from tsgan_jax.images import to_uint8
 
 SEGMENTED = 500
 """Number of pairs of each kind to segment, evenly spread; each takes at least 0.1 s."""
 SHOWN = 8
 """Number of slices of each kind in the report."""
+OF_TEST_MASKS = "of test masks"
+"""Ends the subject of distances of CT that the translator made from real test masks."""
 
 
 def evaluate_similarity(subject: Subject) -> list[Record]:
@@ -30,22 +32,33 @@ def evaluate_similarity(subject: Subject) -> list[Record]:
 
 
 def evaluate_distances(subject: Subject) -> list[Record]:
-    """Fréchet and kernel distance, precision and recall on the full slice, the lungs, the nodules (Eq. 11)."""
+    """Fréchet and kernel distance, precision and recall on the full slice, the lungs, the nodules (Eq. 11).
+
+    Of the set, and of the CT of real test masks: what of the set's distance is the translator's, what the masks'.
+    """
     shown = list(subject.generated.spread(SHOWN))
     images = np.stack([to_uint8(one.hu, subject.window) for one in shown])
     subject.keep("generated", mask=np.stack([one.mask for one in shown]), generated=images)
-    settings, records = subject.config.evaluation, []
+    return [
+        record
+        for source in ("generated", "translated")
+        for region in REGIONS
+        for record in _distances(subject, source, region)
+    ]
+
+
+def _distances(subject: Subject, source: Source, region: Region) -> list[Record]:
+    """Distances of one source of CT, in one region; records with the reason where there are no features."""
+    name = region if source == "generated" else f"{region}, {OF_TEST_MASKS}"
+    record, settings = subject.record("distance", subject=name, fold=subject.fold), subject.config.evaluation
     names = networks.wanted_names(settings)
-    for region in REGIONS:
-        record = subject.record("distance", subject=region, fold=subject.fold)
-        try:
-            names = subject.network.names
-            real, generated, other = (subject.features(one, region) for one in ("test", "generated", "training"))
-            scans = owners(subject.pairs("test"), region, subject.test.seriesuid)
-            records += distances.measure_distances(record, subject.network, real, generated, other, scans, settings)
-        except UserError as error:
-            records += [record(metric=name, value=None, n=0, reason=str(error)) for name in names]
-    return records
+    try:
+        names = subject.network.names
+        real, generated, other = (subject.features(one, region) for one in ("test", source, "training"))
+        scans = owners(subject.pairs("test"), region, subject.test.seriesuid)
+        return distances.measure_distances(record, subject.network, real, generated, other, scans, settings)
+    except UserError as error:
+        return [record(metric=name, value=None, n=0, reason=str(error)) for name in names]
 
 
 def evaluate_embedding(subject: Subject) -> list[Record]:

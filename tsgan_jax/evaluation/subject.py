@@ -29,7 +29,9 @@ from tsgan_jax.masks.sample import MaskGenerator
 from tsgan_jax.train.learner import stream
 
 Say = Callable[[str], None]
-Source = Literal["test", "training", "generated"]
+Source = Literal["test", "training", "generated", "translated"]
+"""CT of real test and training slices, of the set, and of real test masks by the run's translator."""
+
 
 DEFAULT_SET = "synthetic"
 
@@ -96,10 +98,10 @@ class Subject:
         return networks.load(self.config.evaluation, self.config.vgg_weights, self.say)
 
     def features(self, source: Source, region: Region = "full") -> Features:
-        """Features of a region of real test slices, of real training slices, or of the set."""
+        """Features of a region of a source's slices."""
         if (source, region) not in self._features:
             view = View(lambda: self.pairs(source), region)
-            cache = None if source == "generated" else self.folder / "cache"
+            cache = self.folder / "cache" if source in ("test", "training") else None
             self._features[source, region] = gather(self.network, view, cache)
         return self._features[source, region]
 
@@ -107,8 +109,9 @@ class Subject:
         """8-bit CT in the window with masks, read one by one."""
         if source == "generated":
             return zip(self.generated.shown(), self.generated.masks(), strict=True)
-        slices = self.test if source == "test" else self.training
-        return ((to_uint8(ct, self.window), mask) for ct, mask in zip(slices.ct, slices.mask, strict=True))
+        slices = self.training if source == "training" else self.test
+        ct = self.translated if source == "translated" else slices.ct
+        return ((to_uint8(hu, self.window), mask) for hu, mask in zip(ct, slices.mask, strict=True))
 
     @cached_property
     def made_from(self) -> dict[str, Any]:
