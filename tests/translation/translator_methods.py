@@ -24,6 +24,7 @@ SMALL = {
     "learning_rate": 2e-3,
 }
 PIX2PIX = {**SMALL, "lia_width": 4, "heads": 2, "perceptual": False}
+OURS = {"noise": True, "resize": True, "appearance": True, "matching_weight": 10.0, "ema_half_life": 8}
 CYCLE = {**SMALL, "residual_blocks": 1, "pool_size": 3}
 DIFFUSION = {
     **{key: value for key, value in SMALL.items() if not key.startswith("critic")},
@@ -38,6 +39,7 @@ DIFFUSION = {
 CONFIGS = {
     "dl_pix2pix": DLPix2PixConfig(**PIX2PIX),
     "pix2pix": Pix2PixConfig(**PIX2PIX),
+    "dl_pix2pix, with ours": DLPix2PixConfig(**PIX2PIX, **OURS),
     "cyclegan": CycleGANConfig(**CYCLE),
     "attentiongan": AttentionGANConfig(**CYCLE, contents=3),
     "gaugan": GauGANConfig(**SMALL, num_ups=3, spade_width=8, critic_learning_rate=4e-3, perceptual=False),
@@ -64,4 +66,6 @@ def _make(name: str) -> Callable[[], Translator]:
     return lambda: translator(CONFIGS[name], images_per_epoch=8)
 
 
-FACTORIES = {name: _make(name) for name in METHODS} | {"template": lambda: levels(LevelsConfig(), images_per_epoch=8)}
+FACTORIES = {name: _make(name) for name in {**METHODS, **CONFIGS}} | {
+    "template": lambda: levels(LevelsConfig(), images_per_epoch=8)
+}

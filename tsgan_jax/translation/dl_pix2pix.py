@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
+import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
@@ -14,8 +15,11 @@ from tsgan_jax.errors import UserError
 from tsgan_jax.labels import NUM_CLASSES
 from tsgan_jax.nn.layers import Conv, InstanceNorm, PatchCritic, UpConv, initialise
 from tsgan_jax.nn.local_importance import MIN_SIZE, LocalImportanceAttention
+from tsgan_jax.nn.resample import upsample
+from tsgan_jax.nn.stylegan import modulate
 from tsgan_jax.nn.window_attention import DynamicWindowAttention
-from tsgan_jax.train.learner import Params, step_streams, stream
+from tsgan_jax.train.learner import Params, moving_average, step_streams, stream
+from tsgan_jax.translation import appearance as looks
 from tsgan_jax.translation import common
 from tsgan_jax.translation.api import Translator
 from tsgan_jax.translation.common import Adversarial, Extractor, Loss
@@ -23,6 +27,19 @@ from tsgan_jax.types import Array, Key, Metrics, PairBatch
 
 BOTTLENECKS = (4, 8, 16)
 """Sides of the bottleneck that are valid for LIA and DWMH (A8), as from 512 px with 5 to 7 down-samplings."""
+
+PARTS = ("lia", "lia_width", "dwmh", "heads", "window", "dropout", "noise", "resize", "appearance")
+"""Settings that the generator has under the same name."""
+NOISE, APPEARANCE = 1000, 2000
+"""Folded into an image's key for noise maps (plus the level) and for its appearance; dropout takes the level."""
+
+
+@flax.struct.dataclass
+class Memory:
+    """What is carried from step to step besides the players."""
+
+    mean: Params | None  # running mean of the generator's parameters
+    appearances: looks.Appearances | None
 
 
 class Generator(nn.Module):
@@ -44,11 +61,15 @@ class Generator(nn.Module):
     heads: int = 8
     window: int = 4
     dropout: float = 0.5
+    noise: bool = False
+    resize: bool = False
+    appearance: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, mask: Array, keys: Key) -> Array:
-        """mask: [n, h, w, classes], one-hot 0 and 1; keys: [n], each image's noise (dropout).
+    def __call__(self, mask: Array, keys: Key, appearance: Array | None = None) -> Array:
+        """mask: [n, h, w, classes], one-hot 0 and 1; keys: [n], each image's noise (dropout, `noise`).
+        appearance: [n, k], mean 0 and deviation 1, with `appearance`: it scales and shifts each level's channels.
 
         Returns float32 [n, h, w, 1] in (-1, 1).
         """
@@ -64,16 +85,29 @@ class Generator(nn.Module):
         if self.dwmh:
             x = DynamicWindowAttention(self.heads, self.window, self.dtype, name="dwmh")(x)
         for i in reversed(range(1, self.depth)):
-            x = UpConv(features[i - 1], use_bias=False, dtype=self.dtype, name=f"up{i}")(jax.nn.relu(x))
+            x = self._up(features[i - 1], i)(jax.nn.relu(x))
             x = InstanceNorm(name=f"up{i}_norm")(x)
+            if self.appearance:
+                x = modulate(x, nn.Dense(2 * x.shape[-1], name=f"appearance{i}")(appearance).astype(x.dtype))
             if i in noisy_levels(self.depth):
                 x = _dropout(x, self.dropout, keys, i)
+            if self.noise:
+                strength = self.param(f"noise{i}", nn.initializers.zeros, x.shape[-1:])
+                x += strength.astype(x.dtype) * _noise(keys, i, x.shape[1:3]).astype(x.dtype)
             skip = skips[i - 1]
             if self.lia:
                 skip = LocalImportanceAttention(self.lia_width, self.dtype, name=f"lia{i - 1}")(skip)
             x = jnp.concatenate([skip, x], axis=-1)
-        x = UpConv(1, dtype=self.dtype, name="up0")(jax.nn.relu(x))
+        x = self._up(1, 0)(jax.nn.relu(x))
         return jnp.tanh(x.astype(jnp.float32))
+
+    def _up(self, features: int, level: int) -> Callable[[Array], Array]:
+        """The up-sampling from `level`, with a bias where no norm follows."""
+        settings = {"use_bias": level == 0, "dtype": self.dtype, "name": f"up{level}"}
+        if not self.resize:
+            return UpConv(features, **settings)
+        convolution = Conv(features, kernel=3, stride=1, **settings)
+        return lambda x: convolution(upsample(x))
 
 
 def noisy_levels(depth: int) -> tuple[int, ...]:
@@ -91,69 +125,92 @@ def _dropout(x: Array, rate: float, keys: Key, level: int) -> Array:
     return jnp.where(keep, x / (1 - rate), jnp.zeros((), x.dtype))
 
 
+def _noise(keys: Key, level: int, size: tuple[int, ...]) -> Array:
+    """A map [n, h, w, 1] ~ N(0, 1), from one key per image; a stream apart from dropout's."""
+    return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, NOISE + level), (*size, 1)))(keys)
+
+
 def dl_pix2pix(config: DLPix2PixConfig, images_per_epoch: int) -> Translator[Adversarial]:
     """DL-Pix2Pix, or pix2pix if its parts are switched off; see `registry.translator`."""
     _check(config)
     features, dtype = common.load_vgg(config), jnp.dtype(config.precision)
-    parts = {name: getattr(config, name) for name in ("lia", "lia_width", "dwmh", "heads", "window", "dropout")}
+    parts = {name: getattr(config, name) for name in PARTS}
     generator = Generator(config.depth, config.generator_width, dtype=dtype, **parts)
     critic = PatchCritic(config.critic_width, config.critic_layers, dtype)
 
     def init(key: Key) -> Adversarial:
         mask, pair = (jnp.zeros((1, config.resolution, config.resolution, NUM_CLASSES + more)) for more in (0, 1))
+        unknown = jnp.zeros((1, looks.NUMBERS))
         players = (
-            initialise(generator, stream(key, "generator"), mask, jax.random.split(key, 1)),
+            initialise(generator, stream(key, "generator"), mask, jax.random.split(key, 1), unknown),
             initialise(critic, stream(key, "critic"), pair),
         )
-        return common.start(key, *players, config.adam_betas, frozen=common.frozen_vgg(features))
+        mean = jax.tree.map(jnp.copy, players[0]) if config.ema_half_life else None
+        memory = Memory(mean, looks.none_yet() if config.appearance else None)
+        return common.start(key, *players, config.adam_betas, frozen=common.frozen_vgg(features), memory=memory)
 
     def step(state: Adversarial, batch: PairBatch) -> tuple[Adversarial, Metrics]:
         (noise,) = step_streams(state.key, state.step, "noise")
         rate = config.learning_rate * common.rate_factor(config, images_per_epoch, state.images_seen)
         mask, size = jax.nn.one_hot(batch.mask, NUM_CLASSES), batch.ct.shape[0]
 
-        def logits_of(params: Params, image: Array) -> Array:
-            return critic.apply({"params": params}, jnp.concatenate([mask, image], -1))
+        def outputs_of(params: Params, image: Array) -> list[Array]:
+            return critic.apply({"params": params}, jnp.concatenate([mask, image], -1), method=critic.outputs)
 
         extract = common.extractor(config, features, state.frozen)
-        critic_loss, generator_loss = _losses(config, logits_of, batch.ct, extract)
+        critic_loss, generator_loss = _losses(config, outputs_of, batch.ct, extract)
+        mean, seen, appearance = state.memory.mean, state.memory.appearances, None
+        if seen is not None:
+            rows = looks.measured(batch.ct, batch.mask)
+            seen = looks.kept(seen, rows)
+            appearance = looks.standardised(seen, rows)
         state, metrics = common.alternate(
             state,
-            lambda params: generator.apply({"params": params}, mask, jax.random.split(noise, size)),
+            lambda params: generator.apply({"params": params}, mask, jax.random.split(noise, size), appearance),
             critic_loss,
             generator_loss,
             optax.adam(rate, *config.adam_betas),
             images=size,
         )
+        if config.ema_half_life:
+            mean = moving_average(mean, state.generator.params, size, config.ema_half_life)
+        state = state.replace(memory=Memory(mean, seen))  # type: ignore[attr-defined]
         return state, {**metrics, "learning_rate": rate}
 
     def translate(state: Adversarial, masks: Array, keys: Key) -> Array:
-        mask = jax.nn.one_hot(masks, NUM_CLASSES)
-        return generator.apply({"params": state.generator.params}, mask, keys)[..., 0]
+        mean, seen = state.memory.mean, state.memory.appearances
+        params = state.generator.params if mean is None else mean
+        own = jax.vmap(lambda key: jax.random.fold_in(key, APPEARANCE))(keys)
+        appearance = None if seen is None else looks.drawn(seen, own)
+        return generator.apply({"params": params}, jax.nn.one_hot(masks, NUM_CLASSES), keys, appearance)[..., 0]
 
     return Translator(init, step, translate, common.about_vgg(features))
 
 
 def _losses(
     config: DLPix2PixConfig,
-    logits_of: Callable[[Params, Array], Array],
+    outputs_of: Callable[[Params, Array], list[Array]],
     real: Array,
     extract: Extractor | None,
 ) -> tuple[Callable[[Params, Array], Loss], Callable[[Array, Params], Loss]]:
     """The critic's loss, half the sum on the real and on the fake pair, and the generator's (Eq. 8 to 10).
 
-    logits_of: (critic params, images) -> logits.  The metrics are the unweighted terms.
+    outputs_of: (critic params, images) -> the critic's layers, logits last.  The metrics are the unweighted terms.
     """
 
     def critic_loss(params: Params, fake: Array) -> Loss:
-        real_logits, fake_logits = logits_of(params, real), logits_of(params, fake)
+        real_logits, fake_logits = outputs_of(params, real)[-1], outputs_of(params, fake)[-1]
         total = losses.patch_critic(real_logits, fake_logits, config.gan_loss)
         return total, {"critic_loss": total, "critic_real": real_logits.mean(), "critic_fake": fake_logits.mean()}
 
     def generator_loss(fake: Array, params: Params) -> Loss:
-        gan = losses.adversarial(logits_of(params, fake), True, config.gan_loss)
+        outputs = outputs_of(params, fake)
+        gan = losses.adversarial(outputs[-1], True, config.gan_loss)
         terms = {"gan": gan, "l1": losses.mean_l1(fake, real)}
         total = terms["gan"] + config.l1_weight * terms["l1"]
+        if config.matching_weight:
+            terms["matching"] = losses.feature_matching([outputs], [outputs_of(params, real)])
+            total += config.matching_weight * terms["matching"]
         if extract is not None:
             terms["perceptual"] = losses.perceptual(extract(fake), extract(real))
             total += config.perceptual_weight * terms["perceptual"]
