@@ -72,7 +72,6 @@ class DLPix2PixConfig(AdversarialConfig):
     noise: bool = False  # Gaussian noise with learned strengths after each up-sampling, as in StyleGAN
     resize: bool = False  # doubled pixels and a 3x3 convolution for each transposed one, which leaves a grid
     appearance: bool = False  # also told brightness, contrast and grain, of a training slice (appearance.py)
-    ema_half_life: PositiveInt | None = None  # images; translate with a running mean of the generator's weights
 
     @property
     def depth(self) -> int:

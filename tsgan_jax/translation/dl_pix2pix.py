@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
-import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
@@ -18,7 +17,7 @@ from tsgan_jax.nn.local_importance import MIN_SIZE, LocalImportanceAttention
 from tsgan_jax.nn.resample import upsample
 from tsgan_jax.nn.stylegan import modulate
 from tsgan_jax.nn.window_attention import DynamicWindowAttention
-from tsgan_jax.train.learner import Params, moving_average, step_streams, stream
+from tsgan_jax.train.learner import Params, step_streams, stream
 from tsgan_jax.translation import appearance as looks
 from tsgan_jax.translation import common
 from tsgan_jax.translation.api import Translator
@@ -32,14 +31,6 @@ PARTS = ("lia", "lia_width", "dwmh", "heads", "window", "dropout", "noise", "res
 """Settings that the generator has under the same name."""
 NOISE, APPEARANCE = 1000, 2000
 """Folded into an image's key for noise maps (plus the level) and for its appearance; dropout takes the level."""
-
-
-@flax.struct.dataclass
-class Memory:
-    """What is carried from step to step besides the players."""
-
-    mean: Params | None  # running mean of the generator's parameters
-    appearances: looks.Appearances | None
 
 
 class Generator(nn.Module):
@@ -145,8 +136,7 @@ def dl_pix2pix(config: DLPix2PixConfig, images_per_epoch: int) -> Translator[Adv
             initialise(generator, stream(key, "generator"), mask, jax.random.split(key, 1), unknown),
             initialise(critic, stream(key, "critic"), pair),
         )
-        mean = jax.tree.map(jnp.copy, players[0]) if config.ema_half_life else None
-        memory = Memory(mean, looks.none_yet() if config.appearance else None)
+        memory = looks.none_yet() if config.appearance else None
         return common.start(key, *players, config.adam_betas, frozen=common.frozen_vgg(features), memory=memory)
 
     def step(state: Adversarial, batch: PairBatch) -> tuple[Adversarial, Metrics]:
@@ -159,11 +149,11 @@ def dl_pix2pix(config: DLPix2PixConfig, images_per_epoch: int) -> Translator[Adv
 
         extract = common.extractor(config, features, state.frozen)
         critic_loss, generator_loss = _losses(config, outputs_of, batch.ct, extract)
-        mean, seen, appearance = state.memory.mean, state.memory.appearances, None
-        if seen is not None:
+        appearance = None
+        if config.appearance:
             rows = looks.measured(batch.ct, batch.mask)
-            seen = looks.kept(seen, rows)
-            appearance = looks.standardised(seen, rows)
+            state = state.replace(memory=looks.kept(state.memory, rows))  # type: ignore[attr-defined]
+            appearance = looks.standardised(state.memory, rows)
         state, metrics = common.alternate(
             state,
             lambda params: generator.apply({"params": params}, mask, jax.random.split(noise, size), appearance),
@@ -172,17 +162,13 @@ def dl_pix2pix(config: DLPix2PixConfig, images_per_epoch: int) -> Translator[Adv
             optax.adam(rate, *config.adam_betas),
             images=size,
         )
-        if config.ema_half_life:
-            mean = moving_average(mean, state.generator.params, size, config.ema_half_life)
-        state = state.replace(memory=Memory(mean, seen))  # type: ignore[attr-defined]
         return state, {**metrics, "learning_rate": rate}
 
     def translate(state: Adversarial, masks: Array, keys: Key) -> Array:
-        mean, seen = state.memory.mean, state.memory.appearances
-        params = state.generator.params if mean is None else mean
         own = jax.vmap(lambda key: jax.random.fold_in(key, APPEARANCE))(keys)
-        appearance = None if seen is None else looks.drawn(seen, own)
-        return generator.apply({"params": params}, jax.nn.one_hot(masks, NUM_CLASSES), keys, appearance)[..., 0]
+        appearance = looks.drawn(state.memory, own) if config.appearance else None
+        mask, params = jax.nn.one_hot(masks, NUM_CLASSES), state.generator.params
+        return generator.apply({"params": params}, mask, keys, appearance)[..., 0]
 
     return Translator(init, step, translate, common.about_vgg(features))
 
