@@ -7,7 +7,7 @@ from jax import Array
 
 from tsgan_jax.config import Config
 from tsgan_jax.config.reading import dump_config, load_config
-from tsgan_jax.files import write_json
+from tsgan_jax.files import write_sealed
 from tsgan_jax.masks.growth import plan
 from tsgan_jax.masks.learner import stylegan
 from tsgan_jax.train.checkpoint import Checkpoints
@@ -57,4 +57,4 @@ def _save(run: Path, stage: str, state: object, step: int, meta: dict) -> None:
     checkpoints = Checkpoints(run / stage / "checkpoints", keep=3)
     assert checkpoints.save(state, meta, step)
     checkpoints.wait()
-    write_json(run / stage / "manifest.json", {"finished": True, "pixel_mm": 2.5})
+    write_sealed(run / stage / "manifest.json", {"finished": True, "pixel_mm": 2.5})

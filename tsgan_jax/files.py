@@ -18,6 +18,9 @@ from tsgan_jax.errors import UserError
 
 UNFINISHED = ".part-"
 
+SEAL = "seal"
+"""The field of a JSON object with the hash of the others."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
@@ -62,12 +65,43 @@ def write_json(path: Path, value: Any, indent: int | None = None) -> None:
     write_bytes(path, (json.dumps(value, indent=indent, allow_nan=False) + "\n").encode())
 
 
+def write_sealed(path: Path, value: dict[str, Any]) -> None:
+    """As `write_json`, with a hash of the object in it, which `read_object` compares."""
+    write_json(path, {**value, SEAL: seal_of(value)}, indent=1)
+
+
+def seal_of(*values: Any) -> str:
+    """SHA-256 (first 16 hex digits) of JSON values, independent of key order."""
+    plain = json.loads(json.dumps(values))  # as they are read: names of fields are text
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def read_json(path: Path) -> Any:
     """The value in a JSON file; UserError names a file that is missing or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as JSON: {error}") from None
+
+
+def read_object(path: Path, **fields: Any) -> dict[str, Any]:
+    """The object in a JSON file, without its seal.
+
+    fields: the type of a field that must be there, or the value that one has which is not there, whose type it must
+    have.  Raises UserError, which names the file, for another value or type, and where the seal is of another object.
+    """
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: holds {type(found).__name__}, not an object; restore the file or remove it")
+    if SEAL in found and found.pop(SEAL) != seal_of(found):
+        raise UserError(f"{path}: changed since it was written; restore the file or remove it")
+    for name, kind in fields.items():
+        if not isinstance(kind, type):
+            found.setdefault(name, kind)
+            kind = type(kind)
+        if not isinstance(found.get(name), (int, float) if kind is float else kind):
+            raise UserError(f"{path}: {name} is {found.get(name)!r:.80}; restore the file or remove it")
+    return found
 
 
 def file_sha256(path: Path) -> str:

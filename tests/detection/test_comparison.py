@@ -14,7 +14,7 @@ from tsgan_jax.detection import comparison, run_detection, worker
 from tsgan_jax.detection.datasets import training_sets
 from tsgan_jax.errors import UserError
 from tsgan_jax.evaluation.records import DETECTION
-from tsgan_jax.files import read_json, write_json
+from tsgan_jax.files import read_json, read_object, write_json
 
 
 def with_detection(config: Config, **values) -> Config:
@@ -38,8 +38,8 @@ def test_a_config_without_detection_is_refused(case, run):
 
 def test_a_leak_is_refused_before_anything_is_trained(case, run, failing_python):
     manifest = run / "translation" / "manifest.json"
-    settings = {**read_json(manifest)["settings"], "data.test_fold": 4}
-    write_json(manifest, {**read_json(manifest), "settings": settings})
+    settings = {**read_object(manifest)["settings"], "data.test_fold": 4}
+    write_json(manifest, {**read_object(manifest), "settings": settings})
     with pytest.raises(UserError, match="leak: .*stage translation was trained with data.test_fold 4"):
         run_detection(run, with_detection(case.config, python=failing_python))
     assert not list((run / "detection").glob("fold_*"))

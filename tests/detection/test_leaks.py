@@ -10,7 +10,7 @@ from tsgan_jax import labels
 from tsgan_jax.data.pipeline import load, training_folds
 from tsgan_jax.detection import leaks
 from tsgan_jax.errors import UserError
-from tsgan_jax.files import read_json, write_json
+from tsgan_jax.files import read_json, read_object, write_json
 from tsgan_jax.generation.generate import export_fold
 from tsgan_jax.generation.labelled import open_set
 from tsgan_jax.generation.manifest import read_manifest, write_manifest
@@ -40,7 +40,7 @@ def change(path, **values):
     if path.is_dir():
         write_manifest(path, {**read_manifest(path), **values})
     else:
-        write_json(path, {**read_json(path), **values})
+        write_json(path, {**read_object(path), **values})
 
 
 def test_clean_data_pass(case, run, folds):

@@ -87,6 +87,30 @@ def test_a_flipped_bit_is_found(folder, capsys, name, pattern, seed):
     assert {each: each.read_bytes() for each in folder.rglob("*") if each.is_file()} == before
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_random_bit_of_a_random_file_is_found(folder, capsys, seed):
+    """Of checkpoints, the stages' manifests, set, packed networks, shards and weights, whatever the file."""
+    rng = np.random.default_rng(seed)
+    kinds = {
+        "run": [
+            f"run/{stage}/{place}" for stage in ("masks", "translation") for place in ("checkpoints/**/*", "*.json")
+        ],
+        "run/sets/some": ["run/sets/some/**/*"],
+        "packed": ["packed/*"],
+        "prepared": ["prepared/**/*.tfrecord*"],
+        "vgg.npz": ["vgg.npz"],
+    }
+    name = list(kinds)[seed % len(kinds)]
+    files = sorted(path for pattern in kinds[name] for path in folder.glob(pattern) if path.is_file())
+    path = files[rng.integers(len(files))]
+    content = bytearray(path.read_bytes())
+    place, bit = int(rng.integers(len(content))), int(rng.integers(8))
+    content[place] ^= 1 << bit
+    path.write_bytes(bytes(content))
+    code, found = findings(folder / name, capsys)
+    assert code == 1 and any(one["status"] == "damaged" for one in found), (path, place, bit)
+
+
 def test_an_unfinished_checkpoint_is_a_warning_and_a_repeated_step_is_damage(folder, capsys):
     the_file(folder / "run", "masks/checkpoints/*/manifest.json").unlink()
     (folder / "run" / "masks" / "log.jsonl").write_text('{"step": 1}\n{"step": 1}\n')

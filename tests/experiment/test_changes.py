@@ -10,7 +10,7 @@ import tsgan_jax.experiment.train as experiment
 from tsgan_jax.config.reading import load_config
 from tsgan_jax.errors import UserError
 from tsgan_jax.experiment import rundir
-from tsgan_jax.files import read_json, write_json
+from tsgan_jax.files import read_object, write_json
 from tsgan_jax.train.hooks import Console
 
 
@@ -71,7 +71,7 @@ def test_a_damaged_checkpoint_does_not_decide(run):
     config = load_config(run / "config.yaml", ["translation.generator_width=8"])
     differences = rundir.compare(run, config, ["translation"])
     (folder,) = (run / "translation" / "checkpoints").glob("[0-9]*")
-    manifest = read_json(folder / "manifest.json")
+    manifest = read_object(folder / "manifest.json")
     write_json(folder / "manifest.json", {**manifest, "sha256": {}})
     try:
         with pytest.raises(UserError):

@@ -10,7 +10,7 @@ from trained_run import config_at, save_masks, save_translation
 from tsgan_jax.cli.generate import main
 from tsgan_jax.config.reading import run_config
 from tsgan_jax.errors import UserError
-from tsgan_jax.files import read_json, write_json
+from tsgan_jax.files import read_object, write_json
 from tsgan_jax.generation import runs
 from tsgan_jax.masks.growth import plan
 from tsgan_jax.masks.learner import stylegan
@@ -107,7 +107,7 @@ def test_masks_that_are_still_growing_are_refused(tmp_path):
 
 
 def test_a_stage_in_training_is_named(run):
-    manifest = read_json(run / "translation" / "manifest.json")
+    manifest = read_object(run / "translation" / "manifest.json")
     write_json(run / "translation" / "manifest.json", {**manifest, "finished": False})
     assert runs.restore(run).unfinished == ("translation",)
 

@@ -241,7 +241,7 @@ def test_the_same_networks_from_other_checkpoint_files_finish_a_set(tmp_path):
 def as_before(out):
     """Give a set the form that sets had before: one JSON as manifest, indexed masks, no colours, no pages."""
     manifest = read_manifest(out)
-    manifest.pop("formats")
+    del manifest["formats"], manifest["pages"]
     for record in filter(lambda record: record["accepted"], manifest["images"]):
         (out / "colour" / record["file_name"]).replace(out / "masks" / record["file_name"])  # what masks were
         record["sha256"]["masks"] = record["sha256"].pop("colour")

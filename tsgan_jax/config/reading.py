@@ -21,12 +21,13 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import AliasEvent
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 
 from tsgan_jax.config import Config, TranslationConfig
 from tsgan_jax.errors import UserError
 
 MAX_BYTES = 1 << 18
+MAX_DEPTH = 32
 BASE, STUDY = "base", "study"
 
 M = TypeVar("M", bound=BaseModel)
@@ -220,23 +221,34 @@ def _parse(text: str, name: str) -> CommentedMap:
     """Parse YAML; round-trip loading is safe (no Python objects) and keeps line numbers."""
     yaml = YAML(typ="rt")
     try:
-        for event in YAML(typ="rt").parse(text):
-            if isinstance(event, AliasEvent):
-                line = event.start_mark.line + 1
-                raise UserError(f"{name}, line {line}: YAML aliases are not allowed here; repeat the value")
+        _check_events(text, name)
         tree = yaml.load(text)
     except MarkedYAMLError as error:
         where = f"{name}, line {error.problem_mark.line + 1}" if error.problem_mark else name
         if isinstance(error, DuplicateKeyError):
             raise UserError(f"{where}: {str(error.problem).splitlines()[0]}; keep one of the two") from None
         raise UserError(f"{where}: not valid YAML: {error.problem}") from None
-    except YAMLError as error:
+    except (YAMLError, ValueError) as error:  # ValueError: a date or a number that is none
         raise UserError(f"{name}: not valid YAML: {error}") from None
     if tree is None:
         return CommentedMap()
     if not isinstance(tree, CommentedMap):
         raise UserError(f"{name}: a config is a mapping of sections, got {type(tree).__name__}")
     return tree
+
+
+def _check_events(text: str, name: str) -> None:
+    """Raise UserError for aliases and tags, which no setting needs, and for nesting on which the parser would hang."""
+    depth = 0
+    for event in YAML(typ="rt").parse(text):
+        where = f"{name}, line {event.start_mark.line + 1}"
+        if isinstance(event, AliasEvent):
+            raise UserError(f"{where}: YAML aliases are not allowed here; repeat the value")
+        if getattr(event, "tag", None):
+            raise UserError(f"{where}: YAML tags are not allowed here; write the plain value")
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise UserError(f"{where}: more than {MAX_DEPTH} levels of brackets or indentation; no setting has so many")
 
 
 def _lines(tree: CommentedMap, prefix: str = "") -> Iterator[tuple[str, int]]:

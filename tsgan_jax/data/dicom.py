@@ -5,8 +5,10 @@ that are mixed in a folder, images that are no CT, and slices that are tilted, m
 """
 
 import math
+import mmap
 import os
 import re
+import struct
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tsgan_jax.data.metaimage import AXIS_ALIGNED, VolumeError
+from tsgan_jax.data.metaimage import AXIS_ALIGNED, MAX_SIDE, VolumeError
 
 CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 TILT_DEGREES = 0.1
@@ -33,6 +35,15 @@ _TAGS = {
     "ImageOrientationPatient": "0020|0037",
     "PixelSpacing": "0028|0030",
 }
+IMPLICIT, DEFLATED, BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"
+"""Transfer syntaxes; in all others elements say their kind, and are little-endian."""
+LONG = {*b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split()}
+"""Kinds of elements whose length has four bytes, after two that are not used."""
+UNDEFINED = 0xFFFFFFFF
+SYNTAX, PIXELS = (0x0002, 0x0010), (0x7FE0, 0x0010)
+ITEM, ENDS = (0xFFFE, 0xE000), {(0xFFFE, 0xE00D), (0xFFFE, 0xE0DD)}
+MAX_DEPTH = 32
+
 _NEEDED = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 
 
@@ -99,8 +110,9 @@ def _headers(folder: Path) -> Iterator[_Slice]:
             continue
         reader.SetFileName(str(path))
         try:
+            _check_lengths(path)
             reader.ReadImageInformation()
-        except RuntimeError as error:
+        except (RuntimeError, ValueError, struct.error) as error:
             kind = re.search(rb"\x02\x00\x02\x00UI..([0-9.]+)", start, re.DOTALL)
             if kind and kind[1].decode() == CT_STORAGE:
                 message = f"{path}: a CT slice that cannot be read ({reason(error)}); export it again"
@@ -110,6 +122,61 @@ def _headers(folder: Path) -> Iterator[_Slice]:
         size, direction = reader.GetSize(), np.reshape(reader.GetDirection(), (3, 3))
         position = np.array(reader.GetOrigin())
         yield _Slice(path, tags, size, reader.GetSpacing()[:2], direction, position)
+
+
+def _check_lengths(path: Path) -> None:
+    """Raise ValueError or struct.error unless every element of a DICOM file ends within the file.
+
+    ITK's reader takes as much memory as a damaged length says, and keeps it.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        at, syntax = 132, ""
+        while data[at : at + 2] == b"\x02\x00":  # the file's own header
+            tag, _, start, length = _element(data, at, "<", explicit=True)
+            at = start + length
+            if tag == SYNTAX:
+                syntax = data[start:at].strip(b"\0 ").decode("ascii", "replace")
+        if syntax == DEFLATED:
+            raise ValueError("it is compressed as a whole")
+        _walk(data, at, len(data), ">" if syntax == BIG_ENDIAN else "<", explicit=syntax != IMPLICIT)
+
+
+def _element(data: mmap.mmap, at: int, order: str, explicit: bool) -> tuple[tuple[int, int], bytes, int, int]:
+    """Tag, kind (b"" if it is not told), start of the value and its length of the element at a byte.
+
+    Raises ValueError if it does not end within the file, unless its length is undefined.
+    """
+    group, number = struct.unpack_from(f"{order}HH", data, at)
+    kind, form, start = b"", "I", at + 8
+    if explicit and group != ITEM[0]:
+        kind = data[at + 4 : at + 6]
+        if not (kind.isalpha() and kind.isupper()):
+            raise ValueError(f"its element at byte {at} has the kind {kind!r}, which there is not")
+        form, start = ("I", at + 12) if kind in LONG else ("H", at + 8)
+    (length,) = struct.unpack_from(order + form, data, start - struct.calcsize(form))
+    if length != UNDEFINED and start + length > len(data):
+        raise ValueError(f"its element at byte {at} has {length} bytes, the file ends after {len(data) - start}")
+    return (group, number), kind, start, length
+
+
+def _walk(data: mmap.mmap, at: int, end: int, order: str, explicit: bool, depth: int = 0, raw: bool = False) -> int:
+    """Check the elements of a data set, of a sequence or of an item, and those in them; returns the place after them.
+
+    raw: items hold compressed pixels.
+    """
+    if depth > MAX_DEPTH:
+        raise ValueError(f"it has more than {MAX_DEPTH} sequences in each other")
+    while at + 8 <= end and data[at : at + 8] != bytes(8):  # zeros fill up a file
+        tag, kind, start, length = _element(data, at, order, explicit)
+        if tag in ENDS:
+            return start
+        if length == UNDEFINED:  # of an unknown kind: a sequence in the implicit form
+            at = _walk(data, start, end, order, explicit and kind != b"UN", depth + 1, raw=tag == PIXELS)
+            continue
+        if (kind == b"SQ" or tag == ITEM) and not raw:
+            _walk(data, start, start + length, order, explicit, depth + 1)
+        at = start + length
+    return at
 
 
 def _stack(folder: Path, slices: Sequence[_Slice]) -> tuple[list[_Slice], np.ndarray, float]:
@@ -155,6 +222,8 @@ def _check_slice(one: _Slice) -> None:
         raise VolumeError(f"{one.path}: Modality is {tags['Modality'] or 'missing'}; expected CT")
     if missing := [name for name in _NEEDED if not tags[name]]:
         raise VolumeError(f"{one.path}: has no {missing[0]}, without which no nodule can be placed; export it again")
+    if max(one.size[:2]) > MAX_SIDE:
+        raise VolumeError(f"{one.path}: {one.size[0]} x {one.size[1]} pixels; {MAX_SIDE} a side is the limit")
     if len(one.size) > 2 and one.size[2] > 1:
         raise VolumeError(f"{one.path}: holds {one.size[2]} frames; export the series as one file a slice, or as NIfTI")
     tilt = _number(one, "GantryDetectorTilt")
@@ -204,6 +273,6 @@ def _number(one: _Slice, name: str) -> float:
         raise VolumeError(f"{one.path}: {name} is {one.tags[name]!r}; expected a number") from None
 
 
-def reason(error: RuntimeError) -> str:
+def reason(error: Exception) -> str:
     """The line of ITK's error that says why."""
     return str(error).strip().splitlines()[-1]

@@ -23,7 +23,7 @@ from tsgan_jax.data.scans import Scan, image_like, read_scan, write_metaimage
 from tsgan_jax.data.slices import NUM_FOLDS, scan_of
 from tsgan_jax.data.volume import HU_MAX, Volume, check_grid, hounsfield
 from tsgan_jax.errors import UserError
-from tsgan_jax.files import UNFINISHED, locked, read_json, safe_name, write_bytes, write_json
+from tsgan_jax.files import UNFINISHED, locked, read_json, read_object, safe_name, write_bytes, write_json
 
 RECORD = "sources.json"
 ANNOTATIONS = "annotations.csv"
@@ -53,7 +53,7 @@ def add_scans(
     root.mkdir(parents=True, exist_ok=True)
     refused = []
     with locked(root, f"{root}: another process adds scans to it"):
-        record = read_json(root / RECORD) if (root / RECORD).is_file() else {}
+        record = _record(root / RECORD)
         write_json(root / RECORD, record, indent=1)
         for fold in range(NUM_FOLDS):
             (root / f"subset{fold}").mkdir(exist_ok=True)
@@ -69,6 +69,14 @@ def add_scans(
     if len(refused) == len(images):
         raise UserError(f"{root}: no image could be added; the first refusal: {refused[0]}")
     return len(images) - len(refused)
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """What the tree's scans are from; UserError if it cannot be known."""
+    record = read_object(path) if path.is_file() else {}
+    if not all(isinstance(facts, dict) and isinstance(facts.get("patient"), str) for facts in record.values()):
+        raise UserError(f"{path}: does not name the patient of each scan; add the scans anew, to another folder")
+    return record
 
 
 class _Table:
@@ -191,15 +199,15 @@ def _boxes(path: Path, scan: Scan) -> np.ndarray:
     try:
         images = {image["id"]: image for image in tree["images"]}
         names = {one["id"]: str(one["name"]) for one in tree["categories"]}
-        boxes = [(images[a["image_id"]], a["category_id"], *map(float, a["bbox"])) for a in tree["annotations"]]
-        boxes = [box for box in boxes if len(names) == 1 or "nodule" in names[box[1]].lower()]
-    except (KeyError, TypeError, ValueError) as error:
+        found = [a for a in tree["annotations"] if len(names) == 1 or "nodule" in names[a["category_id"]].lower()]
+        boxes = [(images[a["image_id"]], *_four(a["bbox"])) for a in found]
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{path}: not a COCO file of boxes ({type(error).__name__}: {error})") from None
     if not boxes:
         raise UserError(f"{path}: no box of a category named nodule; categories are {sorted(names.values())}")
     width, height, depth = scan.image.GetSize()
     marked = np.zeros((depth, height, width), np.uint8)
-    for image, _, x, y, w, h in boxes:
+    for image, x, y, w, h in boxes:
         k = _slice_of(path, image, scan)
         for side, size in (("width", width), ("height", height)):
             if image.get(side, size) != size:
@@ -210,6 +218,11 @@ def _boxes(path: Path, scan: Scan) -> np.ndarray:
         down = (np.arange(height) - (y + (h - 1) / 2)) / (h / 2)
         marked[k] |= down[:, None] ** 2 + across**2 <= 1
     return marked
+
+
+def _four(box: Any) -> tuple[float, float, float, float]:
+    x, y, w, h = map(float, box)
+    return x, y, w, h
 
 
 def _slice_of(path: Path, image: dict[str, Any], scan: Scan) -> int:

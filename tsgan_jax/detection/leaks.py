@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tsgan_jax import images
 from tsgan_jax.data.slices import scan_of
 from tsgan_jax.errors import UserError
-from tsgan_jax.files import read_json
+from tsgan_jax.files import read_object
 from tsgan_jax.generation.labelled import LabelledSet
 from tsgan_jax.generation.manifest import HU, MASKS, manifest_path
 from tsgan_jax.labels import MIRROR
@@ -120,10 +120,10 @@ def _refuse_seen(where: str, what: str, tested: Any, fold: int) -> None:
 
 
 def _refuse_stage(path: Path, stage: str, fold: int, slices: str) -> None:
-    manifest = read_json(path)
-    settings = manifest.get("settings", {})
+    manifest = read_object(path, settings={}, changes=[])
+    settings = manifest["settings"]
     _refuse_seen(str(path), f"stage {stage} was trained with", settings.get("data.test_fold"), fold)
-    for change in manifest.get("changes", []):
+    for change in manifest["changes"]:
         if change.get("key") == "data.test_fold":
             for side in ("from", "to"):
                 _refuse_seen(str(path), f"stage {stage} was temporarily trained with", change.get(side), fold)

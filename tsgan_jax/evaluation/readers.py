@@ -23,7 +23,7 @@ from tsgan_jax.evaluation.intervals import bootstrap, by_scan, wilson
 from tsgan_jax.evaluation.records import FOLDER, MakeRecord, Record
 from tsgan_jax.evaluation.sources import evenly
 from tsgan_jax.evaluation.subject import Subject
-from tsgan_jax.files import read_json, write_json
+from tsgan_jax.files import read_json, read_object, write_json
 from tsgan_jax.images import to_uint8
 
 REAL, SYNTHETIC = "real", "synthetic"
@@ -79,7 +79,7 @@ def score(run: Path, answers: Path) -> list[Record]:
     known = {path.name.split(".")[0] for path in folder.glob("*.key.json")}
     if not isinstance(page, str) or page not in known:
         raise UserError(f"{answers}: of the page {page!r}, whose key is not in {folder}; give --run of that page's run")
-    key = read_json(folder / f"{page}.key.json")
+    key = read_object(folder / f"{page}.key.json", kinds=list, system=str)
     kinds = key["kinds"]
     if not isinstance(reader, str) or not reader.strip() or len(reader) > 60 or not reader.isprintable():
         raise UserError(f"{answers}: reader is {reader!r}; expected a name of 1 to 60 characters")

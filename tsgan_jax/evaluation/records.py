@@ -87,7 +87,7 @@ def read(path: Path) -> list[Record]:
 
     Raises UserError for any other line that is not a record.
     """
-    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True) if path.is_file() else []
     adapter, records = TypeAdapter(Record), []
     for number, line in enumerate(lines, 1):
         if number == len(lines) and not line.endswith("\n"):

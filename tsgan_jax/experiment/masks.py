@@ -13,7 +13,7 @@ from tsgan_jax.errors import UserError
 from tsgan_jax.experiment import stage as stages
 from tsgan_jax.experiment.rundir import MANIFEST
 from tsgan_jax.experiment.stage import Stage, TrainingPhase, mask_grid, masks_work
-from tsgan_jax.files import read_json
+from tsgan_jax.files import read_object
 from tsgan_jax.masks import growth
 from tsgan_jax.masks.calibration import from_json
 from tsgan_jax.masks.growth import MaskGanState, Phase
@@ -76,7 +76,7 @@ def _grown(stage: Stage, phases: tuple[Phase, ...], index: int, state: MaskGanSt
 def _training_phase(stage: Stage, phases: tuple[Phase, ...], index: int, maps: np.ndarray) -> TrainingPhase:
     config, phase = stage.config, phases[index]
     mirror = representation_of(config.masks).mirror if config.masks.mirror else None
-    objects = read_json(stage.directory / MANIFEST).get("small_objects")
+    objects = read_object(stage.directory / MANIFEST).get("small_objects")
 
     def batches(images: int) -> Iterator[MaskBatch]:
         return mask_batches(pool_maps(maps, phase.resolution), phase.batch_size, config.seed, images, mirror)

@@ -16,7 +16,7 @@ import jax
 from tsgan_jax.config import Config
 from tsgan_jax.config.reading import config_hash, dump_config, flatten, load_config, with_absolute_paths
 from tsgan_jax.errors import UserError
-from tsgan_jax.files import read_json, write_bytes, write_json
+from tsgan_jax.files import read_json, read_object, write_bytes, write_sealed
 from tsgan_jax.generation import runs
 from tsgan_jax.masks.growth import phase_at, plan
 from tsgan_jax.masks.learner import stylegan
@@ -46,7 +46,7 @@ def compare(run: Path, config: Config, allowed: Sequence[str] = ()) -> Differenc
     differences: Differences = {}
     for stage in STAGES:
         if (run / stage / MANIFEST).is_file() and any((run / stage / "checkpoints").glob(f"*/{MANIFEST}")):
-            trained, current = read_json(run / stage / MANIFEST)["settings"], settings(config, stage)
+            trained, current = read_object(run / stage / MANIFEST, settings=dict)["settings"], settings(config, stage)
             keys = [key for key in dict.fromkeys([*trained, *current]) if trained.get(key) != current.get(key)]
             differences[stage] = {key: (trained.get(key), current.get(key)) for key in keys}
     refused = [
@@ -102,11 +102,11 @@ def accept(run: Path, config: Config, differences: Differences) -> None:
     Paths are written as absolute ones, so that later commands may run from another directory.
     """
     for stage, differing in differences.items():
-        manifest = read_json(run / stage / MANIFEST)
+        manifest = _known(run, stage)
         seen = manifest["images_seen"]
         now = [{"key": key, "from": old, "to": new, "images_seen": seen} for key, (old, new) in differing.items()]
         changed = {**manifest, **_identity(config, stage), "changes": manifest["changes"] + now}
-        write_json(run / stage / MANIFEST, changed, indent=1)
+        write_sealed(run / stage / MANIFEST, changed)
     write_bytes(run / CONFIG, dump_config(with_absolute_paths(config)).encode())
 
 
@@ -161,7 +161,7 @@ def begin_stage(
     """
     path, known = run / stage / MANIFEST, _known(run, stage)
     path.parent.mkdir(parents=True, exist_ok=True)
-    used, now = known.get("cores", []) if _resumed(run, stage, known) else [], cores()
+    used, now = known["cores"] if _resumed(run, stage, known) else [], cores()
     if not used or (used[-1] != now and not known.get("finished")):
         if used and jax.default_backend() == "cpu":
             say(
@@ -175,31 +175,31 @@ def begin_stage(
         **facts,
         "seed": config.seed,
         "images_total": images,
-        "images_seen": known.get("images_seen", 0),
+        "images_seen": known["images_seen"],
         "finished": False,
         "versions": versions(),
         "cores": used,
-        "changes": known.get("changes", []),
+        "changes": known["changes"],
     }
-    write_json(path, manifest, indent=1)
+    write_sealed(path, manifest)
 
 
 def _known(run: Path, stage: str) -> dict[str, Any]:
-    """A stage's manifest, empty before the stage has begun."""
-    path = run / stage / MANIFEST
-    return read_json(path) if path.is_file() else {}
+    """A stage's manifest; nothing seen before the stage has begun."""
+    path, defaults = run / stage / MANIFEST, {"images_seen": 0, "cores": [], "changes": []}
+    return read_object(path, **defaults) if path.is_file() else defaults
 
 
 def _resumed(run: Path, stage: str, known: dict[str, Any]) -> bool:
     """Whether a stage with this manifest has trained."""
-    return known.get("images_seen", 0) > 0 or any((run / stage / "checkpoints").glob(f"*/{MANIFEST}"))
+    return known["images_seen"] > 0 or any((run / stage / "checkpoints").glob(f"*/{MANIFEST}"))
 
 
 def note_progress(run: Path, stage: str, images: int, step: int, total: int) -> None:
     """Update a stage's manifest; total: images of the whole stage."""
     path = run / stage / MANIFEST
     now = {"images_seen": images, "steps": step, "finished": images >= total}
-    write_json(path, {**read_json(path), **now}, indent=1)
+    write_sealed(path, {**read_object(path), **now})
 
 
 def versions() -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import Literal
 from tsgan_jax.config import VGG_LAYERS
 from tsgan_jax.errors import UserError
 from tsgan_jax.experiment.rundir import CONFIG, STAGES
-from tsgan_jax.files import file_sha256, read_json, safe_name
+from tsgan_jax.files import file_sha256, read_json, read_object, safe_name
 from tsgan_jax.generation import formats, packed
 from tsgan_jax.generation.manifest import manifest_path, read_manifest, refuse_changed
 from tsgan_jax.train.checkpoint import MANIFEST, META, unsound
@@ -72,7 +72,11 @@ def _weights(path: Path) -> Finding:
 
 
 def _packed(folder: Path) -> Iterator[Finding]:
-    hashes = read_json(folder / packed.MANIFEST)["sha256"]
+    try:
+        hashes = packed.manifest_of(folder)["sha256"]
+    except UserError as error:
+        yield Finding(str(folder / packed.MANIFEST), "damaged", str(error))
+        return
     for name, expected in hashes.items():
         path = folder / safe_name(name, f"{folder / packed.MANIFEST}: sha256")
         found = file_sha256(path) if path.is_file() else None
@@ -93,6 +97,8 @@ def _run(run: Path) -> Iterator[Finding]:
         for folder in sorted((run / stage / "checkpoints").glob("*"), key=lambda path: path.name.zfill(12)):
             if folder.is_dir() and folder.name.isdecimal():
                 yield _checkpoint(folder)
+        if (run / stage / MANIFEST).is_file():
+            yield _manifest(run / stage / MANIFEST)
         if (run / stage / "log.jsonl").is_file():
             yield _log(run / stage / "log.jsonl")
     for folder in sorted((run / "sets").glob("*")):
@@ -109,13 +115,20 @@ def _checkpoint(folder: Path) -> Finding:
     return Finding(str(folder), "damaged", f"{reason}; training sets it aside and goes on from the one before it")
 
 
+def _manifest(path: Path) -> Finding:
+    try:
+        return Finding(str(path), "ok", f"{read_object(path, images_seen=0)['images_seen']} images seen")
+    except UserError as error:
+        return Finding(str(path), "damaged", str(error))
+
+
 def _log(path: Path) -> Finding:
     """Whether every line is JSON and no step comes twice."""
     steps: list[int] = []
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         try:
             steps.append(int(json.loads(line)["step"]))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return Finding(str(path), "warning", f"line {number} is incomplete; the next training cuts it off")
     if steps != sorted(set(steps)):
         return Finding(str(path), "damaged", "steps do not rise from line to line")

@@ -7,7 +7,6 @@ width = xmax - xmin + 1.  Each object also has its diameter_mm, and the side and
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from tsgan_jax.components import SMALLEST_NODULE, Smallest, components
 from tsgan_jax.errors import UserError
 from tsgan_jax.files import read_json, safe_name
 from tsgan_jax.generation.outlines import outline
+from tsgan_jax.images import MAX_SIDE
 from tsgan_jax.labels import NODULE
 from tsgan_jax.masks.places import located
 
@@ -118,9 +118,10 @@ def read(path: Path, named: Callable[[object, str], object] = safe_name) -> dict
             raise UserError(f"{path}: image {image['id']} has no whole, positive width and height")
     for annotation in tree["annotations"]:
         where = f"{path}: annotation {annotation['id']}"
-        if annotation.get("image_id") not in images or annotation.get("category_id") not in categories:
+        image_id, category = annotation.get("image_id"), annotation.get("category_id")
+        if not isinstance(image_id, int) or image_id not in images or category not in list(categories):
             raise UserError(f"{where} belongs to an image or a category that the file does not have")
-        _check_box(where, annotation.get("bbox"), images[annotation["image_id"]])
+        _check_box(where, annotation.get("bbox"), images[image_id])
     return tree
 
 
@@ -142,7 +143,7 @@ def _check_box(where: str, bbox: object, image: dict[str, Any]) -> None:
     if (
         not isinstance(bbox, list)
         or len(bbox) != 4
-        or not all(isinstance(v, int | float) and isfinite(v) for v in bbox)
+        or not all(isinstance(v, int | float) and abs(v) <= MAX_SIDE for v in bbox)
     ):
         raise UserError(f"{where} has the bbox {bbox!r}; expected [x, y, width, height]")
     x, y, width, height = (float(v) for v in bbox)

@@ -20,7 +20,7 @@ from tsgan_jax.errors import UserError
 from tsgan_jax.files import UNFINISHED, file_sha256, locked, read_json, write_json
 from tsgan_jax.generation import dicom, sheet, yolo
 from tsgan_jax.generation.labelled import LabelledImage, LabelledSet, open_set, split
-from tsgan_jax.generation.manifest import ANNOTATIONS, HU, MASKS, read_manifest, set_hash, write_manifest
+from tsgan_jax.generation.manifest import ANNOTATIONS, HU, INDEX, MASKS, read_manifest, set_hash, write_manifest
 from tsgan_jax.labels import NAMES
 
 SLICE_MM = 1.0
@@ -40,7 +40,8 @@ def convert(directory: Path, names: Iterable[str]) -> list[str]:
         return []
     with locked(directory, f"{directory}: another process is writing to this set"):
         made = open_set(directory)
-        recorded = made.manifest.setdefault("formats", {})
+        recorded, pages = made.manifest.setdefault("formats", {}), made.manifest.setdefault("pages", {})
+        pages.pop(INDEX, None)  # it is written anew, after the manifest
         for name in todo:
             folder = directory / name
             if folder.exists() and name not in recorded:
@@ -53,7 +54,8 @@ def convert(directory: Path, names: Iterable[str]) -> list[str]:
             part.rename(folder)
             recorded[name] = {"of": origin, "files": len(_files(folder)), "sha256": _digest(folder)}
             write_manifest(directory, made.manifest)
-        sheet.write_index(directory, made.manifest, read_json(directory / ANNOTATIONS))
+        pages[INDEX] = sheet.write_index(directory, made.manifest, read_json(directory / ANNOTATIONS))
+        write_manifest(directory, made.manifest)
     return todo
 
 

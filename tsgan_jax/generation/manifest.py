@@ -22,11 +22,12 @@ from typing import Any
 
 from tsgan_jax.config.reading import config_hash
 from tsgan_jax.errors import UserError
-from tsgan_jax.files import file_sha256, read_json, safe_name, write_bytes
+from tsgan_jax.files import SEAL, file_sha256, read_json, safe_name, seal_of, write_bytes
 
 IMAGES, HU, MASKS, COLOUR = FOLDERS = ("images", "hu", "masks", "colour")
 MANIFEST, ANNOTATIONS = "manifest.jsonl", "annotations.json"
 EARLIER_MANIFEST = "manifest.json"
+SHEET, INDEX = PAGES = ("sheet.png", "index.html")
 NAMED = 5  # changed files that a refusal names
 
 Record = dict[str, Any]
@@ -52,13 +53,44 @@ def read_manifest(out: Path) -> dict[str, Any]:
     else:
         try:
             manifest, *records = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{path}: cannot be read: {error}") from None
         if isinstance(manifest, dict):
             manifest["images"] = records
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("made_from"), dict):
+            if SEAL in manifest and manifest.pop(SEAL) != seal_of(manifest):
+                raise UserError(f"{path}: changed since it was written; remove the set's folder and make it again")
+    if not _is_sets(manifest):
         raise UserError(f"{path}: is not the manifest of a set; choose another directory")
+    if bad := [number for number, record in enumerate(manifest["images"]) if not is_record(record)]:
+        raise UserError(f"{path}: record {bad[0]} is not of an image; remove the set's folder and make it again")
     return manifest
+
+
+def _is_sets(manifest: Any) -> bool:
+    """Whether a JSON value has what the manifest of a set has, whatever its images' records are."""
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("made_from"), dict):
+        return False
+    formats = manifest.get("formats", {})
+    return (
+        isinstance(manifest["images"], list)
+        and isinstance(manifest.get("versions", []), list)
+        and isinstance(manifest.get("pages", {}), dict)
+        and isinstance(formats, dict)
+        and all(
+            name.isalpha() and isinstance(one, dict) and {"of", "sha256"} <= one.keys() for name, one in formats.items()
+        )
+    )
+
+
+def is_record(record: Any) -> bool:
+    """Whether a JSON value is what a set notes of an image."""
+    if not isinstance(record, dict) or not isinstance(record.get("index"), int):
+        return False
+    if record.get("accepted") is not True:
+        return record.get("accepted") is False
+    sums, pixel = record.get("sha256"), record.get("pixel_mm")
+    known = isinstance(sums, dict) and {*FOLDERS[:3]} <= sums.keys() <= {*FOLDERS}
+    return known and isinstance(record.get("file_name"), str) and isinstance(pixel, int | float) and 0 < pixel < 1e3
 
 
 def set_hash(manifest: dict[str, Any]) -> str:
@@ -68,7 +100,8 @@ def set_hash(manifest: dict[str, Any]) -> str:
 
 def write_manifest(out: Path, manifest: dict[str, Any]) -> None:
     """Write the manifest: a line of facts, then a line for each of `images`."""
-    lines = [{key: value for key, value in manifest.items() if key != "images"}, *manifest["images"]]
+    facts = {key: value for key, value in manifest.items() if key != "images"}
+    lines = [{**facts, SEAL: seal_of(manifest)}, *manifest["images"]]
     write_bytes(out / MANIFEST, "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines).encode())
     (out / EARLIER_MANIFEST).unlink(missing_ok=True)
 
@@ -78,9 +111,7 @@ def refuse_changed(out: Path, manifest: dict[str, Any]) -> None:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = pool.map(lambda record: list(changed_files(out, record)), accepted(manifest["images"]))
         changed = [name for names in found for name in names]
-    annotations = manifest.get("annotations_sha256")
-    if annotations and (not (out / ANNOTATIONS).is_file() or file_sha256(out / ANNOTATIONS) != annotations):
-        changed.append(ANNOTATIONS)
+    changed += changed_others(out, manifest)
     if changed:
         more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
         raise UserError(
@@ -96,6 +127,17 @@ def changed_files(out: Path, record: Record) -> Iterator[str]:
         path = out / folder / name
         if not path.is_file() or file_sha256(path) != record["sha256"][folder]:
             yield f"{folder}/{name}"
+
+
+def changed_others(out: Path, manifest: dict[str, Any]) -> list[str]:
+    """The other files of a set, of those that its manifest has hashes of, that are missing or changed."""
+    pages = manifest.get("pages", {})
+    sums = {ANNOTATIONS: manifest.get("annotations_sha256"), **{name: pages.get(name) for name in PAGES}}
+    return [
+        name
+        for name, expected in sums.items()
+        if expected and (not (out / name).is_file() or file_sha256(out / name) != expected)
+    ]
 
 
 def accepted(records: list[Record]) -> list[Record]:

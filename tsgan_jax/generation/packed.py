@@ -21,7 +21,8 @@ import numpy as np
 from tsgan_jax.config import Config
 from tsgan_jax.config.reading import dump_config
 from tsgan_jax.errors import UserError
-from tsgan_jax.files import file_sha256, read_json, write_bytes, write_json
+from tsgan_jax.files import file_sha256, read_object, write_bytes, write_sealed
+from tsgan_jax.nn.weight_files import read_npz
 
 KIND = "packed networks"
 MANIFEST = "manifest.json"
@@ -38,11 +39,16 @@ def shipped(name: str) -> Path:
 
 
 def is_packed(folder: Path) -> bool:
-    """Whether a folder holds packed networks."""
-    try:
-        return (folder / MANIFEST).is_file() and read_json(folder / MANIFEST).get("kind") == KIND
-    except UserError:
-        return False
+    """Whether a folder holds packed networks, damaged or not."""
+    return (folder / MANIFEST).is_file() and (folder / CONFIG).is_file()
+
+
+def manifest_of(folder: Path) -> dict[str, Any]:
+    """The manifest; UserError if it is damaged."""
+    manifest = read_object(folder / MANIFEST, sha256=dict, parents=dict, pixel_mm=float)
+    if manifest.get("kind") != KIND:
+        raise UserError(f"{folder / MANIFEST}: is not the manifest of packed networks; get the folder again")
+    return manifest
 
 
 def write(out: Path, config: Config, parts: dict[str, Any], facts: dict[str, Any]) -> None:
@@ -61,7 +67,7 @@ def write(out: Path, config: Config, parts: dict[str, Any], facts: dict[str, Any
     write_bytes(out / CONFIG, dump_config(without_paths(config)).encode())
     files = [CONFIG, *(f"{stage}.npz" for stage in parts)]
     hashes = {name: file_sha256(out / name) for name in files}
-    write_json(out / MANIFEST, {"kind": KIND, **facts, "sha256": hashes}, indent=1)
+    write_sealed(out / MANIFEST, {"kind": KIND, **facts, "sha256": hashes})
 
 
 def read(folder: Path, stage: str, shapes: Any) -> Any:
@@ -69,10 +75,12 @@ def read(folder: Path, stage: str, shapes: Any) -> Any:
     path = folder / f"{stage}.npz"
     if not path.is_file():
         raise UserError(f"{path}: missing; get the folder again")
-    if file_sha256(path) != read_json(folder / MANIFEST)["sha256"][path.name]:
+    if file_sha256(path) != manifest_of(folder)["sha256"].get(path.name):
         raise UserError(f"{path}: changed since it was written; get the folder again")
-    with np.load(path, allow_pickle=False) as stored:
-        arrays = {name: stored[name] for name in stored.files}
+    try:
+        arrays = read_npz(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); get the folder again") from None
 
     def filled(place: jax.tree_util.KeyPath, wanted: Any) -> Any:
         name = jax.tree_util.keystr(place)

@@ -20,7 +20,7 @@ import tsgan_jax
 from tsgan_jax.config import Config
 from tsgan_jax.config.reading import config_hash, run_config
 from tsgan_jax.errors import UserError
-from tsgan_jax.files import file_sha256, read_json
+from tsgan_jax.files import file_sha256, read_json, read_object
 from tsgan_jax.generation import packed
 from tsgan_jax.masks import calibration
 from tsgan_jax.masks.growth import plan
@@ -92,12 +92,12 @@ def restore(run: Path, say: Say = print) -> TrainedRun:
 
 def _unpacked(folder: Path) -> TrainedRun:
     """The networks of a packed folder."""
-    config, manifest = run_config(folder), read_json(folder / packed.MANIFEST)
+    config, manifest = run_config(folder), packed.manifest_of(folder)
     phase = plan(config.masks)[-1]
     shapes = jax.eval_shape(stylegan(config.masks, phase).init, jax.random.key(0))
     found = packed.read(folder, "masks", {"params": shapes.ema, "w_avg": shapes.w_avg})
     state = shapes.replace(ema=found["params"], w_avg=found["w_avg"], images_seen=phase.end)
-    objects = calibration.from_json(manifest["small_objects"]) if config.masks.calibrate else None
+    objects = calibration.from_json(manifest.get("small_objects")) if config.masks.calibrate else None
     method = _method(config)
     shapes = without_optimizers(jax.eval_shape(method.init, jax.random.key(0)))
     return TrainedRun(
@@ -144,7 +144,7 @@ def restore_masks(run: Path, config: Config, say: Say = print) -> tuple[MaskGene
     phase = plan(config.masks)[meta["phase"]]
     shapes = jax.eval_shape(stylegan(config.masks, phase).init, jax.random.key(0))
     state = _read(folder, shapes.replace(gen=None, critic=None))  # masks are drawn from the running mean alone
-    objects = calibration.from_json(_manifest(run, "masks")["small_objects"]) if config.masks.calibrate else None
+    objects = calibration.from_json(_manifest(run, "masks").get("small_objects")) if config.masks.calibrate else None
     return generator_of(state, config.masks, phase, objects), parent
 
 
@@ -163,11 +163,11 @@ def _method(config: Config) -> Translator:
 
 def pixel_mm(run: Path, config: Config) -> float:
     """Side of a pixel of the run's masks: the median of its training slices."""
-    return float(_manifest(run, config.stages[0])["pixel_mm"])
+    return float(read_object(run / config.stages[0] / MANIFEST, pixel_mm=float)["pixel_mm"])
 
 
 def _manifest(run: Path, stage: str) -> dict[str, Any]:
-    return read_json(run / stage / MANIFEST)
+    return read_object(run / stage / MANIFEST)
 
 
 def _newest(run: Path, stage: str, say: Say) -> tuple[Path, dict[str, Any], dict[str, Any]]:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from tsgan_jax import images
 from tsgan_jax.config.reading import flatten
 from tsgan_jax.errors import UserError
-from tsgan_jax.files import file_sha256, is_unfinished, locked, safe_name, sweep, write_bytes
+from tsgan_jax.files import is_unfinished, locked, safe_name, sweep, write_bytes
 from tsgan_jax.generation import coco, sheet
 from tsgan_jax.generation.manifest import (
     ANNOTATIONS,
@@ -36,6 +36,8 @@ from tsgan_jax.generation.manifest import (
     Record,
     accepted,
     changed_files,
+    changed_others,
+    is_record,
     manifest_path,
     read_manifest,
     refuse_changed,
@@ -154,7 +156,7 @@ class SetDirectory:
             "formats": self._formats,
             "images": records,
         }
-        sheet.write(self.out, manifest, tree)
+        manifest["pages"] = sheet.write(self.out, manifest, tree)
         write_manifest(self.out, manifest)
         write_bytes(self.out / ANNOTATIONS, content)
         (self.out / JOURNAL).unlink(missing_ok=True)
@@ -207,7 +209,7 @@ class SetDirectory:
             before = manifest.get("versions", [])
             self.versions = before if self.versions[0] in before else [*before, *self.versions]
             self._keep_whole([*manifest.get("images", []), *_journal(self.out / JOURNAL)])
-            if manifest.get("complete") and not self.damaged and self._annotations_are(manifest):
+            if manifest.get("complete") and not self.damaged and not changed_others(self.out, manifest):
                 return
         (self.out / ANNOTATIONS).unlink(missing_ok=True)
         lines = [json.dumps(record) + "\n" for record in self.records.values()]
@@ -229,10 +231,6 @@ class SetDirectory:
         if differences:
             raise UserError("\n".join([f"{out}: the set has another origin; choose another directory", *differences]))
 
-    def _annotations_are(self, manifest: dict[str, Any]) -> bool:
-        path = self.out / ANNOTATIONS
-        return path.is_file() and file_sha256(path) == manifest.get("annotations_sha256")
-
     def _keep_whole(self, records: list[Record]) -> None:
         latest = {record["index"]: record for record in records}
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -247,12 +245,15 @@ class SetDirectory:
 
 
 def _journal(path: Path) -> Iterator[Record]:
-    """The journal's records, up to the first incomplete line."""
+    """The journal's records, up to the first line that is incomplete or damaged."""
     if not path.is_file():
         return
     with path.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             try:
-                yield json.loads(line)
-            except ValueError:
+                record = json.loads(line)
+            except (ValueError, RecursionError):
                 return
+            if not is_record(record):
+                return
+            yield record

@@ -11,10 +11,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from PIL import Image, ImageDraw
 
-from tsgan_jax.files import replacing, write_bytes
+from tsgan_jax.files import file_sha256, replacing, write_bytes
+from tsgan_jax.generation.manifest import INDEX, SHEET
 from tsgan_jax.labels import NAMES, PALETTE
 
-SHEET, INDEX = "sheet.png", "index.html"
 MOST = 48
 COLUMNS = 8
 SIDE = 192  # of a tile, px
@@ -25,18 +25,19 @@ SHOWN = 500
 """Slices on the page; more make a browser slow."""
 
 
-def write(out: Path, manifest: dict[str, Any], tree: dict[str, Any]) -> None:
-    """Write both.  manifest: of the set (manifest.py); tree: its COCO file, with polygons."""
+def write(out: Path, manifest: dict[str, Any], tree: dict[str, Any]) -> dict[str, str]:
+    """Write both; returns their hashes.  manifest: of the set (manifest.py); tree: its COCO file, with polygons."""
     if tree["images"]:
         with replacing(out / SHEET) as temporary:
             _sheet(out, tree).save(temporary, "PNG", compress_level=3)
     else:
         (out / SHEET).unlink(missing_ok=True)
-    write_index(out, manifest, tree)
+    index = write_index(out, manifest, tree)
+    return {SHEET: file_sha256(out / SHEET), INDEX: index} if tree["images"] else {INDEX: index}
 
 
-def write_index(out: Path, manifest: dict[str, Any], tree: dict[str, Any]) -> None:
-    """Write the page: no scripts, and links relative to the set, so that it can be moved."""
+def write_index(out: Path, manifest: dict[str, Any], tree: dict[str, Any]) -> str:
+    """Write the page: no scripts, and links relative to the set, so that it can be moved.  Returns its hash."""
     records = {record["file_name"]: record for record in manifest["images"] if record["accepted"]}
     outlines = _outlines(tree)
     slices = [
@@ -58,6 +59,7 @@ def write_index(out: Path, manifest: dict[str, Any], tree: dict[str, Any]) -> No
         ink="#{:02x}{:02x}{:02x}".format(*INK),
     )
     write_bytes(out / INDEX, page.encode())
+    return file_sha256(out / INDEX)
 
 
 def _facts(manifest: dict[str, Any], tree: dict[str, Any]) -> list[str]:

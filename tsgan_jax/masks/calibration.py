@@ -21,6 +21,7 @@ import numpy as np
 from scipy import ndimage
 
 from tsgan_jax.components import NEIGHBOURS, SMALLEST_NODULE, Component, components
+from tsgan_jax.errors import UserError
 from tsgan_jax.labels import BODY, LEFT_LUNG, NAMES, NODULE, RIGHT_LUNG, TRACHEA
 from tsgan_jax.masks.distance import CHANNELS, encode, enlarged, organs
 
@@ -135,12 +136,16 @@ def to_json(objects: Mapping[int, Objects]) -> dict[str, Any]:
     return {NAMES[label]: vars(each) for label, each in objects.items()}
 
 
-def from_json(tree: Mapping[str, Any]) -> dict[int, Objects]:
-    """`to_json` undone."""
-    plain: dict[str, dict[str, Any]] = {
-        label: {key: tuple(v) if isinstance(v, list) else v for key, v in each.items()} for label, each in tree.items()
-    }
-    return {NAMES.index(label): Objects(**each) for label, each in plain.items()}
+def from_json(tree: Any) -> dict[int, Objects]:
+    """`to_json` undone; UserError for what it did not make."""
+    try:
+        plain: dict[str, dict[str, Any]] = {
+            label: {key: tuple(v) if isinstance(v, list) else v for key, v in each.items()}
+            for label, each in tree.items()
+        }
+        return {NAMES.index(label): Objects(**each) for label, each in plain.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UserError(f"small_objects of the manifest of stage masks: {error}; restore the file") from None
 
 
 def calibrate(maps: np.ndarray, size: int, real: Mapping[int, Objects]) -> dict[int, Calibration]:

@@ -38,6 +38,9 @@ MEAN_RGB, STD_RGB = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 CAFFE_SCALE = 255.0 * sum(STD_RGB) / 3.0
 
+LARGEST = 3 * 3 * 512 * 512
+"""Values of the largest kernel."""
+
 VggParams = dict[str, dict[str, np.ndarray]]
 
 
@@ -151,6 +154,8 @@ def _read_keras(path: Path) -> _Lookup:
 
     def visit(name: str, item: object) -> None:
         if "block" in name and isinstance(item, h5py.Dataset):
+            if item.dtype.kind != "f" or item.size > LARGEST:  # of a few bytes in a file it may have any size
+                raise ValueError(f"{name} has {item.size} values of {item.dtype}")
             arrays[name] = item[()]
 
     with h5py.File(path, "r") as file:

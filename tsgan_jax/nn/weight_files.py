@@ -15,7 +15,9 @@ import mmap
 import pickle
 import re
 import struct
+import tokenize
 import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from math import prod
@@ -45,6 +47,8 @@ TYPES = {
     "ByteStorage": np.dtype("u1"),
     "BoolStorage": np.dtype("?"),
 }
+MOST_NPZ_BYTES = 1 << 30
+"""Ten times the largest network's."""
 MOST_PICKLE_BYTES = 1 << 26
 """Of the object alone, without its storages: far above any state dict's."""
 
@@ -53,7 +57,8 @@ def read_weights(path: Path, network: str, readers: Mapping[str, Callable[[Path]
     """What the reader for the file's suffix returns, and the file's SHA-256.
 
     instead: the fix if there is no such file.  Raises UserError for a file that is missing or cannot be read, has
-    another suffix, or begins with other digits than those of a name ...-XXXXXXXX.pth, as torch uses.
+    another suffix, or another hash than FILE.sha256 next to it (of `sha256sum FILE`) or a name ...-XXXXXXXX.pth, as
+    torch uses, say.
     """
     if path.suffix not in readers:
         known = ", ".join(readers)
@@ -61,6 +66,9 @@ def read_weights(path: Path, network: str, readers: Mapping[str, Callable[[Path]
     if not path.is_file():
         raise UserError(f"{path}: no such file; {instead}")
     digest = file_sha256(path)
+    beside = path.with_name(f"{path.name}.sha256")
+    if beside.is_file() and digest not in beside.read_text(errors="replace")[:1000].lower():
+        raise UserError(f"{path}: is not the file that {beside.name} has the SHA-256 of; fetch it again")
     named = re.fullmatch(r".*-([0-9a-f]{8,64})\.pth", path.name)
     if named and not digest.startswith(named[1]):
         raise UserError(
@@ -82,9 +90,23 @@ def checked(source: Path | str, network: str, name: str, array: np.ndarray, shap
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a .npz file, by name."""
-    with np.load(path, allow_pickle=False) as file:
-        return dict(file)
+    """The arrays of a .npz file, by name.
+
+    Raises OSError or ValueError for a file that is damaged, holds other objects, or is too large once unpacked.
+    """
+    archive_s = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)  # the last: encrypted
+    array_s = (SyntaxError, tokenize.TokenError, LookupError, TypeError, OverflowError, MemoryError)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            infos = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+            if (unpacked := sum(info.file_size for info in infos)) > MOST_NPZ_BYTES:
+                raise ValueError(f"it has {unpacked} bytes when it is unpacked")
+            return {
+                info.filename[: -len(".npy")]: np.lib.format.read_array(io.BytesIO(archive.read(info)))
+                for info in infos
+            }
+    except (*archive_s, *array_s) as error:
+        raise ValueError(f"no .npz file: {str(error) or type(error).__name__}") from None
 
 
 def read_torch(path: Path) -> dict[str, np.ndarray]:

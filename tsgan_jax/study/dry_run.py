@@ -11,7 +11,7 @@ from tsgan_jax.config.reading import config_hash
 from tsgan_jax.experiment import rundir
 from tsgan_jax.experiment.dry_run import training_slices
 from tsgan_jax.experiment.stage import stage_work
-from tsgan_jax.files import read_json
+from tsgan_jax.files import read_object
 from tsgan_jax.study.run import run_of, unavailable, untrainable
 from tsgan_jax.study.settings import Study
 
@@ -69,7 +69,7 @@ def _stage(config: Config, stage: str, count: int, run: Path, name: str, seen: d
         return f"of {seen[key]}", 0.0
     seen[key] = name
     manifest = run / stage / rundir.MANIFEST
-    if manifest.is_file() and read_json(manifest).get("finished"):
+    if manifest.is_file() and read_object(manifest).get("finished"):
         return "finished", 0.0
     work = stage_work(config, count)[stage]
     return f"{work / 1e6:.3g} PFLOP", work

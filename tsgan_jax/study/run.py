@@ -18,7 +18,7 @@ from tsgan_jax.evaluation import networks
 from tsgan_jax.evaluation.evaluate import evaluate
 from tsgan_jax.evaluation.records import FOLDER, RETRY
 from tsgan_jax.experiment.train import train
-from tsgan_jax.files import file_sha256, locked_run, read_json, write_bytes, write_json
+from tsgan_jax.files import file_sha256, locked_run, read_object, write_bytes, write_json
 from tsgan_jax.generation.manifest import read_manifest, set_hash
 from tsgan_jax.study import page, sharing
 from tsgan_jax.study.settings import Study
@@ -100,7 +100,7 @@ def _one(study: Study, name: str, config: Config, directory: Path, console: Cons
     train(config.model_copy(update={"run": quiet}), run, console)
     key = _evaluation_key(study, run, config)
     marker = run / FOLDER / EVALUATED
-    if marker.is_file() and read_json(marker).get("sha256") == key:
+    if marker.is_file() and read_object(marker).get("sha256") == key:
         console.say(f"{name}: evaluated earlier")
         return
     marker.unlink(missing_ok=True)

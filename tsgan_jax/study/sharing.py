@@ -12,7 +12,7 @@ from pathlib import Path
 from tsgan_jax.config import Config
 from tsgan_jax.detection.training import JOB, RESULT
 from tsgan_jax.experiment import rundir
-from tsgan_jax.files import UNFINISHED, read_json
+from tsgan_jax.files import UNFINISHED, read_object
 from tsgan_jax.train.checkpoint import unsound
 
 
@@ -56,7 +56,7 @@ def _has(run: Path, stage: str, config: Config) -> bool:
     path = run / stage / rundir.MANIFEST
     if not path.is_file():
         return False
-    manifest = read_json(path)
+    manifest = read_object(path)
     if not manifest.get("finished") or manifest.get("settings") != rundir.settings(config, stage):
         return False
     steps = [folder for folder in (run / stage / "checkpoints").glob("*") if folder.name.isdecimal()]

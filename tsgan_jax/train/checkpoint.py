@@ -23,7 +23,7 @@ from orbax.checkpoint._src.metadata.array_metadata_store import Store  # has no 
 from orbax.checkpoint.options import MultiprocessingOptions
 
 from tsgan_jax.errors import UserError
-from tsgan_jax.files import file_sha256, read_json, write_json
+from tsgan_jax.files import file_sha256, read_json, read_object, write_sealed
 from tsgan_jax.train import processes
 from tsgan_jax.train.learner import without_frozen
 
@@ -151,7 +151,7 @@ class Checkpoints:
                 writer.wait_until_finished()
                 writer.close()
             path = self.directory / str(step)
-            write_json(path / MANIFEST, {"step": step, "leaves": leaves, "sha256": hashes(path)}, indent=1)
+            write_sealed(path / MANIFEST, {"step": step, "leaves": leaves, "sha256": hashes(path)})
             for old in self.steps()[: -self._keep]:
                 self._delete(old)
         except Exception as error:
@@ -285,9 +285,9 @@ def unsound(folder: Path) -> str | None:
     if not (folder / MANIFEST).is_file():
         return "it has no manifest: writing was interrupted"
     try:
-        expected = read_json(folder / MANIFEST)["sha256"]
+        expected = read_object(folder / MANIFEST, sha256=dict, leaves=dict)["sha256"]
         found = hashes(folder)
-    except (UserError, KeyError, TypeError, OSError) as error:
+    except (UserError, OSError) as error:
         return f"its manifest or files cannot be read: {_first_line(error)}"
     changed = sorted(name for name in expected if expected[name] != found.get(name))
     return f"{changed[0]} is missing or changed since it was written" if changed else None

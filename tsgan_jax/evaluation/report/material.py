@@ -17,7 +17,7 @@ import numpy as np
 from tsgan_jax.config import Config
 from tsgan_jax.evaluation.mask_table import PSIS, REAL_TRAINING, ROWS, SWEPT, SWEPT_ROWS, psi_name, table_of
 from tsgan_jax.evaluation.records import DATA, FAILED, FOLDER, MINUS_REAL, Kind, Record, records_of
-from tsgan_jax.files import read_json
+from tsgan_jax.files import read_object
 from tsgan_jax.generation.manifest import manifest_path, read_manifest
 
 Scores = dict[tuple[str, str, str], dict[str, list[Record]]]
@@ -62,8 +62,8 @@ class Material:
     def log(self, stage: str) -> list[dict[str, Any]]:
         """The rows of a stage's log.jsonl; an incomplete line is ignored."""
         path, rows = self.run / stage / "log.jsonl", []
-        for line in path.read_text().splitlines() if path.is_file() else []:
-            with suppress(ValueError):
+        for line in path.read_text(errors="replace").splitlines() if path.is_file() else []:
+            with suppress(ValueError, RecursionError):
                 rows.append(json.loads(line))
         return rows
 
@@ -136,7 +136,7 @@ class Material:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    return dict(read_json(path)) if path.is_file() else {}
+    return read_object(path) if path.is_file() else {}
 
 
 def _gains(scores: Scores, metric: str) -> dict[str, list[tuple[int, float, float]]]:
