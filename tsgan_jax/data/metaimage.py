@@ -148,7 +148,7 @@ def _three(low: float, high: float) -> Callable[[str], object]:
 
 def _is_rotation(value: str) -> bool:
     axes = np.array(_numbers(value))
-    if axes.size != 9:
+    if axes.size != 9 or np.abs(axes).max() > 1 + AXIS_ALIGNED:
         return False
     axes = axes.reshape(3, 3)
     return np.allclose(axes @ axes.T, np.eye(3), rtol=0, atol=AXIS_ALIGNED)
