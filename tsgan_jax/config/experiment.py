@@ -28,17 +28,17 @@ class MasksConfig(Section):
     resolution: Resolution = 512  # filled from data.resolution
     precision: Precision = "float32"  # filled from the top level
     grow_to: Resolution = 512  # the networks' last resolution, at most that of the masks
-    z_dim: PositiveInt = 512
-    w_dim: PositiveInt = 512
-    mapping_layers: PositiveInt = 8
-    fmap_base: PositiveInt = 8192
+    z_dim: PositiveInt = 512  # of the latents; StyleGAN
+    w_dim: PositiveInt = 512  # of the styles; StyleGAN
+    mapping_layers: PositiveInt = 8  # StyleGAN
+    fmap_base: PositiveInt = 8192  # a resolution r has 2 fmap_base / r feature maps, at most fmap_max; StyleGAN
     fmap_max: PositiveInt = 512
     steps_per_resolution: PositiveInt | dict[int, PositiveInt] = 10_000  # section 4.1; half fade, half stable: A20
-    fade_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    fade_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.5  # of the steps of a resolution; A20
     batch_size: dict[int, PositiveInt] = {4: 16, 8: 16, 16: 16, 32: 16, 64: 16, 128: 8, 256: 4, 512: 2}  # A20
     accumulate: PositiveInt | dict[int, PositiveInt] = 1  # parts of a batch, computed in sequence to save memory
     learning_rate: PositiveFloat | dict[int, PositiveFloat] = 0.002  # section 4.1
-    adam_betas: tuple[Decay, Decay] = (0.0, 0.99)
+    adam_betas: tuple[Decay, Decay] = (0.0, 0.99)  # StyleGAN
     gradient_penalty: NonNegativeFloat = 10.0  # lambda_gp of Eq. 1
     drift: NonNegativeFloat = 0.001  # lambda_drift of Eq. 1
     drift_on: Literal["all", "real"] = "all"  # A18
@@ -46,11 +46,12 @@ class MasksConfig(Section):
     discretisation: Literal["gumbel", "none"] = "gumbel"  # critic input for one_hot; A23
     temperature: PositiveFloat = 1.0  # of gumbel
     calibrate: bool = False  # match number and size of small objects to real masks; for distance; ours
-    style_mixing: Annotated[float, Field(ge=0, le=1)] = 0.9
+    style_mixing: Annotated[float, Field(ge=0, le=1)] = 0.9  # share of images of two latents; A20
     ema_half_life: PositiveInt = 10_000  # images
-    w_avg_decay: Decay = 0.995
-    minibatch_std_group: PositiveInt = 4
+    w_avg_decay: Decay = 0.995  # of the running mean of w, for truncation
+    minibatch_std_group: PositiveInt = 4  # images; StyleGAN
     mirror: bool = False  # also train on mirrored slices, left and right lung swapped
+    start_from: str | None = None  # run directory or name of a network with whose weights training begins
 
     @model_validator(mode="after")
     def _every_resolution_has_its_settings(self) -> "MasksConfig":
@@ -98,7 +99,7 @@ class GenerationConfig(Section):
     """A synthetic set (section 3.4)."""
 
     masks: Literal["stylegan", "deform", "real"] = "stylegan"  # stage 1; deformed or unchanged training slices: A40
-    count: Annotated[int, Field(ge=0)] = 2500
+    count: Annotated[int, Field(ge=0)] = 2500  # images
     truncation: Truncation = 1.0  # 1: none; above: more various than trained; A20
     seed: Seed = 0
     batch_size: PositiveInt | None = None  # None: as many as fit in the device's memory
@@ -111,10 +112,10 @@ class EvaluationConfig(Section):
     features: Literal["inception", "vgg19"] = "inception"
     inception_weights: Path | None = None  # pytorch-fid's file
     vgg_weights: Path | None = None  # None: translation.vgg_weights, if the method has them
-    vgg_layer: Layer = "relu3_4"
+    vgg_layer: Layer = "relu3_4"  # of the features of vgg19
     count: PositiveInt | None = None  # synthetic images used; None: all of the set
     bootstrap: PositiveInt = 200  # resamplings for each interval
-    kid_subset: PositiveInt = 1000
+    kid_subset: PositiveInt = 1000  # images of each estimate of KID
     nearest: PositiveInt = 3  # k of precision and recall
 
 
@@ -126,14 +127,17 @@ class DetectionConfig(Section):
     batch_size: PositiveInt = 6  # section 4.1
     image_size: Annotated[int, Field(ge=64, multiple_of=32)] = 512  # side that images are scaled to
     schedule: tuple[Annotated[int, Field(ge=0)], ...] = (0, 500, 1000, 1500, 2000, 2500)  # synthetic images added
-    controls: tuple[Literal["augmented", "repeated"], ...] = ("augmented", "repeated")
+    controls: tuple[Literal["augmented", "repeated"], ...] = (
+        "augmented",
+        "repeated",
+    )  # on real images
     seeds: PositiveInt = 1  # trainings of each, with different seeds
     learning_rate: PositiveFloat = 0.002
     weights: dict[Detector, Path] = {}  # local files of starting weights; others start from random weights
     bootstrap: Annotated[int, Field(ge=20)] = 1000  # resamplings of scans for each interval
     python: Path | None = None  # interpreter with ultralytics; None: .venv-detect
     timeout_minutes: PositiveFloat = 600.0  # of one training
-    device: str = "auto"
+    device: str = "auto"  # ultralytics' name, such as cpu or 0
 
     @model_validator(mode="after")
     def _schedule_rises(self) -> "DetectionConfig":
@@ -145,19 +149,19 @@ class DetectionConfig(Section):
 class RunConfig(Section):
     """Checkpoints, logs and samples of a run; they do not change the result."""
 
-    save_minutes: PositiveFloat = 5.0
-    keep: PositiveInt = 2
-    log_steps: PositiveInt = 50
+    save_minutes: PositiveFloat = 5.0  # between checkpoints
+    keep: PositiveInt = 2  # checkpoints
+    log_steps: PositiveInt = 50  # between lines of the log
     samples: PositiveInt = 12  # grids per stage 2, and per phase of stage 1 at least one
-    tensorboard: bool = False
+    tensorboard: bool = False  # also log for TensorBoard
     evaluate: bool = False  # bin/train also does the work of bin/evaluate
 
 
 class Config(Section):
     """One experiment."""
 
-    seed: Seed = 0
-    precision: Precision = "float32"
+    seed: Seed = 0  # of initial weights, noise and the order of slices
+    precision: Precision = "float32"  # of the networks' arithmetic; weights are float32
     data: DataConfig = DataConfig()
     masks: MasksConfig = MasksConfig()
     translation: TranslationConfig = DLPix2PixConfig()
@@ -182,11 +186,14 @@ class Config(Section):
         return self.evaluation.vgg_weights or getattr(self.translation, "vgg_weights", None)
 
     def decisive_settings(self) -> dict[str, Any]:
-        """The settings that decide the networks, without paths and save intervals."""
+        """The settings that decide the networks, without paths of data and save intervals."""
         tree = self.model_dump(mode="json")
         chosen = {name: tree[name] for name in ("seed", "precision", "data", "masks", "translation")}
         for section, place in (("data", "root"), ("data", "prepared"), ("translation", "vgg_weights")):
             chosen[section].pop(place, None)
+        for stage in ("masks", "translation"):
+            if chosen[stage]["start_from"] is None:  # of runs begun before it was a setting, too
+                del chosen[stage]["start_from"]
         return chosen
 
     @model_validator(mode="before")

@@ -19,12 +19,13 @@ class TranslatorConfig(Section):
     resolution: Resolution = 512  # filled from data.resolution
     precision: Precision = "float32"  # filled from the top level
     epochs: PositiveInt = 200
-    decay_start: Annotated[int, Field(ge=0)] = 100
+    decay_start: Annotated[int, Field(ge=0)] = 100  # epoch from which the learning rate falls to 0
     batch_size: PositiveInt = 1
     learning_rate: PositiveFloat = 2e-4
     adam_betas: tuple[Decay, Decay] = (0.5, 0.999)
-    generator_width: PositiveInt = 64
+    generator_width: PositiveInt = 64  # feature maps of the first layer
     mirror: bool = False  # also train on mirrored slices, left and right lung swapped
+    start_from: str | None = None  # run directory or name of a network with whose weights training begins
 
     @property
     def system(self) -> str:
@@ -46,7 +47,7 @@ class TranslatorConfig(Section):
 class AdversarialConfig(TranslatorConfig):
     """Additional settings of the methods with a critic."""
 
-    critic_width: PositiveInt = 64
+    critic_width: PositiveInt = 64  # feature maps of the first layer
     critic_layers: PositiveInt = 3  # 3: the 70x70 PatchGAN
 
 
@@ -56,17 +57,17 @@ class DLPix2PixConfig(AdversarialConfig):
     method: Literal["dl_pix2pix"] = "dl_pix2pix"
     gan_loss: Literal["vanilla", "lsgan"] = "vanilla"  # A16
     l1_weight: NonNegativeFloat = 200.0  # lambda_L1 of Eq. 8; A14
-    perceptual: bool = True
+    perceptual: bool = True  # the loss of VGG-19's features
     perceptual_weight: NonNegativeFloat = 10.0  # lambda_perc of Eq. 8
     perceptual_layers: tuple[Layer, ...] = VGG_LAYERS  # Eq. 10
-    vgg_weights: Path | None = None
-    lia: bool = True
+    vgg_weights: Path | None = None  # file of VGG-19's weights, needed where perceptual is on
+    lia: bool = True  # local importance-based attention of the skips; Eq. 3
     lia_width: PositiveInt = 16  # A6
-    dwmh: bool = True
+    dwmh: bool = True  # dynamically weighted multi-head window attention at the bottleneck; Eq. 6
     heads: PositiveInt = 8  # A9
     window: PositiveInt = 4  # A9
     num_downs: Annotated[int, Field(ge=2, le=9)] | None = None  # None: an 8x8 bottleneck, A8
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5  # of the middle up-samplings, as in pix2pix; also in use
     # Ours, off in the paper's config (docs/results.md has what each brings):
     matching_weight: NonNegativeFloat = 0.0  # feature matching on the critic's layers, as in pix2pixHD
     noise: bool = False  # Gaussian noise with learned strengths after each up-sampling, as in StyleGAN
@@ -118,7 +119,7 @@ class GauGANConfig(AdversarialConfig):
 
     method: Literal["gaugan"] = "gaugan"
     learning_rate: PositiveFloat = 1e-4  # of the generator; two time-scale update
-    critic_learning_rate: PositiveFloat = 4e-4
+    critic_learning_rate: PositiveFloat = 4e-4  # of the critics
     adam_betas: tuple[Decay, Decay] = (0.0, 0.9)
     critic_scales: PositiveInt = 2  # critic_layers 3 is 4 in the published code
     num_ups: Annotated[int, Field(ge=2, le=7)] = 5  # from 16x16 at 512 px
@@ -130,7 +131,7 @@ class GauGANConfig(AdversarialConfig):
     vgg_weights: Path | None = None
     encoder: bool = False  # VAE encoder of a style image; without it the style is constant
     z_dim: PositiveInt = 256  # of the encoder's style
-    kl_weight: NonNegativeFloat = 0.05
+    kl_weight: NonNegativeFloat = 0.05  # of the encoder's divergence
 
 
 class ControlNetConfig(TranslatorConfig):

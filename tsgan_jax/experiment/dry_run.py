@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from tsgan_jax.config import Config, TranslationConfig
 from tsgan_jax.errors import UserError
-from tsgan_jax.experiment import rundir
+from tsgan_jax.experiment import rundir, start
 from tsgan_jax.experiment.stage import stage_work
 from tsgan_jax.masks.growth import plan
 from tsgan_jax.masks.learner import stylegan
@@ -37,10 +37,10 @@ def describe(config: Config, run: Path, stages: Sequence[str] = rundir.STAGES) -
     for stage in stages:
         try:
             text, one = _masks(config) if stage == "masks" else _translation(config)
-            lines, checkpoints = lines + text, checkpoints + one
+            lines, checkpoints = lines + text + _start(config, run, stage), checkpoints + one
         except UserError as error:
             problem = problem or str(error)
-            lines += ["", f"stage translation  {config.translation.method}: cannot be trained with this config"]
+            lines += ["", f"stage {stage}: cannot be trained with this config"]
     if tuple(stages) == config.stages and config.generation.count:
         masks = {
             "stylegan": f"truncation {config.generation.truncation:g}",
@@ -53,6 +53,16 @@ def describe(config: Config, run: Path, stages: Sequence[str] = rundir.STAGES) -
     if open_settings:
         lines.append(f"to be given     {'; '.join(open_settings)}")
     return "\n".join(lines), problem
+
+
+def _start(config: Config, run: Path, stage: str) -> list[str]:
+    """The line of a stage that begins with the weights of other networks."""
+    name = getattr(config, stage).start_from
+    if name is None or rundir.is_begun(run, stage):
+        return []
+    start.check(config, stage, lambda line: None)
+    phase = f", in phase {start.first_phase(config) + 1}" if stage == "masks" else ""
+    return [f"                begins with the weights of {name}{phase}"]
 
 
 def _open_settings(config: Config, stages: Sequence[str]) -> list[str]:

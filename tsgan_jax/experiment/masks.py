@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tsgan_jax.data.pipeline import SliceSet, mask_batches, pool_maps
 from tsgan_jax.errors import UserError
 from tsgan_jax.experiment import stage as stages
+from tsgan_jax.experiment import start
 from tsgan_jax.experiment.rundir import MANIFEST
 from tsgan_jax.experiment.stage import Stage, TrainingPhase, mask_grid, masks_work
 from tsgan_jax.files import read_object
@@ -35,7 +36,7 @@ def train_masks(stage: Stage, slices: SliceSet) -> None:
     """Train from the newest checkpoint to the end of the plan."""
     phases = growth.plan(stage.config.masks)
     saved = stages.begin(stage)
-    first, _ = growth.phase_at(phases, saved.meta["images_seen"] if saved else 0)
+    first = growth.phase_at(phases, saved.meta["images_seen"])[0] if saved else start.first_phase(stage.config)
     state = state_at(stage, phases, first, saved)
     maps = _encoded(slices, stage)
     for index in range(first, len(phases)):
@@ -56,10 +57,10 @@ def _encoded(slices: SliceSet, stage: Stage) -> np.ndarray:
 def state_at(stage: Stage, phases: tuple[Phase, ...], index: int, saved: Saved | None) -> MaskGanState:
     """The state of a checkpoint, or the initial one, in the form of phase `index`."""
     config, mesh = stage.config.masks, data_mesh(phases[index].batch_size)
-    if saved is None and index:
+    if saved is None and index != start.first_phase(stage.config):
         raise UserError(f"{stage.directory}: no checkpoint is left to return to; run the command again to start over")
     if saved is None:
-        return stages.initial_state(stylegan(config, phases[index]), stage.key, mesh)
+        return start.begun(stage, stages.initial_state(stylegan(config, phases[index]), stage.key, mesh), mesh)
     trained = saved.meta["phase"]
     state = stages.restored(stage, saved, stylegan(config, phases[trained]), mesh)
     return state if trained == index else _grown(stage, phases, index, state)

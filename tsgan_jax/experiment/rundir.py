@@ -141,9 +141,9 @@ def check_facts(run: Path, stage: str, facts: dict[str, Any], allowed: Sequence[
 
     facts: hashes of what it is trained on; allowed: names that may differ.
     """
-    known = _known(run, stage)
-    if not _resumed(run, stage, known):
+    if not is_begun(run, stage):
         return
+    known = _known(run, stage)
     for name, value in facts.items():
         if known.get(name, value) != value and not _covered(name, allowed):
             raise UserError(
@@ -161,7 +161,8 @@ def begin_stage(
     """
     path, known = run / stage / MANIFEST, _known(run, stage)
     path.parent.mkdir(parents=True, exist_ok=True)
-    used, now = known["cores"] if _resumed(run, stage, known) else [], cores()
+    before, now = known if is_begun(run, stage) else {}, cores()
+    used = before.get("cores", [])
     if not used or (used[-1] != now and not known.get("finished")):
         if used and jax.default_backend() == "cpu":
             say(
@@ -181,6 +182,8 @@ def begin_stage(
         "cores": used,
         "changes": known["changes"],
     }
+    if "start_from" in before:
+        manifest["start_from"] = before["start_from"]
     write_sealed(path, manifest)
 
 
@@ -190,9 +193,15 @@ def _known(run: Path, stage: str) -> dict[str, Any]:
     return read_object(path, **defaults) if path.is_file() else defaults
 
 
-def _resumed(run: Path, stage: str, known: dict[str, Any]) -> bool:
-    """Whether a stage with this manifest has trained."""
-    return known["images_seen"] > 0 or any((run / stage / "checkpoints").glob(f"*/{MANIFEST}"))
+def is_begun(run: Path, stage: str) -> bool:
+    """Whether a stage has trained."""
+    return _known(run, stage)["images_seen"] > 0 or any((run / stage / "checkpoints").glob(f"*/{MANIFEST}"))
+
+
+def note_start(run: Path, stage: str, source: dict[str, Any]) -> None:
+    """Write to a stage's manifest with whose weights it began."""
+    path = run / stage / MANIFEST
+    write_sealed(path, {**read_object(path), "start_from": source})
 
 
 def note_progress(run: Path, stage: str, images: int, step: int, total: int) -> None:

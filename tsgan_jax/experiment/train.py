@@ -16,7 +16,7 @@ from tsgan_jax.data.pipeline import SliceSet, load, training_folds
 from tsgan_jax.data.verify import ScanVerdict
 from tsgan_jax.detection import run_detection
 from tsgan_jax.evaluation.evaluate import evaluate
-from tsgan_jax.experiment import rundir
+from tsgan_jax.experiment import rundir, start
 from tsgan_jax.experiment.masks import train_masks
 from tsgan_jax.experiment.stage import Stage, is_finished, stage_work
 from tsgan_jax.experiment.translation import train_translation
@@ -74,6 +74,8 @@ def train(
         facts = {name: _facts(config, name, slices, translator) for name in wanted}
         for name in wanted:
             rundir.check_facts(run, name, facts[name], allow_changes)
+            if not rundir.is_begun(run, name):
+                start.check(config, name, console.say)
         rundir.check_loads(run, config, differences, len(slices))
         _check_batches(config, wanted)
         processes.barrier()

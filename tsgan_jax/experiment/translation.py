@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tsgan_jax.data.pipeline import SliceSet, pair_batches
 from tsgan_jax.experiment import stage as stages
+from tsgan_jax.experiment import start
 from tsgan_jax.experiment.stage import Stage, TrainingPhase, pair_grid, translation_work
 from tsgan_jax.images import to_unit
 from tsgan_jax.train.checkpoint import Saved
@@ -37,7 +38,7 @@ def state_at(stage: Stage, translator: Translator, saved: Saved | None) -> Any:
     """The state of a checkpoint, or the initial one."""
     learner, mesh = Learner(translator.init, translator.step), data_mesh(stage.config.translation.batch_size)
     if saved is None:
-        return stages.initial_state(learner, stage.key, mesh)
+        return start.begun(stage, stages.initial_state(learner, stage.key, mesh), mesh)
     return stages.restored(stage, saved, learner, mesh)
 
 

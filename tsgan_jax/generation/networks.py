@@ -82,5 +82,4 @@ def load_run(run: str | Path, say: Callable[[str], None] = print) -> Networks:
 
     Raises UserError for a place that has none.
     """
-    path = Path(run)
-    return Networks(runs.restore(path if path.is_dir() else packed.shipped(str(run)), say))
+    return Networks(runs.restore(packed.folder_of(str(run)), say))

@@ -38,6 +38,11 @@ def shipped(name: str) -> Path:
     return folder / name
 
 
+def folder_of(run: str) -> Path:
+    """A run directory or packed folder, or the one of a network that comes with the package, by its name; UserError."""
+    return Path(run) if Path(run).is_dir() else shipped(run)
+
+
 def is_packed(folder: Path) -> bool:
     """Whether a folder holds packed networks, damaged or not."""
     return (folder / MANIFEST).is_file() and (folder / CONFIG).is_file()
@@ -98,11 +103,13 @@ def read(folder: Path, stage: str, shapes: Any) -> Any:
 def without_paths(config: Config) -> Config:
     """A config that names no place of this machine."""
     data = config.data.model_copy(update={"root": None, "prepared": type(config.data)().prepared})
-    update: dict[str, Any] = {"data": data}
-    if getattr(config.translation, "vgg_weights", None) is not None:
-        update["translation"] = config.translation.model_copy(update={"vgg_weights": None})
+    masks = config.masks.model_copy(update={"start_from": None})
+    has_vgg = getattr(config.translation, "vgg_weights", None) is not None
+    no_paths = {"start_from": None, **({"vgg_weights": None} if has_vgg else {})}
+    translation = config.translation.model_copy(update=no_paths)
     evaluation = config.evaluation.model_copy(update={"vgg_weights": None, "inception_weights": None})
-    return config.model_copy(update={**update, "evaluation": evaluation})
+    sections = {"data": data, "masks": masks, "translation": translation, "evaluation": evaluation}
+    return config.model_copy(update=sections)
 
 
 def _named(tree: Any) -> dict[str, Any]:

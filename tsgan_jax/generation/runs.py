@@ -23,7 +23,7 @@ from tsgan_jax.errors import UserError
 from tsgan_jax.files import file_sha256, read_json, read_object
 from tsgan_jax.generation import packed
 from tsgan_jax.masks import calibration
-from tsgan_jax.masks.growth import plan
+from tsgan_jax.masks.growth import MaskGanState, Phase, plan
 from tsgan_jax.masks.learner import stylegan
 from tsgan_jax.masks.sample import MaskGenerator, generator_of
 from tsgan_jax.train.checkpoint import MANIFEST, META, abstract_like, differs, read_state, unsound
@@ -94,21 +94,55 @@ def _unpacked(folder: Path) -> TrainedRun:
     """The networks of a packed folder."""
     config, manifest = run_config(folder), packed.manifest_of(folder)
     phase = plan(config.masks)[-1]
-    shapes = jax.eval_shape(stylegan(config.masks, phase).init, jax.random.key(0))
-    found = packed.read(folder, "masks", {"params": shapes.ema, "w_avg": shapes.w_avg})
-    state = shapes.replace(ema=found["params"], w_avg=found["w_avg"], images_seen=phase.end)
+    state = _unpacked_masks(folder, config, phase)
     objects = calibration.from_json(manifest.get("small_objects")) if config.masks.calibrate else None
     method = _method(config)
-    shapes = without_optimizers(jax.eval_shape(method.init, jax.random.key(0)))
     return TrainedRun(
         config,
         generator_of(state, config.masks, phase, objects),
         method,
-        packed.read(folder, "translation", shapes),
+        packed.read(folder, "translation", _read_by(method)),
         float(manifest["pixel_mm"]),
         {**_source(config, manifest["parents"]), "packed": manifest["sha256"]},
         unfinished=(),
     )
+
+
+def _unpacked_masks(folder: Path, config: Config, phase: Phase) -> MaskGanState:
+    """Stage 1's state with the running means alone, counted to the end of the phase."""
+    shapes = jax.eval_shape(stylegan(config.masks, phase).init, jax.random.key(0))
+    found = packed.read(folder, "masks", {"params": shapes.ema, "w_avg": shapes.w_avg})
+    state: MaskGanState = shapes.replace(
+        gen=None, critic=None, ema=found["params"], w_avg=found["w_avg"], images_seen=phase.end
+    )
+    return state
+
+
+def _read_by(method: Translator) -> Any:
+    """The shapes of what `translate` reads of the state."""
+    return without_optimizers(jax.eval_shape(method.init, jax.random.key(0)))
+
+
+def trained_masks(folder: Path, config: Config, say: Say = print) -> tuple[MaskGanState, Phase, dict[str, Any]]:
+    """Stage 1's newest state without optimisers, its phase, its parent; packed networks have no `gen` and `critic`."""
+    if packed.is_packed(folder):
+        phase = plan(config.masks)[-1]
+        return _unpacked_masks(folder, config, phase), phase, _packed_parent(folder, "masks")
+    newest, parent, meta = _newest(folder, "masks", say)
+    phase = plan(config.masks)[meta["phase"]]
+    shapes = jax.eval_shape(stylegan(config.masks, phase).init, jax.random.key(0))
+    return _read(newest, without_optimizers(shapes)), phase, parent
+
+
+def trained_translation(folder: Path, config: Config, say: Say = print) -> tuple[Any, dict[str, Any]]:
+    """Stage 2's newest state without optimisers, and its parent."""
+    if packed.is_packed(folder):
+        return packed.read(folder, "translation", _read_by(_method(config))), _packed_parent(folder, "translation")
+    return restore_translation(folder, config, say)[1:]
+
+
+def _packed_parent(folder: Path, stage: str) -> dict[str, Any]:
+    return {"sha256": file_sha256(folder / f"{stage}.npz")}
 
 
 def pack(run: Path, out: Path, say: Say = print) -> None:
@@ -152,7 +186,7 @@ def restore_translation(run: Path, config: Config, say: Say = print) -> tuple[Tr
     """Stage 2's translator without its perceptual loss, the part of its state that `translate` reads, its parent."""
     folder, parent, _ = _newest(run, "translation", say)
     method = _method(config)
-    return method, _read(folder, without_optimizers(jax.eval_shape(method.init, jax.random.key(0)))), parent
+    return method, _read(folder, _read_by(method)), parent
 
 
 def _method(config: Config) -> Translator:
