@@ -9,7 +9,7 @@ import pytest
 from tests.test_imports import LAYERS
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMES = ("architecture", "control", "export", "extending", "formats", "gpu", "masks", "methods")
+NAMES = ("architecture", "config", "control", "export", "extending", "formats", "gpu", "masks", "methods")
 MORE = ("own_ct", "reliability", "scaling", "studio")
 PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in (*NAMES, *MORE)))
 
