@@ -40,7 +40,8 @@ def describe(config: Config, run: Path, stages: Sequence[str] = rundir.STAGES) -
             lines, checkpoints = lines + text + _start(config, run, stage), checkpoints + one
         except UserError as error:
             problem = problem or str(error)
-            lines += ["", f"stage {stage}: cannot be trained with this config"]
+            method = f"  {config.translation.method}" if stage == "translation" else ""
+            lines += ["", f"stage {stage}{method}: cannot be trained with this config"]
     if tuple(stages) == config.stages and config.generation.count:
         masks = {
             "stylegan": f"truncation {config.generation.truncation:g}",
