@@ -144,11 +144,11 @@ def dl_pix2pix(config: DLPix2PixConfig, images_per_epoch: int) -> Translator[Adv
         rate = config.learning_rate * common.rate_factor(config, images_per_epoch, state.images_seen)
         mask, size = jax.nn.one_hot(batch.mask, NUM_CLASSES), batch.ct.shape[0]
 
-        def outputs_of(params: Params, image: Array) -> list[Array]:
-            return critic.apply({"params": params}, jnp.concatenate([mask, image], -1), method=critic.outputs)
+        def logits_of(params: Params, image: Array) -> Array:
+            return critic.apply({"params": params}, jnp.concatenate([mask, image], -1))
 
         extract = common.extractor(config, features, state.frozen)
-        critic_loss, generator_loss = _losses(config, outputs_of, batch.ct, extract)
+        critic_loss, generator_loss = _losses(config, logits_of, batch.ct, extract)
         appearance = None
         if config.appearance:
             rows = looks.measured(batch.ct, batch.mask)
@@ -175,28 +175,24 @@ def dl_pix2pix(config: DLPix2PixConfig, images_per_epoch: int) -> Translator[Adv
 
 def _losses(
     config: DLPix2PixConfig,
-    outputs_of: Callable[[Params, Array], list[Array]],
+    logits_of: Callable[[Params, Array], Array],
     real: Array,
     extract: Extractor | None,
 ) -> tuple[Callable[[Params, Array], Loss], Callable[[Array, Params], Loss]]:
     """The critic's loss, half the sum on the real and on the fake pair, and the generator's (Eq. 8 to 10).
 
-    outputs_of: (critic params, images) -> the critic's layers, logits last.  The metrics are the unweighted terms.
+    logits_of: (critic params, images) -> logits.  The metrics are the unweighted terms.
     """
 
     def critic_loss(params: Params, fake: Array) -> Loss:
-        real_logits, fake_logits = outputs_of(params, real)[-1], outputs_of(params, fake)[-1]
+        real_logits, fake_logits = logits_of(params, real), logits_of(params, fake)
         total = losses.patch_critic(real_logits, fake_logits, config.gan_loss)
         return total, {"critic_loss": total, "critic_real": real_logits.mean(), "critic_fake": fake_logits.mean()}
 
     def generator_loss(fake: Array, params: Params) -> Loss:
-        outputs = outputs_of(params, fake)
-        gan = losses.adversarial(outputs[-1], True, config.gan_loss)
+        gan = losses.adversarial(logits_of(params, fake), True, config.gan_loss)
         terms = {"gan": gan, "l1": losses.mean_l1(fake, real)}
         total = terms["gan"] + config.l1_weight * terms["l1"]
-        if config.matching_weight:
-            terms["matching"] = losses.feature_matching([outputs], [outputs_of(params, real)])
-            total += config.matching_weight * terms["matching"]
         if extract is not None:
             terms["perceptual"] = losses.perceptual(extract(fake), extract(real))
             total += config.perceptual_weight * terms["perceptual"]
