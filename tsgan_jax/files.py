@@ -35,6 +35,13 @@ def safe_name(name: object, source: str = "file name") -> str:
     return name
 
 
+def is_path(name: object) -> bool:
+    """Whether a value that was read from a file can be a path: a text that file systems take."""
+    if not isinstance(name, str) or not name or not name.isprintable():
+        return False
+    return all(len(part.encode()) <= 255 for part in Path(name).parts) and len(name) < 1000
+
+
 @contextmanager
 def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
     """A temporary path next to `path`, which replaces `path` when the block ends without an exception.

@@ -78,11 +78,11 @@ def train(folder: Path, run: Path) -> int:
 def all_commands(folder: Path, run: Path) -> int:
     """bin/train, bin/generate of a second set, and bin/evaluate; every mask passes, whatever 36 steps have made."""
     candidates.check = lambda mask, pixel_mm: Verdict(True, ())
-    return (
-        train(folder, run)
-        or generate.main(["--run", str(run), "--count", "20", "--out", str(run / "sets" / "other"), "--seed", "5"])
-        or evaluate.main(["--run", str(run), "--only", "images", "--only", "masks", "--only", "report"])
+    trained = train(folder, run) or generate.main(
+        ["--run", str(run), "--count", "20", "--out", str(run / "sets" / "other"), "--seed", "5"]
     )
+    evaluated = trained or evaluate.main(["--run", str(run), "--only", "images", "--only", "masks", "--only", "report"])
+    return 0 if evaluated == 3 else evaluated  # of so few images some figures cannot be had
 
 
 def start(folder: Path, run: Path, command: Command = train) -> BaseProcess:
@@ -183,9 +183,9 @@ def studied(run: Path) -> dict:
 
 
 def figures(run: Path) -> list[str]:
-    """The records of an evaluation, without its time."""
-    found = [replace(one, details={k: v for k, v in one.details.items() if k != AT}) for one in records_of(run)]
-    return sorted(repr(one).replace(str(run), "RUN") for one in found)
+    """The records of an evaluation, without its time and the hashes of checkpoint files, which have times too."""
+    details = ({k: v for k, v in one.details.items() if k != AT} for one in records_of(run))
+    return sorted(repr(replace(r, details=d, made_from={})) for r, d in zip(records_of(run), details, strict=True))
 
 
 EVALUATED = CONFIG + "evaluation: {features: vgg19, vgg_layer: relu1_1, bootstrap: 5, vgg_weights: WEIGHTS}\n"

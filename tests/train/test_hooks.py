@@ -1,6 +1,7 @@
 """Log, sample grids, saving by the clock, progress."""
 
 import json
+import resource
 
 import numpy as np
 import pytest
@@ -51,6 +52,24 @@ def test_tensorboard_gets_the_numbers(tmp_path):
     board = Tensorboard(tmp_path, 0)
     board(info(1, {"loss": 1.0}, last=True))
     assert any(file.stat().st_size > 0 for file in tmp_path.iterdir())
+
+
+def test_a_disk_that_refuses_tensorboards_points_does_not_stop_training(tmp_path):
+    """tensorboardX's own thread would end at the first error, and its queue block training for ever."""
+    pytest.importorskip("tensorboardX")
+    lines = []
+    board = Tensorboard(tmp_path, 0, lines.append)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        for step in range(1, 300):
+            board(info(step, {"loss": 1.0}))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert lines and "lost or are late" in lines[0]
+    written = sum(file.stat().st_size for file in tmp_path.iterdir())
+    board(info(300, {"loss": 1.0}, last=True))  # the disk has room again
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) > written
 
 
 def picture(state):

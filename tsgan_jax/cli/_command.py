@@ -16,7 +16,10 @@ from typing import Any, NoReturn
 
 from tsgan_jax.errors import UserError
 
-OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR}
+OF_THE_DISK = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+    *(errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP),
+}
 """Error numbers with a cause in the file system that the user can correct."""
 DEFECT = 70  # exit code of an internal error (EX_SOFTWARE)
 _is_program = False

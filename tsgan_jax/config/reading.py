@@ -190,12 +190,16 @@ def _read_over_bases(path: Path, above: tuple[Path, ...]) -> Settings:
         return settings
     where, base = settings.origins[BASE], settings.values[BASE]
     if not isinstance(base, str) or not base:
-        raise UserError(f"{where}: 'base': give one file, as a path from this one; got {base!r}")
+        raise UserError(f"{where}: 'base': give one file, as a path from this one; got {base!r:.200}")
     chain = (*above, path)
     target = path.parent / base
-    if target.resolve() in {one.resolve() for one in chain}:
+    try:
+        itself, there = target.resolve() in {one.resolve() for one in chain}, target.is_file()
+    except (OSError, ValueError) as error:  # such as a name that is too long
+        raise UserError(f"{where}: 'base': {base!r:.200} is no path ({error})") from None
+    if itself:
         raise UserError(f"{where}: 'base': {' -> '.join(map(str, (*chain, target)))} leads back to itself")
-    if not target.is_file():
+    if not there:
         raise UserError(f"{where}: 'base': {target} does not exist; the path starts from the folder of {path.name}")
     return settings.without(BASE).over(_read_over_bases(target, chain))
 

@@ -24,6 +24,7 @@ SPACING_MM = (0.2, 10.0)
 ORIGIN_MM = 10_000.0
 MAX_HEADER_BYTES = 64 * 1024
 MAX_SIDE = 8192
+MAX_NAME_BYTES = 255
 _ORIGIN = ("Offset", "Position", "Origin")
 _DIRECTION = ("TransformMatrix", "Rotation", "Orientation")
 _BYTE_ORDER = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
@@ -182,8 +183,11 @@ def _data_file(path: Path, root: Path, fields: Fields) -> Path:
     name = fields.get("ElementDataFile", "")
     if not name or name.split()[0].upper() in ("LIST", "LOCAL") or "%" in name:
         raise VolumeError(f"{path}: ElementDataFile = {name or 'missing'}; expected a .raw or .zraw file next to it")
-    if Path(name).is_absolute() or ".." in Path(name).parts or "\\" in name or ":" in name:
-        raise VolumeError(f"{path}: ElementDataFile = {name} leads out of the tree; expected a file next to the header")
+    odd = "\\" in name or ":" in name or not name.isprintable() or len(name.encode()) > MAX_NAME_BYTES
+    if Path(name).is_absolute() or ".." in Path(name).parts or odd:
+        raise VolumeError(
+            f"{path}: ElementDataFile = {name!r:.200} leads out of the tree; expected a file next to the header"
+        )
     if list(fields)[-1] != "ElementDataFile":
         raise VolumeError(f"{path}: {list(fields)[-1]} follows ElementDataFile, which must be the last line")
     return inside(path.parent / name, root, path)

@@ -27,6 +27,7 @@ from tsgan_jax.evaluation.mask_statistics import compare_values
 from tsgan_jax.evaluation.records import Kind, MakeRecord, Record
 from tsgan_jax.evaluation.regions import Region, owners, square_around
 from tsgan_jax.evaluation.subject import Subject
+from tsgan_jax.files import is_path
 from tsgan_jax.generation import coco
 from tsgan_jax.images import Window, read_shown, to_hu
 from tsgan_jax.labels import NODULE
@@ -166,10 +167,12 @@ def _sides(boxes: Boxes) -> NDArray[np.float64]:
 def _inside(folder: Path, name: object, source: str) -> None:
     """Raise UserError unless a file name stays within the folder and is there, links followed."""
     if not isinstance(name, str) or not name:
-        raise UserError(f"{source}: {name!r} is not a file name")
+        raise UserError(f"{source}: {name!r:.200} is not a file name")
     path = folder / name
-    if "\0" in name or not path.resolve().is_relative_to(folder.resolve()):
-        raise UserError(f"{source}: {name!r} is refused: it leads out of {folder}; use names below it")
+    if not is_path(name) or not path.resolve().is_relative_to(folder.resolve()):
+        raise UserError(
+            f"{source}: {name!r:.200} is refused: it leads out of {folder} or is no path; use names below it"
+        )
     if not path.is_file():
         raise UserError(f"{source}: {path} does not exist; --images is the folder that file names start from")
 

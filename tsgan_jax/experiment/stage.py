@@ -160,7 +160,7 @@ def train_phase(stage: Stage, part: TrainingPhase, state: Any) -> Any:
     if not processes.is_first():  # all of them write files
         chosen = []
     elif settings.tensorboard:
-        chosen.append(hooks.Tensorboard(stage.directory / "tensorboard", int(state.step)))
+        chosen.append(hooks.Tensorboard(stage.directory / "tensorboard", int(state.step), say))
     stage.console.update(span.label, span.before / span.stage, "compiling")
     try:
         return run_recovering(
@@ -177,9 +177,10 @@ def train_phase(stage: Stage, part: TrainingPhase, state: Any) -> Any:
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
+        advice = "a larger masks.accumulate (--allow-config-change masks.accumulate), " if stage.name == "masks" else ""
         raise UserError(
-            f"{span.label}: the device has not enough memory for a step; training so far is saved. Use a smaller "
-            f"{stage.name}.batch_size (and --allow-config-change {stage.name}.batch_size), or another device"
+            f"{span.label}: the device has not enough memory for a step; training so far is saved. Use {advice}a "
+            f"smaller {stage.name}.batch_size (and --allow-config-change {stage.name}.batch_size), or another device"
         ) from error
     finally:
         stage.console.finish()

@@ -59,19 +59,36 @@ def _step_of(line: str) -> float:
 
 
 class Tensorboard(Hook):
-    """The same numbers as the log, for TensorBoard; needs the extra `tensorboard`."""
+    """The same numbers as the log, for TensorBoard; needs the extra `tensorboard`.
 
-    def __init__(self, directory: Path, step: int) -> None:
-        from tensorboardX import SummaryWriter
+    They are written here, not by tensorboardX's thread: once a full disk has ended that, training would wait for it for
+    ever.
+    """
 
-        self._writer = SummaryWriter(str(directory), purge_step=step + 1)
+    def __init__(self, directory: Path, step: int, say: Callable[[str], None] = print) -> None:
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+        from tensorboardX.summary import scalar
+
+        self._directory, self._say, self._event, self._scalar = directory, say, Event, scalar
+        directory.mkdir(parents=True, exist_ok=True)
+        self._writer = EventsWriter(str(directory / "events"))
+        start = SessionLog(status=SessionLog.START)  # what was written from this step on counts no more
+        self._write(Event(step=step + 1, file_version="brain.Event:2"), Event(step=step + 1, session_log=start))
 
     def __call__(self, info: StepInfo) -> None:
         if info.metrics is not None:
-            for name, value in info.metrics.items():
-                self._writer.add_scalar(name, value, info.step)
-        if info.last:
-            self._writer.close()
+            values = info.metrics.items()
+            self._write(*(self._event(step=info.step, summary=self._scalar(name, value)) for name, value in values))
+
+    def _write(self, *events: Any) -> None:
+        try:
+            for event in events:
+                event.wall_time = time.time()
+                self._writer.write_event(event)
+            self._writer.flush()
+        except OSError as error:
+            self._say(f"{self._directory}: points for TensorBoard were lost or are late: {error}")
 
 
 class Save(Hook):
