@@ -15,9 +15,8 @@ import pytest
 import tsgan_jax
 from tsgan_jax.cli import export as command
 from tsgan_jax.generation import exported
-from tsgan_jax.generation.candidates import Candidate
 from tsgan_jax.generation.export import export_networks
-from tsgan_jax.generation.generate import hu_of, set_key
+from tsgan_jax.generation.generate import set_key
 from tsgan_jax.generation.sources import stylegan_masks
 
 SEED, IMAGES = 3, 6
@@ -57,9 +56,7 @@ def check_images(made, trained):
     masks = stylegan_masks(trained.generator, set_key(SEED, "masks"), 1.0, 1.0).draw(0, list(range(IMAGES)))
     np.testing.assert_array_equal(made["mask"], masks)
     np.testing.assert_array_equal(made["alone"], masks[:1])
-    drawn = [Candidate(i, mask) for i, mask in enumerate(masks)]
-    window = trained.config.data.hu_window
-    ct = hu_of(drawn, masks.shape[1], trained.translator, trained.translator_state, set_key(SEED, "ct"), window)
+    ct = tsgan_jax.load_run("phantom-64").ct(masks, set_key(SEED, "ct"))
     assert np.ptp(ct) > 1000
     for name in ("ct", "of_mask"):
         assert made[name].dtype == np.float32

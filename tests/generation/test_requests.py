@@ -24,6 +24,12 @@ def source_of(request, seed=3, bank=()):
     return requested_masks(real_masks(CHESTS, seed), request, seed, bank)
 
 
+def drawn(source, indices, attempt=0):
+    """Masks of the images, as requested."""
+    masks = source.draw(attempt, indices)
+    return [source.redraw(attempt, index, mask) for index, mask in zip(indices, masks, strict=True)]
+
+
 def test_balance_gives_every_combination_once_a_round():
     request = Request(nodules=(1, 3), diameter_mm=(4, 12), balance=("size", "place"), side="left")
     bins = request.bins()
@@ -79,20 +85,18 @@ def test_a_grid_too_coarse_is_told():
 @pytest.mark.parametrize("bank", [(), tuple(n for m in CHESTS.mask for n in nodules_of(m, PIXEL_MM))])
 def test_a_mask_depends_on_the_seed_the_index_and_the_request_alone(bank):
     request = Request(nodules=(1, 2), diameter_mm=(10, 14), side="right", place="juxtapleural")
-    all_at_once = source_of(request, bank=bank).draw(0, list(range(8)))
+    all_at_once = [one.mask for one in drawn(source_of(request, bank=bank), list(range(8)))]
     for index in (7, 2):
-        np.testing.assert_array_equal(source_of(request, bank=bank).draw(0, [index])[0], all_at_once[index])
-    assert not np.array_equal(source_of(request, seed=4, bank=bank).draw(0, [2])[0], all_at_once[2])
-    assert not np.array_equal(source_of(request, bank=bank).draw(1, [2])[0], all_at_once[2])
+        np.testing.assert_array_equal(drawn(source_of(request, bank=bank), [index])[0].mask, all_at_once[index])
+    assert not np.array_equal(drawn(source_of(request, seed=4, bank=bank), [2])[0].mask, all_at_once[2])
+    assert not np.array_equal(drawn(source_of(request, bank=bank), [2], attempt=1)[0].mask, all_at_once[2])
 
 
 def test_facts_have_each_nodule_as_requested_and_in_the_mask():
     source = source_of(Request(nodules=(1, 2), diameter_mm=(10, 14), side="left", place="juxtapleural"))
-    masks = source.draw(0, list(range(6)))
-    for index, mask in enumerate(masks):
-        assert source.lacks(index) == ()
-        facts = source.facts(index)
-        assert "seriesuid" in facts["mask_of"]
+    for index, (mask, lacking, facts) in enumerate(drawn(source, list(range(6)))):
+        assert lacking == ()
+        assert "seriesuid" in source.facts(index)["mask_of"]
         found = located(mask, PIXEL_MM)
         assert len(found) == len(facts["nodules"])
         for one in facts["nodules"]:
@@ -111,8 +115,9 @@ def test_a_mask_without_room_is_lacking_and_has_no_nodule():
     lone = requested_masks(
         type(source)(**{**vars(source), "draw": lambda attempt, indices: masks}), Request(side="left"), 0, ()
     )
-    assert not (lone.draw(0, [0]) == NODULE).any()
-    assert lone.lacks(0) == ("no room: side left, place any",)
+    [(mask, lacking, _)] = drawn(lone, [0])
+    assert not (mask == NODULE).any()
+    assert lacking == ("no room: side left, place any",)
 
 
 @pytest.fixture(scope="module")

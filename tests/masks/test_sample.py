@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from tsgan_jax import labels
-from tsgan_jax.masks.calibration import Objects
 from tsgan_jax.masks.growth import plan
 from tsgan_jax.masks.learner import stylegan
 from tsgan_jax.masks.networks import networks_of
 from tsgan_jax.masks.sample import calibration_of, chunk_size, generator_of, sample_maps, sample_masks
+from tsgan_jax.masks.small_objects import Objects
 
 from .tiny import tiny
 

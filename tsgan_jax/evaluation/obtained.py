@@ -27,7 +27,7 @@ from tsgan_jax.evaluation.sources import GeneratedSet
 from tsgan_jax.evaluation.table import NONE, Table
 from tsgan_jax.generation.manifest import read_manifest
 from tsgan_jax.generation.requests import SIZE_MM
-from tsgan_jax.masks.distance import signed_distance, with_nodules
+from tsgan_jax.masks.distance import distance_at, with_nodules
 from tsgan_jax.masks.places import PLACES, SIDES, Located, place_of
 from tsgan_jax.masks.requested import ANY
 
@@ -111,7 +111,7 @@ def obtained(
     nodule = numbered == at_middle.argmax()
     side = max(inside, key=lambda one: int((nodule & inside[one]).sum()))
     at = float(x[nodule].mean()), float(y[nodule].mean())
-    depth = float(signed_distance(lungs[side])[round(at[1]), round(at[0])]) * pixel_mm
+    depth = distance_at(lungs[side], round(at[1]), round(at[0])) * pixel_mm
     touches = bool((ndimage.binary_dilation(nodule, half_pixel) & ~inside[side]).any())
     size = 2 * math.sqrt(nodule.sum() / math.pi) * pixel_mm / factor
     return Obtained(size, at, side, place_of(touches, depth), depth, float(fine[nodule].mean()), lung_hu)

@@ -16,11 +16,11 @@ from tsgan_jax.experiment.rundir import MANIFEST
 from tsgan_jax.experiment.stage import Stage, TrainingPhase, mask_grid, masks_work
 from tsgan_jax.files import read_object
 from tsgan_jax.masks import growth
-from tsgan_jax.masks.calibration import from_json
 from tsgan_jax.masks.growth import MaskGanState, Phase
 from tsgan_jax.masks.learner import stylegan
 from tsgan_jax.masks.representation import representation_of
 from tsgan_jax.masks.sample import generator_of, sample_masks
+from tsgan_jax.masks.small_objects import from_json
 from tsgan_jax.train.checkpoint import Saved
 from tsgan_jax.train.devices import data_mesh, place
 from tsgan_jax.train.hooks import Span

@@ -23,7 +23,7 @@ from tsgan_jax.experiment.translation import train_translation
 from tsgan_jax.files import locked_run
 from tsgan_jax.generation.generate import generate_run
 from tsgan_jax.generation.runs import fingerprint
-from tsgan_jax.masks import calibration
+from tsgan_jax.masks import small_objects
 from tsgan_jax.masks.growth import plan
 from tsgan_jax.train import processes
 from tsgan_jax.train.checkpoint import Checkpoints
@@ -129,7 +129,7 @@ def _facts(config: Config, stage: str, slices: SliceSet, translator: Translator 
         "pixel_mm": float(np.median(slices.pixel_mm)),
     }
     if stage == "masks" and config.masks.calibrate:
-        facts["small_objects"] = calibration.to_json(calibration.real_objects(slices.mask))
+        facts["small_objects"] = small_objects.to_json(small_objects.real_objects(slices.mask))
     if stage == "translation" and translator is not None:
         facts |= translator.about
     return facts

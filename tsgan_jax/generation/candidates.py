@@ -4,13 +4,13 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import TypeVar
+from itertools import islice, repeat
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tsgan_jax.generation.sources import MaskSource
+from tsgan_jax.generation.sources import MaskSource, Redrawn
 from tsgan_jax.masks.plausibility import check
 
 T = TypeVar("T")
@@ -20,11 +20,12 @@ AHEAD = 2  # batches of masks that wait for their CT
 
 @dataclass
 class Candidate:
-    """An image in progress: its mask, if one is accepted, and the reasons for refusing earlier attempts."""
+    """An image in progress: its mask, if one is accepted, with its facts; the reasons for refusing earlier attempts."""
 
     index: int
     mask: NDArray[np.uint8] | None = None
     refused: list[list[str]] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def candidates(
@@ -44,11 +45,10 @@ def candidates(
         queue = waiting[attempt]
         drawn = [queue.popleft() for _ in range(min(size, len(queue)))]
         masks = source.draw(attempt, [candidate.index for candidate in drawn])
-        verdicts = pool.map(check, masks, [source.pixel_mm(candidate.index) for candidate in drawn])
-        for candidate, mask, verdict in zip(drawn, masks, verdicts, strict=True):
-            reasons = source.lacks(candidate.index) or verdict.reasons
+        judged = pool.map(_judged, repeat(source), repeat(attempt), drawn, masks)
+        for candidate, (redrawn, reasons) in zip(drawn, judged, strict=True):
             if not reasons:
-                candidate.mask = mask
+                candidate.mask, candidate.facts = redrawn.mask, redrawn.facts
                 yield candidate
                 continue
             candidate.refused.append(list(reasons))
@@ -56,6 +56,14 @@ def candidates(
                 waiting[attempt + 1].append(candidate)
             else:
                 yield candidate
+
+
+def _judged(
+    source: MaskSource, attempt: int, candidate: Candidate, mask: NDArray[np.uint8]
+) -> tuple[Redrawn, tuple[str, ...]]:
+    """(the mask as the source redraws it, why it is refused)."""
+    redrawn = source.redraw(attempt, candidate.index, mask)
+    return redrawn, redrawn.lacking or check(redrawn.mask, source.pixel_mm(candidate.index)).reasons
 
 
 def batches(found: Iterable[Candidate], size: int, reject: Callable[[Candidate], None]) -> Iterator[list[Candidate]]:

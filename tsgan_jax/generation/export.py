@@ -22,8 +22,7 @@ from tsgan_jax.files import write_bytes, write_json
 from tsgan_jax.generation import exported
 from tsgan_jax.generation.runs import TrainedRun, versions
 from tsgan_jax.labels import NAMES
-from tsgan_jax.masks.decoding import decoder
-from tsgan_jax.masks.sample import MaskGenerator, calibration_of, maps_of
+from tsgan_jax.masks.sample import MaskGenerator, decoder, maps_of
 from tsgan_jax.types import Array
 
 KIND = "exported networks"
@@ -80,7 +79,7 @@ def mask_function(
 ) -> Callable[[Array, Array], Array]:
     """(z [n, z_dim], mask_key uint32 [n, 2]) to masks uint8 [n, h, w], calibrated where the run's masks are."""
     psi = trained.config.generation.truncation if truncation is None else truncation
-    decode = decoder(trained.config.masks, None if generator.objects is None else calibration_of(generator, psi))
+    decode = decoder(generator, psi)
 
     def masks(z: Array, mask_key: Array) -> Array:
         networks = generator.mapping, generator.synthesis

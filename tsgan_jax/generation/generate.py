@@ -70,32 +70,21 @@ def translate(
     key: Key,
     window: Window = (-1000.0, 400.0),
     batch_size: int | None = None,
+    indices: Sequence[int] | None = None,
 ) -> NDArray[np.float32]:
     """CT of masks: uint8 [n, h, w] to float32 HU [n, h, w].
 
     key: image i's noise comes from `fold_in(key, i)`.  window: the HU range that the network was trained in.
-    batch_size: images at a time; None: as many as fit in the device's memory.  Compiled once for a translator, a
-    batch and the masks' size.
+    batch_size: images at a time; None: as many as fit in the device's memory.  indices: [n], each mask's i; None: 0 to
+    n - 1.  Compiled once for a translator, a batch and the masks' size.
     Raises UserError for a mask with anything but the six class codes.
     """
     masks = check_mask(masks, "masks to translate").astype(np.uint8)
-    drawn = [Candidate(i, mask) for i, mask in enumerate(masks)]
-    return hu_of(drawn, masks.shape[1], translator, state, key, window, batch_size)
-
-
-def hu_of(
-    drawn: list[Candidate],
-    side: int,
-    translator: Translator[Any],
-    state: Any,
-    key: Key,
-    window: Window,
-    batch_size: int | None = None,
-) -> NDArray[np.float32]:
-    """CT, float32 HU [n, side, side], of candidates with masks, each with the noise of its own index."""
-    hu = np.empty((len(drawn), side, side), np.float32)
+    numbers = range(len(masks)) if indices is None else indices
+    drawn = [Candidate(index, mask) for index, mask in zip(numbers, masks, strict=True)]
+    hu = np.empty(masks.shape, np.float32)
     if drawn:
-        size = batch_size_for(translator, state, side, len(drawn), batch_size)
+        size = batch_size_for(translator, state, masks.shape[1], len(drawn), batch_size)
         starts = range(0, len(drawn), size)
         each = (drawn[at : at + size] for at in starts)
         for at, (batch, ct) in zip(starts, rendered(renderer(translator, state, key, size), each), strict=True):

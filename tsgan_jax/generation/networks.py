@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tsgan_jax.errors import UserError
 from tsgan_jax.generation import packed, runs
 from tsgan_jax.generation.candidates import candidates
-from tsgan_jax.generation.generate import PNG_THREADS, hu_of, masks_of, set_key, translate
+from tsgan_jax.generation.generate import PNG_THREADS, masks_of, set_key, translate
 from tsgan_jax.generation.requests import Request
 from tsgan_jax.generation.runs import TrainedRun
 from tsgan_jax.masks.sample import Indices, sample_masks
@@ -52,10 +52,17 @@ class Networks:
         chosen = self.trained.config.generation.truncation if truncation is None else truncation
         return sample_masks(generator, key, indices, chosen)
 
-    def ct(self, masks: Array | NDArray[np.uint8], key: Key, batch_size: int | None = None) -> NDArray[np.float32]:
-        """CT of masks: uint8 [n, h, w] to float32 HU [n, h, w]; the noise of image i comes from `fold_in(key, i)`."""
-        window = self.trained.config.data.hu_window
-        return translate(self.trained.translator, self.trained.translator_state, masks, key, window, batch_size)
+    def ct(
+        self,
+        masks: Array | NDArray[np.uint8],
+        key: Key,
+        batch_size: int | None = None,
+        indices: Sequence[int] | None = None,
+    ) -> NDArray[np.float32]:
+        """CT of masks: uint8 [n, h, w] to float32 HU [n, h, w]; arguments as of `tsgan_jax.translate`."""
+        trained = self.trained
+        window = trained.config.data.hu_window
+        return translate(trained.translator, trained.translator_state, masks, key, window, batch_size, indices)
 
     def pairs(
         self, seed: int, indices: Sequence[int], truncation: float | None = None, request: Request | None = None
@@ -72,9 +79,9 @@ class Networks:
             found = {one.index: one for one in candidates(source, list(indices), attempts, source.at_once, pool)}
         kept = [found[index] for index in indices if found[index].mask is not None]
         masks = np.array([one.mask for one in kept], np.uint8).reshape(-1, source.side, source.side)
-        window = trained.config.data.hu_window
-        ct = hu_of(kept, source.side, trained.translator, trained.translator_state, set_key(seed, "ct"), window)
-        return Pairs(np.array([one.index for one in kept], int), masks, ct, [source.facts(one.index) for one in kept])
+        numbers = [one.index for one in kept]
+        ct = self.ct(masks, set_key(seed, "ct"), indices=numbers)
+        return Pairs(np.array(numbers, int), masks, ct, [source.facts(one.index) | one.facts for one in kept])
 
 
 def load_run(run: str | Path, say: Callable[[str], None] = print) -> Networks:

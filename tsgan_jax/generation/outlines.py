@@ -44,7 +44,7 @@ def _loops(inside: NDArray[np.bool_]) -> list[list[Point]]:
         ((1, 0), (1, 1), (0, 1)),
         ((0, -1), (0, 1), (0, 0)),
     ):
-        neighbour = np.roll(padded, (-down, -right), (0, 1))[1:-1, 1:-1]
+        neighbour = padded[1 + down : len(padded) - 1 + down, 1 + right : padded.shape[1] - 1 + right]
         for y, x in np.argwhere(inside & ~neighbour).tolist():
             ends.setdefault((x + x0, y + y0), []).append((x + x1, y + y1))
     loops = []

@@ -10,14 +10,14 @@ requested.
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise, product
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tsgan_jax.errors import UserError
 from tsgan_jax.generation.runs import Say, TrainedRun, fingerprint
-from tsgan_jax.generation.sources import MaskSource
+from tsgan_jax.generation.sources import MaskSource, Redrawn
 from tsgan_jax.masks.nodules import RealNodule, nodules_of, without_nodules
 from tsgan_jax.masks.places import PLACES, SIDES, Place, Side, located
 from tsgan_jax.masks.plausibility import NODULE_MM
@@ -105,24 +105,15 @@ class Request:
 
 def requested_masks(source: MaskSource, request: Request, seed: int, bank: Sequence[RealNodule]) -> MaskSource:
     """The masks of a source with the nodules of a request in place of their own; bank: real nodules, or none."""
-    latest: dict[int, tuple[tuple[str, ...], list[dict[str, Any]]]] = {}
 
-    def draw(attempt: int, indices: list[int]) -> NDArray[np.uint8]:
-        masks = []
-        for index, mask in zip(indices, source.draw(attempt, indices), strict=True):
-            rng = np.random.default_rng([seed, attempt, index, WHERE])
-            wanted = request.of_image(seed, index)
-            mask, lacking, records = _redrawn(mask, source.pixel_mm(index), wanted, bank, rng)
-            latest[index] = lacking, records
-            masks.append(mask)
-        return np.stack(masks)
+    def redraw(attempt: int, index: int, mask: NDArray[np.uint8]) -> Redrawn:
+        rng = np.random.default_rng([seed, attempt, index, WHERE])
+        return _redrawn(mask, source.pixel_mm(index), request.of_image(seed, index), bank, rng)
 
     shapes = {"kind": "real", "nodules": len(bank), "sha256": fingerprint([real.contour for real in bank])}
     return replace(
         source,
-        draw=draw,
-        facts=lambda index: {**source.facts(index), "nodules": latest[index][1]},
-        lacks=lambda index: latest[index][0],
+        redraw=redraw,
         made_from={**source.made_from, "request": asdict(request) | {"shapes": shapes if bank else {"kind": "random"}}},
     )
 
@@ -149,20 +140,20 @@ def _redrawn(
     wanted: list[NoduleRequest],
     bank: Sequence[RealNodule],
     rng: np.random.Generator,
-) -> tuple[NDArray[np.uint8], tuple[str, ...], list[dict[str, Any]]]:
-    """(the mask with the nodules, what it has no room for, the nodules' records)."""
+) -> Redrawn:
+    """The mask with the nodules, what it has no room for, the nodules' records."""
     bare = mask = without_nodules(mask)
     places = []
     for one in wanted:
         out = with_requested(mask, pixel_mm, one, bank, rng)
         if out is None:
-            return bare, (f"no room: side {one.side}, place {one.place}",), []
+            return Redrawn(bare, (f"no room: side {one.side}, place {one.place}",))
         places.append([where.mean() for where in np.nonzero(out != mask)][::-1])
         mask = out
     found = located(mask, pixel_mm)
     own = [min(found, key=lambda nodule: np.hypot(*np.subtract(nodule.centre, at))) for at in places]
     records = [{"requested": asdict(one), "in_mask": asdict(got)} for one, got in zip(wanted, own, strict=True)]
-    return mask, (), records
+    return Redrawn(mask, facts={"nodules": records})
 
 
 def _span(ends: tuple[float, float]) -> str:

@@ -22,7 +22,7 @@ from tsgan_jax.config.reading import config_hash, run_config
 from tsgan_jax.errors import UserError
 from tsgan_jax.files import file_sha256, read_json, read_object
 from tsgan_jax.generation import packed
-from tsgan_jax.masks import calibration
+from tsgan_jax.masks import small_objects
 from tsgan_jax.masks.growth import MaskGanState, Phase, plan
 from tsgan_jax.masks.learner import stylegan
 from tsgan_jax.masks.sample import MaskGenerator, generator_of
@@ -95,7 +95,7 @@ def _unpacked(folder: Path) -> TrainedRun:
     config, manifest = run_config(folder), packed.manifest_of(folder)
     phase = plan(config.masks)[-1]
     state = _unpacked_masks(folder, config, phase)
-    objects = calibration.from_json(manifest.get("small_objects")) if config.masks.calibrate else None
+    objects = small_objects.from_json(manifest.get("small_objects")) if config.masks.calibrate else None
     method = _method(config)
     return TrainedRun(
         config,
@@ -156,7 +156,7 @@ def pack(run: Path, out: Path, say: Say = print) -> None:
     masks = {"params": generator.params, "w_avg": generator.w_avg}
     facts = {"pixel_mm": trained.pixel_mm, "parents": trained.source["parents"]}
     if generator.objects is not None:
-        facts["small_objects"] = calibration.to_json(generator.objects)
+        facts["small_objects"] = small_objects.to_json(generator.objects)
     packed.write(out, trained.config, {"masks": masks, "translation": trained.translator_state}, facts)
 
 
@@ -178,7 +178,7 @@ def restore_masks(run: Path, config: Config, say: Say = print) -> tuple[MaskGene
     phase = plan(config.masks)[meta["phase"]]
     shapes = jax.eval_shape(stylegan(config.masks, phase).init, jax.random.key(0))
     state = _read(folder, shapes.replace(gen=None, critic=None))  # masks are drawn from the running mean alone
-    objects = calibration.from_json(_manifest(run, "masks").get("small_objects")) if config.masks.calibrate else None
+    objects = small_objects.from_json(_manifest(run, "masks").get("small_objects")) if config.masks.calibrate else None
     return generator_of(state, config.masks, phase, objects), parent
 
 

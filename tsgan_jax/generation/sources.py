@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,14 @@ THREADS = min(16, os.cpu_count() or 1)  # number of masks that are deformed at a
 Draw = Callable[[int, list[int]], NDArray[np.uint8]]  # (attempt, indices [n]) to masks [n, h, w]
 
 
+class Redrawn(NamedTuple):
+    """A drawn mask with changes of its own, as on request (requests.py)."""
+
+    mask: NDArray[np.uint8]
+    lacking: tuple[str, ...] = ()  # why it is no use
+    facts: dict[str, Any] = {}  # more fields of the image's record
+
+
 @dataclass(frozen=True)
 class MaskSource:
     """Masks by index."""
@@ -37,7 +45,7 @@ class MaskSource:
     facts: Callable[[int], dict[str, Any]]  # index to the fields about the mask in the image's record
     made_from: dict[str, Any]  # provenance
     weights: Any = None  # of the network that draws them, if one does
-    lacks: Callable[[int], tuple[str, ...]] = lambda index: ()  # why an image's latest mask is no use (requests.py)
+    redraw: Callable[[int, int, NDArray[np.uint8]], Redrawn] = lambda attempt, index, mask: Redrawn(mask)
 
 
 def stylegan_masks(generator: MaskGenerator, key: Key, truncation: float, pixel_mm: float) -> MaskSource:

@@ -60,4 +60,4 @@ class Writer:
         index, pixel_mm = candidate.index, self._masks.pixel_mm(candidate.index)
         labelled = SetImage(to_uint8(hu, self._window), hu, candidate.mask, pixel_mm)
         facts = {"seed": self._seed, "attempt": len(candidate.refused), "refused": candidate.refused}
-        self._directory.add(index, f"{index:06d}", labelled, **facts, **self._masks.facts(index))
+        self._directory.add(index, f"{index:06d}", labelled, **facts, **self._masks.facts(index), **candidate.facts)

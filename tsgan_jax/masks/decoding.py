@@ -1,9 +1,8 @@
-"""Maps to masks as a JAX function, for export: what representation.py, distance.py and calibration.py do in numpy.
+"""Maps to masks with calibrated small objects (calibration.py), batched; for sets, requests and export alike."""
 
-A pixel, a peak or an object's area may differ from theirs where a value is within float32 rounding of its threshold.
-"""
-
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
 from math import isqrt
 
 import jax
@@ -11,78 +10,85 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from tsgan_jax.config import MasksConfig
-from tsgan_jax.labels import BACKGROUND, BODY, LEFT_LUNG, RIGHT_LUNG, SMALL
-from tsgan_jax.masks.calibration import APART, ROUNDNESS, Calibration
-from tsgan_jax.masks.distance import CHANNELS, GROW
-from tsgan_jax.nn.conv import DIMENSIONS
-from tsgan_jax.nn.resample import bilinear_matrix
+from tsgan_jax.labels import BODY, LEFT_LUNG, RIGHT_LUNG, SMALL
+from tsgan_jax.masks.distance import CHANNELS, enlarged, organs
+from tsgan_jax.masks.small_objects import Objects
 from tsgan_jax.types import Array
 
+APART = 1 / 32  # least distance of two peaks, as a share of the slice's side
+ROUNDNESS = 0.1  # by how much heights are lowered at the radius of the disc of an object's area
 
-def decoder(config: MasksConfig, rules: Mapping[int, Calibration] | None) -> Callable[[Array], Array]:
-    """The function from maps [n, r, r, c] to masks uint8 [n, size, size] at the config's resolution.
 
-    rules: the calibration of each class (`sample.calibration_of`); None: maps are decoded as they are.
+@dataclass(frozen=True)
+class Calibration:
+    """What makes an object of a peak."""
+
+    real: Objects  # that it is made for
+    slope: float  # a peak's rank is its height less `slope` times the nearer lung's channel there
+    levels: tuple[float, ...]  # least rank of the first, second, ... peak to be an object, if those before it are
+    ranks: tuple[float, ...]  # rising, of peaks whose objects have the areas `real.areas`
+
+
+def decode(maps: Array, size: int, rules: Mapping[int, Calibration]) -> Array:
+    """Maps [n, r, r, 5] to masks uint8 [n, size, size]; rules: by class, of the small objects, which peaks make.
+
+    A generator's calibration at another truncation compiles nothing anew.
     """
-    size = config.resolution
-    decode = _likeliest if config.representation == "one_hot" else _of_distances
-    return jax.vmap(lambda one: decode(one, size, rules))
+    maps = enlarged(maps, size)
+    masks = organs(maps)
+    for label in (label for label in SMALL if label in rules):  # nodules last: they have precedence
+        rule = rules[label]
+        slope, levels, ranks = (np.array(value, np.float32) for value in (rule.slope, rule.levels, rule.ranks))
+        masks = _with_objects(masks, maps, slope, levels, ranks, label, rule.real)
+    return masks
 
 
-def _likeliest(one: Array, size: int, rules: object) -> Array:
-    """Of a map [r, r, 6]; pixels doubled up to `size`."""
-    codes = one.argmax(axis=-1).astype(jnp.uint8)
-    factor = size // one.shape[0]
-    return codes.repeat(factor, axis=0).repeat(factor, axis=1)
+@functools.partial(jax.jit, static_argnames=("label", "real"))
+def peaks(maps: Array, label: int, real: Objects) -> tuple[Array, Array]:
+    """A class's local maxima in maps [n, h, h, 5]: (heights, -inf elsewhere; the nearer lung), [n, h, h].
+
+    Only where body and lungs are as they are at real objects: a nodule's in a lung or at one, trachea's between both.
+    """
+    channel = maps[..., CHANNELS.index(label)]
+    lungs = maps[..., [CHANNELS.index(LEFT_LUNG), CHANNELS.index(RIGHT_LUNG)]]
+    nearer = lungs.max(axis=-1)
+    around = jnp.stack([maps[..., CHANNELS.index(BODY)], nearer, lungs.min(axis=-1)], axis=-1)
+    lowest, highest = (np.array(bound, np.float32) for bound in (real.lowest, real.highest))
+    allowed = ((around >= lowest) & (around <= highest)).all(axis=-1)
+    width = 2 * max(1, round(APART * maps.shape[1])) + 1
+    tops = channel
+    for window in ((1, width, 1), (1, 1, width)):  # one after the other: many times faster than both at once
+        tops = lax.reduce_window(tops, -jnp.inf, lax.max, window, (1, 1, 1), "SAME")
+    found = (channel == tops) & (channel > channel.min(axis=(1, 2), keepdims=True)) & allowed
+    return jnp.where(found, channel, -jnp.inf), nearer
 
 
-def _of_distances(one: Array, size: int, rules: Mapping[int, Calibration] | None) -> Array:
-    """Of a map [r, r, 5]; small objects by their peaks where there are rules, else by sign."""
-    if one.shape[0] != size:
-        weight = bilinear_matrix(one.shape[0], size)
-        one = jnp.einsum("ai,bj,ijc->abc", weight, weight, one, precision="highest", optimize=[(0, 2), (0, 1)])
-    inside = {label: one[..., CHANNELS.index(label)] > 0 for label in CHANNELS}
-    mask = jnp.where(inside[BODY], BODY, BACKGROUND).astype(jnp.uint8)
-    for lung in (RIGHT_LUNG, LEFT_LUNG):
-        mask = jnp.where(inside[lung] & inside[BODY], np.uint8(lung), mask)
-    for label in SMALL:  # nodules last: they have precedence
-        if rules is None:
-            mask = jnp.where(_shrunk(inside[label], GROW[label]), np.uint8(label), mask)
-        elif label in rules:
-            mask = _with_objects(mask, one, label, rules[label])
-    return mask
+@functools.partial(jax.jit, static_argnames=("label", "real"))
+def _with_objects(
+    masks: Array, maps: Array, slope: Array, levels: Array, ranks: Array, label: int, real: Objects
+) -> Array:
+    """Masks [n, h, h] with the objects of one class that its calibration makes of maps [n, h, h, 5]."""
+    heights, depths = peaks(maps, label, real)
 
+    def one(mask: Array, channel: Array, ranked: Array) -> Array:
+        first = jnp.unravel_index(jnp.argmax(ranked), ranked.shape)
+        rows, columns = np.indices(ranked.shape)
+        apart = (rows - first[0]) ** 2 + (columns - first[1]) ** 2
+        ranked = jnp.where(apart <= _squared(real.spread * len(ranked)), ranked, -jnp.inf)
 
-def _shrunk(region: Array, share: float) -> Array:
-    """A region bool [h, h] without what is within `share` of the side, and a quarter of a pixel, from its outside."""
-    reach = share * region.shape[0] + 0.25
-    along = np.arange(-int(reach), int(reach) + 1)
-    disc = along[:, None] ** 2 + along**2 <= reach**2
-    outside = (~region)[None, :, :, None].astype(jnp.float32)
-    kernel = jnp.asarray(disc[:, :, None, None], jnp.float32)
-    near = lax.conv_general_dilated(outside, kernel, (1, 1), "SAME", dimension_numbers=DIMENSIONS)
-    return region & (near[0, :, :, 0] < 0.5)
+        def another(drawn: tuple[Array, Array, Array], level: Array) -> tuple[tuple[Array, Array, Array], None]:
+            mask, ranked, exists = drawn
+            place = jnp.unravel_index(jnp.argmax(ranked), ranked.shape)
+            rank = ranked[place]
+            exists &= rank >= level
+            pixels = jnp.interp(rank, ranks, np.array(real.areas, np.float32) * mask.size)
+            patch = _drawn(channel, place, jnp.maximum(1, jnp.round(pixels)), max(real.areas))
+            return (jnp.where(exists & patch, np.uint8(label), mask), ranked.at[place].set(-jnp.inf), exists), None
 
+        (mask, _, _), _ = lax.scan(another, (mask, ranked, jnp.array(True)), levels)
+        return mask
 
-def _with_objects(mask: Array, one: Array, label: int, rule: Calibration) -> Array:
-    """A mask with the objects of one class that its calibration makes of a map [h, h, 5]."""
-    channel, side = one[..., CHANNELS.index(label)], one.shape[0]
-    ranks = _ranks(one, channel, rule)
-    first = jnp.unravel_index(jnp.argmax(ranks), ranks.shape)
-    rows, columns = np.indices((side, side))
-    apart = (rows - first[0]) ** 2 + (columns - first[1]) ** 2
-    ranks = jnp.where(apart <= _squared(rule.real.spread * side), ranks, -jnp.inf)
-
-    def another(drawn: tuple[Array, Array, Array], level: Array) -> tuple[tuple[Array, Array, Array], None]:
-        mask, ranks, exists = drawn
-        place = jnp.unravel_index(jnp.argmax(ranks), ranks.shape)
-        exists &= ranks[place] >= level
-        mask = jnp.where(exists & _drawn(channel, place, ranks[place], rule), np.uint8(label), mask)
-        return (mask, ranks.at[place].set(-jnp.inf), exists), None
-
-    (mask, _, _), _ = lax.scan(another, (mask, ranks, jnp.array(True)), jnp.array(rule.levels, jnp.float32))
-    return mask
+    return jax.vmap(one)(masks, maps[..., CHANNELS.index(label)], heights - slope * depths)
 
 
 def _squared(reach: float) -> int:
@@ -91,26 +97,15 @@ def _squared(reach: float) -> int:
     return next(n for n in range(square, -1, -1) if np.sqrt(n) <= reach)
 
 
-def _ranks(one: Array, channel: Array, rule: Calibration) -> Array:
-    """The rank at each of the channel's local maxima that may be an object, -inf elsewhere; [h, h]."""
-    lungs = one[..., [CHANNELS.index(LEFT_LUNG), CHANNELS.index(RIGHT_LUNG)]]
-    nearer = lungs.max(axis=-1)
-    around = jnp.stack([one[..., CHANNELS.index(BODY)], nearer, lungs.min(axis=-1)], axis=-1)
-    lowest, highest = (np.array(bound, np.float32) for bound in (rule.real.lowest, rule.real.highest))
-    allowed = ((around >= lowest) & (around <= highest)).all(axis=-1)
-    width = 2 * max(1, round(APART * len(channel))) + 1
-    tops = lax.reduce_window(channel, -jnp.inf, lax.max, (width, width), (1, 1), "SAME")
-    peaks = (channel == tops) & (channel > channel.min()) & allowed
-    return jnp.where(peaks, channel - np.float32(rule.slope) * nearer, -jnp.inf)
+def _drawn(channel: Array, place: tuple[Array, ...], pixels: Array, largest: float) -> Array:
+    """The `pixels` highest pixels round a peak, those that are connected with it; bool [h, h].
 
-
-def _drawn(channel: Array, place: tuple[Array, ...], rank: Array, rule: Calibration) -> Array:
-    """The pixels, bool [h, h], of an object of some rank at a peak: the highest round it that are connected with it."""
+    Heights fall by ROUNDNESS towards the radius of the disc of that area, so that a flat peak gives a disc.
+    largest: area of the largest object, as a share of the slice.
+    """
     side = len(channel)
-    areas = np.array(rule.real.areas, np.float32) * side**2
-    pixels = jnp.maximum(1, jnp.round(jnp.interp(rank, np.array(rule.ranks, np.float32), areas)))
     radius = jnp.sqrt(pixels / np.pi)
-    margin = 2 + isqrt(int(2.25 * max(1.0, areas.max()) / np.pi) + 1)  # what the largest object needs
+    margin = 2 + isqrt(int(2.25 * max(1.0, largest * side**2) / np.pi) + 1)  # what the largest object needs
     along = np.arange(-margin, margin + 1)
     squares = along[:, None] ** 2 + along**2
     near = lax.dynamic_slice(jnp.pad(channel, margin, constant_values=-jnp.inf), place, squares.shape)

@@ -10,14 +10,20 @@ Ours, not the paper's (A23).
 """
 
 import functools
+from collections.abc import Sequence
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tsgan_jax.components import NEIGHBOURS, components
-from tsgan_jax.labels import BACKGROUND, BODY, LEFT_LUNG, NODULE, RIGHT_LUNG, TRACHEA
+from tsgan_jax.components import NEIGHBOURS, Component, components
+from tsgan_jax.labels import BACKGROUND, BODY, LEFT_LUNG, NODULE, RIGHT_LUNG, SMALL, TRACHEA
+from tsgan_jax.nn.conv import DIMENSIONS
 from tsgan_jax.nn.resample import bilinear_matrix
+from tsgan_jax.types import Array
 
 CHANNELS = (BODY, LEFT_LUNG, RIGHT_LUNG, TRACHEA, NODULE)
 """The class of each channel; background is where no channel is positive."""
@@ -45,11 +51,11 @@ def _encode(mask: np.ndarray) -> np.ndarray:
     return np.stack([_value(regions[label], label) for label in CHANNELS], axis=-1)
 
 
-def with_nodules(mask: np.ndarray, lung: int) -> np.ndarray:
-    """A lung, bool [h, w], with the nodules that touch it filled in."""
+def with_nodules(mask: np.ndarray, lung: int, nodules: Sequence[Component] | None = None) -> np.ndarray:
+    """A lung, bool [h, w], with the nodules that touch it filled in; nodules: of the mask, if they are known."""
     region = mask == lung
     near = ndimage.binary_dilation(region, NEIGHBOURS)
-    for nodule in components(mask == NODULE):
+    for nodule in components(mask == NODULE) if nodules is None else nodules:
         if near[nodule.window][nodule.inside].any():
             region[nodule.window] |= nodule.inside
     return region
@@ -74,6 +80,16 @@ def signed_distance(region: NDArray[np.bool_], reach: int | None = None) -> NDAr
     return distance
 
 
+def distance_at(region: NDArray[np.bool_], y: float, x: float) -> float:
+    """`signed_distance` at one place, which may be between pixels."""
+    if region.all():
+        return distance_at(np.pad(region, 1), y + 1, x + 1)
+    inside = region[round(y), round(x)]
+    rows, columns = np.nonzero(region != inside)
+    distance = float(np.hypot(rows - y, columns - x).min()) - 0.5
+    return distance if inside else -distance
+
+
 def _value(region: np.ndarray, label: int) -> np.ndarray:
     if not region.any():
         return np.full(region.shape, -1.0, np.float32)
@@ -82,44 +98,49 @@ def _value(region: np.ndarray, label: int) -> np.ndarray:
     return np.tanh(distance).astype(np.float32)
 
 
-def decode(maps: np.ndarray, size: int) -> np.ndarray:
+def decode(maps: Array, size: int) -> Array:
     """Maps [n, r, r, 5], enlarged bilinearly, to masks uint8 [n, size, size].
 
     A pixel belongs to the organs whose channels are positive there, small ones shrunk by what they were grown, and of
     several to the first in the labels' order of precedence.
     """
-    return np.stack([_decode(enlarged(one, size)) for one in maps])
+    maps = enlarged(maps, size)
+    masks = organs(maps)
+    for label in SMALL:
+        masks = jnp.where(_shrunk(maps[..., CHANNELS.index(label)] > 0, GROW[label]), np.uint8(label), masks)
+    return masks
 
 
-def _decode(one: np.ndarray) -> np.ndarray:
-    mask = organs(one)
-    for label in (TRACHEA, NODULE):
-        region = one[..., CHANNELS.index(label)] > 0
-        if region.any():
-            mask[ndimage.distance_transform_edt(region) > GROW[label] * len(mask) + 0.25] = label
-    return mask
-
-
-def organs(one: np.ndarray) -> np.ndarray:
-    """The mask uint8 [h, w] of body and lungs in a map [h, w, 5]; lungs are where the body is."""
-    inside = one > 0
+@jax.jit
+def organs(maps: Array) -> Array:
+    """The masks uint8 [n, h, h] of body and lungs in maps [n, h, h, 5]; lungs are where the body is."""
+    inside = maps > 0
     body = inside[..., CHANNELS.index(BODY)]
-    mask = np.where(body, BODY, BACKGROUND).astype(np.uint8)
+    masks = jnp.where(body, np.uint8(BODY), np.uint8(BACKGROUND))
     for lung in (RIGHT_LUNG, LEFT_LUNG):
-        mask[inside[..., CHANNELS.index(lung)] & body] = lung
-    return mask
+        masks = jnp.where(inside[..., CHANNELS.index(lung)] & body, np.uint8(lung), masks)
+    return masks
 
 
-def enlarged(one: np.ndarray, size: int) -> np.ndarray:
-    """A map [r, r, c] at size x size pixels, bilinear between the centres of pixels."""
-    r = one.shape[0]
-    if r == size:
-        return one
-    weight = _bilinear(r, size).astype(one.dtype)
-    return np.einsum("ai,bj,ijc->abc", weight, weight, one, optimize=("einsum_path", (0, 2), (0, 1)))
+@functools.partial(jax.jit, static_argnames=("size",))
+def enlarged(maps: Array, size: int) -> Array:
+    """Maps [n, r, r, c] at size x size pixels, bilinear between the centres of pixels."""
+    if maps.shape[1] == size:
+        return maps
+    weight = bilinear_matrix(maps.shape[1], size)
+    return jnp.einsum("ai,bj,nijc->nabc", weight, weight, maps, precision="highest", optimize=[(0, 2), (0, 1)])
 
 
-_bilinear = functools.lru_cache(maxsize=8)(bilinear_matrix)
+@functools.partial(jax.jit, static_argnames=("share",))
+def _shrunk(regions: Array, share: float) -> Array:
+    """Regions bool [n, h, h] less what is within `share` of the side, and a quarter of a pixel, of their outside."""
+    reach = share * regions.shape[1] + 0.25
+    along = np.arange(-int(reach), int(reach) + 1)
+    disc = along[:, None] ** 2 + along**2 <= reach**2
+    outside = (~regions)[..., None].astype(jnp.float32)
+    kernel = jnp.asarray(disc[:, :, None, None], jnp.float32)
+    near = lax.conv_general_dilated(outside, kernel, (1, 1), "SAME", dimension_numbers=DIMENSIONS)
+    return regions & (near[..., 0] < 0.5)
 
 
 def rotation(angle: float) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from tsgan_jax.components import NEIGHBOURS, SMALLEST_NODULE, Window, components
 from tsgan_jax.labels import BODY, NODULE
-from tsgan_jax.masks.distance import rotation, signed_distance
+from tsgan_jax.masks.distance import distance_at, rotation, signed_distance
 from tsgan_jax.masks.plausibility import AROUND_MM, LUNGS, NODULE_MM, nodule_components, share_around
 
 SOFT = (BODY, *LUNGS)  # classes that a nodule may replace, and that replace a nodule which is taken out
@@ -54,7 +54,7 @@ def nodules_of(mask: NDArray[np.uint8], pixel_mm: float) -> list[RealNodule]:
         if not lungs or nodule.is_speckle or nodule.diameter_mm > NODULE_MM[1] or not nodule.at_lung:
             continue
         y, x = (float(where.mean()) for where in np.nonzero(patch.drawn(mask.shape)))
-        depths = {code: _depth(region, y, x) for code, region in lungs.items()}
+        depths = {code: distance_at(region, y, x) for code, region in lungs.items()}
         lung = max(depths, key=depths.__getitem__)
         (top, bottom), (left, right) = _ends(lungs[lung])
         place = (y - top) / (bottom - top), (x - left) / (right - left)
@@ -98,14 +98,6 @@ def pixel_range(pixel_mm: float) -> tuple[int, int]:
     """Smallest and largest area, in pixels, that the plausibility check accepts for a nodule."""
     least, most = (np.pi * (mm / 2 / pixel_mm) ** 2 for mm in NODULE_MM)
     return max(SMALLEST_NODULE.pixels, int(np.ceil(least))), max(SMALLEST_NODULE.pixels, int(most))
-
-
-def _depth(region: NDArray[np.bool_], y: float, x: float) -> float:
-    """`signed_distance` at one place."""
-    inside = region[round(y), round(x)]
-    rows, columns = np.nonzero(region != inside)
-    distance = float(np.hypot(rows - y, columns - x).min()) - 0.5
-    return distance if inside else -distance
 
 
 def _ends(region: NDArray[np.bool_]) -> list[tuple[float, float]]:

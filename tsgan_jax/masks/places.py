@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from tsgan_jax.components import NEIGHBOURS, components
 from tsgan_jax.labels import LEFT_LUNG, NODULE, RIGHT_LUNG
-from tsgan_jax.masks.distance import signed_distance, with_nodules
+from tsgan_jax.masks.distance import distance_at, with_nodules
 
 Side = Literal["left", "right"]
 Place = Literal["juxtapleural", "peripheral", "central"]
@@ -56,8 +56,7 @@ def located(mask: NDArray[np.uint8], pixel_mm: float) -> list[Located]:
     patches = list(components(mask == NODULE))
     if not patches:
         return []
-    lungs = {side: with_nodules(mask, code) for side, code in SIDES.items()}
-    depths = {side: signed_distance(lung) * pixel_mm for side, lung in lungs.items() if lung.any()}
+    lungs = {side: with_nodules(mask, code, patches) for side, code in SIDES.items()}
     found = []
     for patch in patches:
         y, x = (
@@ -67,12 +66,12 @@ def located(mask: NDArray[np.uint8], pixel_mm: float) -> list[Located]:
         around = ndimage.binary_dilation(inside, NEIGHBOURS)
         size, centre = patch.diameter_mm(pixel_mm), (x, y)
         # A lung that a nodule touches has the nodule filled in; of both lungs, the one with more pixels around it.
-        held = {side: int(lungs[side][window][around].sum()) for side in depths if lungs[side][window][inside].all()}
+        held = {side: int(lungs[side][window][around].sum()) for side in SIDES if lungs[side][window][inside].all()}
         if not held:
             found.append(Located(size, centre, None, None, None))
             continue
         side = max(held, key=held.__getitem__)
-        depth = float(depths[side][round(y), round(x)])
+        depth = distance_at(lungs[side], round(y), round(x)) * pixel_mm
         touches = not lungs[side][window][around].all()
         found.append(Located(size, centre, side, place_of(touches, depth), depth))
     return found

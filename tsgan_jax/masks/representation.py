@@ -38,7 +38,7 @@ class Representation(NamedTuple):
     encode: Callable[[np.ndarray], np.ndarray]
     activate: Callable[[Array], Array]
     critic_input: Callable[[Key | None, Array], Array]
-    decode: Callable[[np.ndarray, int], np.ndarray]
+    decode: Callable[[Array, int], Array]
     mirror: np.ndarray
 
 
@@ -74,8 +74,8 @@ def _softmax(logits: Array) -> Array:
     return jax.nn.softmax(logits, axis=-1)
 
 
-def _likeliest(shares: np.ndarray, size: int) -> np.ndarray:
+def _likeliest(shares: Array, size: int) -> Array:
     """The class of the largest share at each pixel of [n, r, r, 6], pixels doubled up to [n, size, size]."""
-    codes = shares.argmax(axis=-1).astype(np.uint8)
+    codes = shares.argmax(axis=-1).astype(jnp.uint8)
     factor = size // codes.shape[1]
     return codes.repeat(factor, axis=1).repeat(factor, axis=2)

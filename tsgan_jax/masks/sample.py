@@ -1,7 +1,7 @@
 """Masks from a trained generator: image i depends on the key and on i, on nothing else."""
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -9,19 +9,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from tsgan_jax.config import MasksConfig
-from tsgan_jax.masks import calibration
-from tsgan_jax.masks.calibration import Calibration, Objects
+from tsgan_jax.masks.calibration import calibrate
+from tsgan_jax.masks.decoding import Calibration, decode
 from tsgan_jax.masks.growth import MaskGanState, Phase, fade_alpha
 from tsgan_jax.masks.networks import Mapping as MappingNetwork
 from tsgan_jax.masks.networks import Synthesis, layer_noise, networks_of, num_layers, truncate
 from tsgan_jax.masks.representation import Representation, representation_of
+from tsgan_jax.masks.small_objects import Objects
 from tsgan_jax.train.devices import on_cpu, overlapped
 from tsgan_jax.train.learner import Params, stream
 from tsgan_jax.types import Array, Key
 
 Indices = Array | np.ndarray | Sequence[int]
 
-AT_A_TIME = 4  # chunks on the device at a time: some are computed while the one before them is decoded
+AT_A_TIME = 4  # chunks on the device at a time: some are computed while the one before them is fetched
 CALIBRATION_MASKS = 256  # drawn to calibrate a generator: the share of masks with a nodule is then right within .02
 
 
@@ -70,19 +71,23 @@ def sample_maps(generator: MaskGenerator, key: Key, indices: Indices, truncation
     Each image's latent and noise come from `fold_in(key, index)`.  truncation: psi of the first 8 layers; 1 for none.
     Compiled once for a network, whatever n is.
     """
-    return np.concatenate(list(_chunks(generator, key, indices, truncation)))
+    return np.concatenate(list(_chunks(generator, key, indices, truncation, lambda maps: maps)))
 
 
 def sample_masks(generator: MaskGenerator, key: Key, indices: Indices, truncation: float = 1.0) -> np.ndarray:
-    """Masks uint8 [n, size, size] with the codes of `labels`: `sample_maps`, decoded while the device computes more.
+    """Masks uint8 [n, size, size] with the codes of `labels`: `sample_maps`, decoded.
 
     The first call for a generator and a truncation also draws `CALIBRATION_MASKS` masks, if it is to be calibrated.
     """
-    chunks = _chunks(generator, key, indices, truncation)
+    return np.concatenate(list(_chunks(generator, key, indices, truncation, decoder(generator, truncation))))
+
+
+def decoder(generator: MaskGenerator, truncation: float) -> Callable[[Array], Array]:
+    """The function from a generator's maps [n, r, r, c] at a truncation to masks uint8 [n, size, size]."""
     if generator.objects is None:
-        return np.concatenate([generator.representation.decode(maps, generator.size) for maps in chunks])
-    rule = calibration_of(generator, truncation)
-    return np.concatenate([calibration.decode(maps, generator.size, rule) for maps in chunks])
+        return lambda maps: generator.representation.decode(maps, generator.size)
+    rules = calibration_of(generator, truncation)
+    return lambda maps: decode(maps, generator.size, rules)
 
 
 def walk_mask(
@@ -96,10 +101,8 @@ def walk_mask(
     """
     network = (generator.mapping, generator.synthesis, generator.params, generator.w_avg, generator.alpha)
     first = num_layers(generator.synthesis.resolution) if second_from is None else second_from
-    maps = np.asarray(_walked(*network, ends, jnp.float32(share), jnp.int32(first), jnp.float32(truncation)))
-    if generator.objects is None:
-        return generator.representation.decode(maps, generator.size)[0]
-    return calibration.decode(maps, generator.size, calibration_of(generator, truncation))[0]
+    maps = _walked(*network, ends, jnp.float32(share), jnp.int32(first), jnp.float32(truncation))
+    return np.asarray(decoder(generator, truncation)(maps)[0])
 
 
 @functools.lru_cache(maxsize=8)
@@ -107,11 +110,13 @@ def calibration_of(generator: MaskGenerator, truncation: float) -> dict[int, Cal
     """The calibration of masks drawn at a truncation: a function of the generator's parameters alone."""
     key = stream(jax.random.key(0), "calibration")
     maps = sample_maps(generator, key, np.arange(CALIBRATION_MASKS), truncation)
-    return calibration.calibrate(maps, generator.size, generator.objects or {})
+    return calibrate(maps, generator.size, generator.objects or {})
 
 
-def _chunks(generator: MaskGenerator, key: Key, indices: Indices, truncation: float) -> Iterator[np.ndarray]:
-    """Maps of the images in parts of up to `chunk_size`; AT_A_TIME parts are on the device."""
+def _chunks(
+    generator: MaskGenerator, key: Key, indices: Indices, truncation: float, of_maps: Callable[[Array], Array]
+) -> Iterator[np.ndarray]:
+    """`of_maps` of the images' maps, in parts of up to `chunk_size`; AT_A_TIME parts are on the device."""
     wanted = np.asarray(indices, np.uint32)
     if not len(wanted):
         raise ValueError("no indices given")
@@ -122,10 +127,10 @@ def _chunks(generator: MaskGenerator, key: Key, indices: Indices, truncation: fl
         for start in range(0, len(wanted), size):
             part = wanted[start : start + size]
             filled = np.pad(part, (0, size - len(part)), mode="edge")  # so that every chunk has the compiled size
-            yield len(part), _maps(*networks, key, filled, jnp.float32(truncation))
+            yield len(part), of_maps(_maps(*networks, key, filled, jnp.float32(truncation)))
 
-    for count, maps in overlapped(started(), AT_A_TIME):
-        yield np.asarray(maps)[:count]
+    for count, made in overlapped(started(), AT_A_TIME):
+        yield np.asarray(made)[:count]
 
 
 @functools.partial(jax.jit, static_argnames=("mapping", "synthesis"))

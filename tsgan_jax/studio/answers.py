@@ -26,8 +26,8 @@ from tsgan_jax.config.data import Seed
 from tsgan_jax.config.experiment import Truncation
 from tsgan_jax.errors import UserError
 from tsgan_jax.generation import coco, packed
-from tsgan_jax.generation.candidates import Candidate, candidates
-from tsgan_jax.generation.generate import hu_of, masks_of, set_key
+from tsgan_jax.generation.candidates import candidates
+from tsgan_jax.generation.generate import masks_of, set_key, translate
 from tsgan_jax.generation.networks import Networks
 from tsgan_jax.generation.runs import fingerprint, versions
 from tsgan_jax.generation.sets import SetDirectory, SetImage
@@ -273,9 +273,9 @@ class Studio:
         return check_mask(codes, "mask").astype(np.uint8)
 
     def _hu(self, painted: Painted, mask: NDArray[np.uint8]) -> NDArray[np.int16]:
-        trained, drawn = self._trained, [Candidate(painted.index, mask)]
-        state, key = trained.translator_state, set_key(painted.seed, "ct")
-        [hu] = hu_of(drawn, self._side, trained.translator, state, key, self._window, 1)
+        trained, key = self._trained, set_key(painted.seed, "ct")
+        networks = trained.translator, trained.translator_state
+        [hu] = translate(*networks, mask[None], key, self._window, 1, [painted.index])
         if not np.isfinite(hu).all():
             raise UserError("the translator's CT is not finite; its training has diverged")
         return np.rint(hu).astype(np.int16)
