@@ -1,6 +1,7 @@
 """A set on disk: one form, nothing half-written, finished images kept, other sets refused."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -66,6 +67,18 @@ def test_a_set_holds_what_was_added(tmp_path):
     assert manifest["images"][4] == {"index": 4, "accepted": False, "refused": [["no lung"]]}
     files = ["annotations.json", "index.html", "manifest.jsonl", "sheet.png"]
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*files, "colour", "hu", "images", "masks"])
+
+
+def test_images_are_counted_while_threads_add_more(tmp_path):
+    """Often enough for one to be added in the middle of a count."""
+    with directory(tmp_path) as made, ThreadPoolExecutor(1) as pool:
+        made.records.update((i, {"index": i, "accepted": True}) for i in range(10_000, 20_000))
+        adding = pool.submit(lambda: [made.reject(i) for i in range(2_000)])
+        while not adding.done():
+            accepted, rejected = made.counted()
+            assert accepted == 10_000 and rejected <= 2_000
+        adding.result()
+        assert made.counted() == (10_000, 2_000)
 
 
 def test_an_interrupted_set_is_finished_to_the_same_bytes(tmp_path):

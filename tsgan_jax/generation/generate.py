@@ -148,8 +148,7 @@ def generate(
 
         def tell() -> None:
             if progress:
-                accepted = sum(record["accepted"] for record in directory.records.values())
-                progress(accepted, len(directory.records) - accepted, count)
+                progress(*directory.counted(), count)
 
         if todo:
             size = batch_size_for(translator, translator_state, generator.side, len(todo), batch_size, say)

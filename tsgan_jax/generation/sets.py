@@ -128,6 +128,12 @@ class SetDirectory:
         """Record why no slice was made for an index."""
         self._note({"index": index, "accepted": False, **facts})
 
+    def counted(self) -> tuple[int, int]:
+        """(images accepted, images rejected) so far.  Safe while threads add more."""
+        with self._journal_lock:
+            done = len(accepted(list(self.records.values())))
+            return done, len(self.records) - done
+
     def take(self, part: Path) -> None:
         """Copy the images of a finished set of the same origin that this one lacks, as of a part made elsewhere.
 
