@@ -102,11 +102,11 @@ def test_makes_an_environment_once(checkout):
     assert code == 0
     assert out == [str(venv / "bin/python"), "-P", "-m", "tsgan_jax.cli.train", "x=1"]
     assert "Installing tsgan_jax into" in err and "said by pip" not in err
-    assert calls(checkout) == ["venv", f"pip {checkout}"]
+    assert calls(checkout) == ["venv", "pip pip", f"pip {checkout}"]
     code, out, err = finished(launch(checkout, checkout / "bin/generate"))
     assert (code, err) == (0, "")
     assert out[-1] == "tsgan_jax.cli.generate"
-    assert len(calls(checkout)) == 2
+    assert len(calls(checkout)) == 3
 
 
 def test_is_found_through_a_symlink(checkout):
@@ -123,7 +123,7 @@ def test_tests_add_their_extra_and_training_keeps_it(checkout):
     assert code == 0
     assert out[3] == "pytest" and out[-2:] == ["-k", "folds"]
     finished(launch(checkout, checkout / "bin/train"))
-    assert calls(checkout) == ["venv", f"pip {checkout}", f"pip {checkout}[dev]"]
+    assert calls(checkout) == ["venv", "pip pip", f"pip {checkout}", f"pip {checkout}[dev]"]
 
 
 def test_changed_dependencies_are_installed(checkout):
@@ -131,7 +131,7 @@ def test_changed_dependencies_are_installed(checkout):
     with (checkout / "constraints.txt").open("a") as file:
         file.write("# newer\n")
     finished(launch(checkout, checkout / "bin/train"))
-    assert calls(checkout) == ["venv", f"pip {checkout}", f"pip {checkout}"]
+    assert calls(checkout) == ["venv", "pip pip", f"pip {checkout}", f"pip {checkout}"]
 
 
 def test_failed_installation_says_why_and_is_tried_again(checkout):
@@ -141,13 +141,13 @@ def test_failed_installation_says_why_and_is_tried_again(checkout):
     code, _, err = finished(launch(checkout, checkout / "bin/train"))
     assert code == 0
     assert "is incomplete; making it again" in err
-    assert calls(checkout) == ["venv", f"pip {checkout}"] * 2
+    assert calls(checkout) == ["venv", "pip pip", f"pip {checkout}"] * 2
 
 
 def test_two_first_uses_install_once(checkout):
     both = [launch(checkout, checkout / "bin/train", PIP_SECONDS="1") for _ in range(2)]
     assert [finished(one)[0] for one in both] == [0, 0]
-    assert calls(checkout) == ["venv", f"pip {checkout}"]
+    assert calls(checkout) == ["venv", "pip pip", f"pip {checkout}"]
 
 
 def test_never_removes_a_directory_that_is_not_its_own(checkout):
@@ -190,11 +190,11 @@ def test_detector_has_an_environment_of_its_own_made_once(checkout):
     code, out, err = finished(launch(checkout, checkout / "bin/_detector", HAS_PACKAGE="1"))
     assert (code, out) == (0, [str(venv / "bin/python")])
     assert "Installing the detector's packages into" in err
-    assert calls(checkout) == ["venv", "pip ultralytics>=8.4"]
+    assert calls(checkout) == ["venv", "pip pip", "pip ultralytics>=8.4"]
     assert not (checkout / ".venv").exists()
     code, out, err = finished(launch(checkout, checkout / "bin/_detector"))
     assert (code, out, err) == (0, [str(venv / "bin/python")], "")
-    assert len(calls(checkout)) == 2
+    assert len(calls(checkout)) == 3
 
 
 def test_detectors_environment_that_cannot_be_made_says_why(checkout):
