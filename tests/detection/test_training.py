@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tsgan_jax.detection.training import Job, interpreter, run
+from tsgan_jax.detection import training
+from tsgan_jax.detection.training import Job, installed_meanwhile, interpreter, run
 from tsgan_jax.errors import UserError
 
 WRITES = """
@@ -166,3 +167,23 @@ def test_an_interpreter_without_ultralytics_is_refused(tmp_path):
         interpreter(Path(sys.executable))
     with pytest.raises(UserError, match="cannot be run"):
         interpreter(tmp_path / "nowhere")
+
+
+def test_an_installation_meanwhile_has_the_lowest_priority_and_ends_with_its_block(tmp_path, monkeypatch):
+    maker, noted = tmp_path / "maker", tmp_path / "noted"
+    maker.write_text(f'#!/bin/sh\nsleep 1\necho $$ "$(nice)" > "{noted}.part"\nmv "{noted}.part" "{noted}"\nsleep 60\n')
+    maker.chmod(0o755)
+    monkeypatch.setattr(training, "MAKER", maker)
+    with installed_meanwhile(tmp_path / "python"):
+        pass
+    assert not noted.exists()
+    started = time.monotonic()
+    with installed_meanwhile(None):
+        while not noted.exists():
+            assert time.monotonic() - started < 50
+            time.sleep(0.1)
+    assert time.monotonic() - started < 50
+    process, niceness = map(int, noted.read_text().split())
+    assert niceness == 19
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)

@@ -11,8 +11,8 @@ import pytest
 import toy
 
 from tsgan_jax.errors import UserError
-from tsgan_jax.train.checkpoint import Checkpoints
-from tsgan_jax.train.devices import data_mesh, place
+from tsgan_jax.train.checkpoint import Checkpoints, abstract_like
+from tsgan_jax.train.devices import data_mesh, place, replicated
 from tsgan_jax.train.hooks import Save
 from tsgan_jax.train.learner import new_player, update_player
 from tsgan_jax.train.loop import RECENT, SKIPPED, CompiledStep, Hook, Interrupted, NonFinite, prefetch, run
@@ -42,6 +42,17 @@ def trained(until, stream=None, hooks=(), state=None, **options):
     state = state or toy.initial(LEARNER)
     stream = stream or toy.batches(int(state.images_seen))
     return run(STEP, state, prefetch(stream, MESH), hooks, until_images=until, **options)
+
+
+def test_a_step_compiled_ahead_for_shapes_is_the_same_and_not_compiled_again(monkeypatch):
+    ahead, batch = CompiledStep(LEARNER, MESH), next(toy.batches(0))
+    state = jax.eval_shape(LEARNER.init, jax.random.key(0))
+    ahead.compile(abstract_like(state, replicated(MESH)), jax.eval_shape(lambda: batch))
+    monkeypatch.setattr(ahead, "_jitted", None)  # what compiles
+    one, other = (
+        run(step, toy.initial(LEARNER), prefetch(toy.batches(0), MESH), (), until_images=20) for step in (STEP, ahead)
+    )
+    assert toy.weights(one) == toy.weights(other)
 
 
 def test_loop_is_the_plain_loop_over_steps():

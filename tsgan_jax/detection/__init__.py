@@ -5,5 +5,6 @@ Detectors are trained by ultralytics, which is AGPL-3.0: `worker.py` runs in a s
 """
 
 from tsgan_jax.detection.comparison import run_detection
+from tsgan_jax.detection.training import installed_meanwhile
 
-__all__ = ["run_detection"]
+__all__ = ["installed_meanwhile", "run_detection"]

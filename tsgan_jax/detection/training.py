@@ -10,7 +10,8 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from tsgan_jax.errors import UserError
 from tsgan_jax.files import file_sha256, read_json, write_json
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
+MAKER = CHECKOUT / "bin" / "_detector"
 ATTEMPTS = 2
+LOWEST_PRIORITY = 19
 RESULT, JOB, LOG, DETECTOR = "result.json", "job.json", "worker.log", "detector.pt"
 NEEDS = "import sys; from importlib.util import find_spec; sys.exit(find_spec('ultralytics') is None)"
 
@@ -37,19 +40,42 @@ def interpreter(named: Path | None) -> Path:
     """
     if named is not None:
         return _with_ultralytics(named)
-    maker = CHECKOUT / "bin" / "_detector"
-    if not maker.is_file():
+    if not MAKER.is_file():
         raise UserError(
             "detection.python: not given, and without a checkout's launchers .venv-detect cannot be made; name the "
             "Python of an environment that has ultralytics (pip install 'ultralytics>=8.4')"
         )
-    made = subprocess.run([maker], stdout=subprocess.PIPE, text=True)
+    made = subprocess.run([MAKER], stdout=subprocess.PIPE, text=True)
     if made.returncode or not made.stdout.strip():
         raise UserError(
             "the detector's environment could not be made (the reason is above); correct it and run this again, or "
             "name a Python that has ultralytics as detection.python"
         )
     return _with_ultralytics(Path(made.stdout.strip().splitlines()[-1]))
+
+
+@contextmanager
+def installed_meanwhile(named: Path | None) -> Iterator[None]:
+    """Install what `interpreter(named)` needs during the block, with the time that other processes leave.
+
+    `interpreter` waits for it, and tries again what failed.  What is unfinished at the block's end is stopped.
+    """
+    if named is not None or not MAKER.is_file():
+        yield
+        return
+    process = subprocess.Popen([MAKER], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+    os.setpriority(os.PRIO_PGRP, process.pid, LOWEST_PRIORITY)
+    try:
+        yield
+    finally:
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process that leads a group, and its child processes, if it still runs."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def clean_environment() -> dict[str, str]:
@@ -173,9 +199,7 @@ def _attempt(job: Job, python: Path, minutes: float) -> str:
         except subprocess.TimeoutExpired:
             return f"the worker was still running after {minutes:g} minutes (detection.timeout_minutes); log: {log}"
         finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)  # its child processes too
-            process.wait()
+            _end(process)
     if code == 0:
         return ""
     ended = f"was ended by signal {-code}" if code < 0 else f"failed with exit code {code}"

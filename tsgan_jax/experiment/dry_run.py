@@ -128,8 +128,11 @@ def _masks(config: Config) -> tuple[list[str], int]:
     phases, work = plan(config.masks), stage_work(config, 0)["masks"]
     widest = max(phases, key=lambda phase: (phase.resolution**2 * phase.batch_size, phase.fade))  # fades need more
     shape = (widest.batch_size, widest.resolution, widest.resolution, representation_of(config.masks).channels)
-    memory = _memory(stylegan(config.masks, widest), jax.eval_shape(lambda: MaskBatch(jnp.zeros(shape))))
-    state = _state(stylegan(config.masks, phases[-1]))
+    learner, batch = stylegan(config.masks, widest), jax.eval_shape(lambda: MaskBatch(jnp.zeros(shape)))
+    state = _state(learner)
+    memory = peak_bytes(learner.step, state, batch)
+    if widest != phases[-1]:
+        state = _state(stylegan(config.masks, phases[-1]))
     steps = sum(phase.images // phase.batch_size for phase in phases)
     lines = [
         "",
@@ -165,7 +168,7 @@ def _translation(config: Config) -> tuple[list[str], int]:
         f"stage translation  {chosen.method}, {chosen.epochs} epochs, {-(-images // chosen.batch_size):,} steps, "
         f"{images:,} images, about {work / 1e6:.3g} PFLOP",
         f"                {_millions(state)} numbers in the state (networks, optimisers, frozen features)",
-        f"                memory at least {_gigabytes(_memory(learner, batch))}{without}",
+        f"                memory at least {_gigabytes(peak_bytes(learner.step, state, batch))}{without}",
     ]
     lines += [f"                {name}: {value}" for name, value in method.about.items()]
     return lines, size(without_frozen(state))
@@ -189,10 +192,6 @@ def _disk(config: Config, run: Path, checkpoints: int, generates: bool) -> list[
 
 def _state(learner: Learner) -> Any:
     return jax.eval_shape(learner.init, jax.random.key(0))
-
-
-def _memory(learner: Learner, batch: Any) -> int:
-    return peak_bytes(learner.step, _state(learner), batch)
 
 
 def _millions(tree: Any) -> str:

@@ -1,6 +1,6 @@
 """Stage 1 of a run: the phases of the growth plan in order."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from tsgan_jax.config import MasksConfig
 from tsgan_jax.data.pipeline import SliceSet, mask_batches, pool_maps
 from tsgan_jax.errors import UserError
 from tsgan_jax.experiment import stage as stages
 from tsgan_jax.experiment import start
 from tsgan_jax.experiment.rundir import MANIFEST
-from tsgan_jax.experiment.stage import Stage, TrainingPhase, mask_grid, masks_work
+from tsgan_jax.experiment.stage import Stage, StepWithBatch, TrainingPhase, mask_grid, masks_work
 from tsgan_jax.files import read_object
 from tsgan_jax.masks import growth
 from tsgan_jax.masks.growth import MaskGanState, Phase
@@ -25,6 +26,7 @@ from tsgan_jax.train.checkpoint import Saved
 from tsgan_jax.train.devices import data_mesh, place
 from tsgan_jax.train.hooks import Span
 from tsgan_jax.train.learner import stream
+from tsgan_jax.train.loop import CompiledStep
 from tsgan_jax.types import MaskBatch
 
 ENCODED_AT_ONCE = 64
@@ -32,17 +34,19 @@ ENCODED_AT_ONCE = 64
 SAMPLES = 16  # number of masks in a sample grid
 
 
-def train_masks(stage: Stage, slices: SliceSet) -> None:
-    """Train from the newest checkpoint to the end of the plan."""
+def train_masks(stage: Stage, slices: SliceSet, then: Sequence[StepWithBatch] = ()) -> None:
+    """Train from the newest checkpoint to the end of the plan; then: steps of the next stage, to compile meanwhile."""
     phases = growth.plan(stage.config.masks)
     saved = stages.begin(stage)
     first = growth.phase_at(phases, saved.meta["images_seen"])[0] if saved else start.first_phase(stage.config)
     state = state_at(stage, phases, first, saved)
     maps = _encoded(slices, stage)
-    for index in range(first, len(phases)):
-        if index > first:
-            state = _grown(stage, phases, index, state)
-        state = stages.train_phase(stage, _training_phase(stage, phases, index, maps), state)
+    steps = [_step(stage.config.masks, phase) for phase in phases]
+    with stages.compiled_ahead([*steps[first + 1 :], *then]):
+        for index in range(first, len(phases)):
+            if index > first:
+                state = _grown(stage, phases, index, state)
+            state = stages.train_phase(stage, _training_phase(stage, phases, index, maps, steps[index][0]), state)
     stages.close(stage, state)
 
 
@@ -74,7 +78,15 @@ def _grown(stage: Stage, phases: tuple[Phase, ...], index: int, state: MaskGanSt
     return place(growth.grow(place(state, mesh), fresh), mesh)
 
 
-def _training_phase(stage: Stage, phases: tuple[Phase, ...], index: int, maps: np.ndarray) -> TrainingPhase:
+def _step(config: MasksConfig, phase: Phase) -> StepWithBatch:
+    shape = (phase.batch_size, phase.resolution, phase.resolution, representation_of(config).channels)
+    batch = jax.eval_shape(lambda: MaskBatch(jnp.zeros(shape)))
+    return CompiledStep(stylegan(config, phase), data_mesh(phase.batch_size)), batch
+
+
+def _training_phase(
+    stage: Stage, phases: tuple[Phase, ...], index: int, maps: np.ndarray, step: CompiledStep[Any, Any]
+) -> TrainingPhase:
     config, phase = stage.config, phases[index]
     mirror = representation_of(config.masks).mirror if config.masks.mirror else None
     objects = read_object(stage.directory / MANIFEST).get("small_objects")
@@ -103,8 +115,7 @@ def _training_phase(stage: Stage, phases: tuple[Phase, ...], index: int, maps: n
         overall=stage.work_left,
     )
     return TrainingPhase(
-        learner=stylegan(config.masks, phase),
-        mesh=data_mesh(phase.batch_size),
+        step=step,
         batches=batches,
         load=load,
         render=render,

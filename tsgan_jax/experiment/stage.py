@@ -4,7 +4,9 @@ Work, in GFLOP, is used to estimate the remaining time across resolutions and st
 steps of the paper's networks, with errors of about a third.  Only ratios matter, because the rate is measured.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +24,13 @@ from tsgan_jax.labels import PALETTE
 from tsgan_jax.masks.growth import plan
 from tsgan_jax.train import hooks, processes
 from tsgan_jax.train.checkpoint import Checkpoints, Saved, abstract_like
-from tsgan_jax.train.devices import place, replicated
+from tsgan_jax.train.devices import on_cpu, place, replicated
 from tsgan_jax.train.hooks import Console, ProgressHook, Span
 from tsgan_jax.train.learner import Learner, stream, with_frozen
 from tsgan_jax.train.loop import CompiledStep, Hook, StepInfo, prefetch
 from tsgan_jax.train.recovery import run_recovering
 from tsgan_jax.types import Key
+from tsgan_jax.workers import cores
 
 
 def masks_work(config: MasksConfig, resolution: int) -> float:
@@ -88,12 +91,15 @@ class Stage:
         return stream(jax.random.key(self.config.seed), self.name)
 
 
+StepWithBatch = tuple[CompiledStep[Any, Any], Any]
+"""A step, and the shapes of a batch."""
+
+
 @dataclass(frozen=True)
 class TrainingPhase:
     """A part of a stage with one compiled step."""
 
-    learner: Learner
-    mesh: Mesh
+    step: CompiledStep[Any, Any]
     batches: Callable[[int], Iterator[Any]]  # images seen -> endless batches
     load: Callable[[bool], Any]  # whether to skip the newest checkpoint -> the state to return to
     render: Callable[[Any], NDArray[np.uint8]]  # state -> image [h, w, 3], `samples` times
@@ -164,9 +170,9 @@ def train_phase(stage: Stage, part: TrainingPhase, state: Any) -> Any:
     stage.console.update(span.label, span.before / span.stage, "compiling")
     try:
         return run_recovering(
-            CompiledStep(part.learner, part.mesh),
+            part.step,
             state,
-            lambda images: prefetch(part.batches(images), part.mesh),
+            lambda images: prefetch(part.batches(images), part.step.mesh),
             chosen,
             stage.checkpoints,
             part.load,
@@ -184,6 +190,28 @@ def train_phase(stage: Stage, part: TrainingPhase, state: Any) -> Any:
         ) from error
     finally:
         stage.console.finish()
+
+
+@contextmanager
+def compiled_ahead(later: Sequence[StepWithBatch]) -> Iterator[None]:
+    """Compile later steps, in order, in a thread, while the block trains an earlier one.
+
+    Only on a CPU, whose cores small networks leave idle; an accelerator needs its own memory for compiling.  What
+    cannot be compiled here is compiled, and fails, where it is used.
+    """
+
+    def compile_one(step: CompiledStep[Any, Any], batch: Any) -> None:
+        shapes = jax.eval_shape(step.learner.init, jax.random.key(0))
+        step.compile(abstract_like(shapes, replicated(step.mesh)), batch)
+
+    pool = ThreadPoolExecutor(1)
+    if on_cpu() and cores() > 1 and processes.count() == 1:
+        for step, batch in later:
+            pool.submit(compile_one, step, batch)
+    try:
+        yield
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def close(stage: Stage, state: Any) -> None:

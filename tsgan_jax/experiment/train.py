@@ -4,7 +4,7 @@ A second run resumes unfinished parts and skips finished ones.
 """
 
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,12 +14,12 @@ from tsgan_jax.config import Config
 from tsgan_jax.data.luna16 import prepare
 from tsgan_jax.data.pipeline import SliceSet, load, training_folds
 from tsgan_jax.data.verify import ScanVerdict
-from tsgan_jax.detection import run_detection
+from tsgan_jax.detection import installed_meanwhile, run_detection
 from tsgan_jax.evaluation.evaluate import evaluate
 from tsgan_jax.experiment import rundir, start
 from tsgan_jax.experiment.masks import train_masks
 from tsgan_jax.experiment.stage import Stage, is_finished, stage_work
-from tsgan_jax.experiment.translation import train_translation
+from tsgan_jax.experiment.translation import step_of, train_translation
 from tsgan_jax.files import locked_run
 from tsgan_jax.generation.generate import generate_run
 from tsgan_jax.generation.runs import fingerprint
@@ -63,12 +63,13 @@ def train(
     keep_compiled()
     if not processes.is_first():
         console = _Silent()
-    with locked_run(run) if processes.is_first() else nullcontext():
+    with locked_run(run) if processes.is_first() else nullcontext(), _detector(config, chosen):
         differences = rundir.compare(run, config, allow_changes)
         slices, test_slices = _slices(config, console)
         wanted = config.stages if chosen == "all" else (chosen,)
         # Made before stage 1 is trained, because it refuses invalid configs and missing weight files.
         translator = translator_of(config.translation, len(slices)) if "translation" in wanted else None
+        second = step_of(config.translation, translator) if translator is not None else None
         images = {"masks": plan(config.masks)[-1].end, "translation": config.translation.epochs * len(slices)}
         work = stage_work(config, len(slices))
         facts = {name: _facts(config, name, slices, translator) for name in wanted}
@@ -90,16 +91,22 @@ def train(
             processes.barrier()
             if is_finished(stage):
                 continue
-            if translator is not None and name == "translation":
-                train_translation(stage, translator, slices, test_slices)
+            if translator is not None and second is not None and name == "translation":
+                train_translation(stage, translator, slices, test_slices, second[0])
             else:
-                train_masks(stage, slices)
+                train_masks(stage, slices, [second] if second is not None else [])
         if processes.count() > 1:
             console.say("several processes train and do no more: bin/generate makes the set, bin/evaluate the report")
         elif chosen == "all" and config.generation.count:
             _generate(run, console)
             if config.run.evaluate:
                 evaluate(run, config, say=console.say, detect=run_detection)
+
+
+def _detector(config: Config, chosen: Chosen) -> AbstractContextManager[None]:
+    """The installation of the detector's packages, where the command ends with a comparison."""
+    compares = chosen == "all" and config.generation.count and config.run.evaluate and processes.count() == 1
+    return installed_meanwhile(config.detection.python) if compares and config.detection else nullcontext()
 
 
 def _slices(config: Config, console: Console) -> tuple[SliceSet, SliceSet]:

@@ -8,29 +8,40 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from tsgan_jax.config import TranslationConfig
 from tsgan_jax.data.pipeline import SliceSet, pair_batches
 from tsgan_jax.experiment import stage as stages
 from tsgan_jax.experiment import start
-from tsgan_jax.experiment.stage import Stage, TrainingPhase, pair_grid, translation_work
+from tsgan_jax.experiment.stage import Stage, StepWithBatch, TrainingPhase, pair_grid, translation_work
 from tsgan_jax.images import to_unit
 from tsgan_jax.train.checkpoint import Saved
 from tsgan_jax.train.devices import data_mesh
 from tsgan_jax.train.hooks import Span
 from tsgan_jax.train.learner import Learner, stream
+from tsgan_jax.train.loop import CompiledStep
 from tsgan_jax.translation.api import Translator
 from tsgan_jax.types import PairBatch
 
 SAMPLES = 4  # number of (mask, real, generated) triples in a sample grid
 
 
-def train_translation(stage: Stage, translator: Translator, slices: SliceSet, test_slices: SliceSet) -> None:
+def step_of(config: TranslationConfig, translator: Translator) -> StepWithBatch:
+    """The step of stage 2."""
+    shape = (config.batch_size, config.resolution, config.resolution)
+    batch = jax.eval_shape(lambda: PairBatch(mask=jnp.zeros(shape, jnp.uint8), ct=jnp.zeros((*shape, 1))))
+    return CompiledStep(Learner(translator.init, translator.step), data_mesh(config.batch_size)), batch
+
+
+def train_translation(
+    stage: Stage, translator: Translator, slices: SliceSet, test_slices: SliceSet, step: CompiledStep[Any, Any]
+) -> None:
     """Train from the newest checkpoint to the last epoch.
 
-    test_slices: slices of the test fold, for the sample grids only.
+    test_slices: slices of the test fold, for the sample grids only.  step: from `step_of`.
     """
     saved = stages.begin(stage)
     state = state_at(stage, translator, saved)
-    state = stages.train_phase(stage, _training_phase(stage, translator, slices, test_slices), state)
+    state = stages.train_phase(stage, _training_phase(stage, translator, slices, test_slices, step), state)
     stages.close(stage, state)
 
 
@@ -42,7 +53,9 @@ def state_at(stage: Stage, translator: Translator, saved: Saved | None) -> Any:
     return stages.restored(stage, saved, learner, mesh)
 
 
-def _training_phase(stage: Stage, translator: Translator, slices: SliceSet, test_slices: SliceSet) -> TrainingPhase:
+def _training_phase(
+    stage: Stage, translator: Translator, slices: SliceSet, test_slices: SliceSet, step: CompiledStep[Any, Any]
+) -> TrainingPhase:
     config, window, seed = stage.config.translation, stage.config.data.hu_window, stage.config.seed
     masks, real = test_slices.mask[:SAMPLES], to_unit(test_slices.ct[:SAMPLES], window)
     key = stream(stage.key, "samples")
@@ -60,8 +73,7 @@ def _training_phase(stage: Stage, translator: Translator, slices: SliceSet, test
 
     work = translation_work(config)
     return TrainingPhase(
-        learner=Learner(translator.init, translator.step),
-        mesh=data_mesh(config.batch_size),
+        step=step,
         batches=batches,
         load=load,
         render=render,

@@ -135,11 +135,13 @@ class NonFinite(Exception):
 class CompiledStep(Generic[S, B]):
     """The only jit of training: `step(state, tally, batch) -> (state, tally)`, metrics added to the tally.
 
-    The state is donated and replicated, the batch split over the mesh.  Compiled on the first call, for its shapes.
+    The state is donated and replicated, the batch split over the mesh.  Compiled on the first call, for its shapes, or
+    ahead of it by `compile`.
     A step whose update was skipped still advances `step` and `images_seen`, so the next one uses other data and noise.
     """
 
     def __init__(self, learner: Learner[S, B], mesh: Mesh) -> None:
+        self.learner, self.mesh = learner, mesh
         self._everywhere = replicated(mesh)
         self._step = jax.jit(learner.step, inline=True)  # traced once, for `start` and for the program
 
@@ -155,11 +157,22 @@ class CompiledStep(Generic[S, B]):
             out_shardings=(everywhere, everywhere),
         )
         self._compiled: Any = None
+        self._compiling = threading.Lock()
 
     def start(self, state: S, batch: B) -> Tally:
         """A tally of no steps, on the devices."""
+        return self.placed(self._empty(state, batch))
+
+    def _empty(self, state: S, batch: B) -> Tally:
         _, metrics = jax.eval_shape(self._step, state, batch)
-        return self.placed(Tally.empty(metrics))
+        return Tally.empty(metrics)
+
+    def compile(self, state: S, batch: B) -> None:
+        """Compile for arguments, or shapes of arguments; another thread that asks for it meanwhile waits."""
+        with self._compiling:
+            if self._compiled is None:
+                self._compiled = self._jitted.lower(state, self._empty(state, batch), batch).compile()
+                return_freed_memory()
 
     def placed(self, tally: Tally) -> Tally:
         """A tally of the host on the devices."""
@@ -169,8 +182,7 @@ class CompiledStep(Generic[S, B]):
     def __call__(self, state: S, tally: Tally, batch: B) -> tuple[S, Tally]:
         """One step; returns when it is dispatched."""
         if self._compiled is None:
-            self._compiled = self._jitted.lower(state, tally, batch).compile()
-            return_freed_memory()
+            self.compile(state, batch)
             processes.barrier()  # compiling takes longer than a collective operation waits
         new: tuple[S, Tally] = self._compiled(state, tally, batch)
         return new
