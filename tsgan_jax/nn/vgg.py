@@ -139,7 +139,7 @@ def _read_torch(path: Path) -> _Lookup:
     return {
         place: (state[f"features.{index}.weight"].transpose(2, 3, 1, 0), state[f"features.{index}.bias"])
         for place, index in TORCH_INDEX.items()
-        if f"features.{index}.weight" in state
+        if {f"features.{index}.weight", f"features.{index}.bias"} <= state.keys()
     }
 
 
