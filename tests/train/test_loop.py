@@ -2,6 +2,7 @@
 
 import json
 import signal
+import threading
 import time
 
 import jax
@@ -173,6 +174,19 @@ def test_signal_in_the_last_step_still_interrupts():
     with pytest.raises(Interrupted):
         trained(40, hooks=[recorder])
     assert recorder.moments[-1][3]
+
+
+def test_a_signal_does_not_wait_for_the_compiler():
+    def slow(state, batch):
+        time.sleep(5)  # while it is traced
+        return LEARNER.step(state, batch)
+
+    step, recorder = CompiledStep(LEARNER._replace(step=slow), MESH), Recorder()
+    threading.Timer(0.5, signal.raise_signal, [signal.SIGTERM]).start()
+    began = time.monotonic()
+    with pytest.raises(Interrupted):
+        run(step, toy.initial(LEARNER), prefetch(toy.batches(0), MESH), [recorder], until_images=40)
+    assert time.monotonic() - began < 4 and not recorder.moments
 
 
 def test_second_interrupt_does_not_wait():

@@ -6,7 +6,8 @@ Metrics are summed on the device and read by the host only when a line is writte
 import math
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any, Generic, TypeVar
@@ -174,6 +175,18 @@ class CompiledStep(Generic[S, B]):
                 self._compiled = self._jitted.lower(state, self._empty(state, batch), batch).compile()
                 return_freed_memory()
 
+    def compile_until(self, state: S, batch: B, stopped: Callable[[], bool]) -> bool:
+        """Compile in a thread; False, while it goes on, once `stopped()`."""
+        pool = ThreadPoolExecutor(1)
+        compiling = pool.submit(self.compile, state, batch)
+        pool.shutdown(wait=False)
+        while not compiling.done():
+            if stopped():
+                return False
+            wait([compiling], timeout=0.1)
+        compiling.result()
+        return True
+
     def placed(self, tally: Tally) -> Tally:
         """A tally of the host on the devices."""
         placed: Tally = put(tally, self._everywhere)
@@ -231,8 +244,8 @@ def run(
     """Train until `until_images` real images are seen.
 
     Step k + 1 is dispatched while step k runs; the host reads nothing of a step but at log points.
-    Raises Interrupted after SIGTERM or SIGINT (hooks saw the last step), NonFinite if the last `bad_limit` steps or
-    more before a log point were skipped.  Several processes heed a signal to one of them together, at a log point.
+    Raises Interrupted after SIGTERM or SIGINT (hooks saw the last step, if there was one), NonFinite if the last
+    `bad_limit` steps or more before a log point were skipped.  Several processes heed a signal to one of them together, at a log point.
     """
     taken, images = (int(jax.device_get(count)) for count in (state.step, state.images_seen))  # type: ignore[attr-defined]
     tally: Tally | None = None
@@ -240,6 +253,9 @@ def run(
     with Interrupt() as interrupt:
         while not last:
             batch = next(batches)
+            alone = tally is None and processes.count() == 1
+            if alone and not step.compile_until(state, batch, lambda: interrupt.signum is not None):
+                raise Interrupted(interrupt.signum or 0)  # at once: compiling takes up to minutes, and no step is lost
             before = tally if tally is not None else step.start(state, batch)
             state, tally = step(state, before, batch)
             jax.block_until_ready(before.good)  # no more than two steps are ever queued
