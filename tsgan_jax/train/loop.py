@@ -245,7 +245,8 @@ def run(
 
     Step k + 1 is dispatched while step k runs; the host reads nothing of a step but at log points.
     Raises Interrupted after SIGTERM or SIGINT (hooks saw the last step, if there was one), NonFinite if the last
-    `bad_limit` steps or more before a log point were skipped.  Several processes heed a signal to one of them together, at a log point.
+    `bad_limit` steps or more before a log point were skipped.  Several processes heed a signal to one of them together,
+    at a log point.
     """
     taken, images = (int(jax.device_get(count)) for count in (state.step, state.images_seen))  # type: ignore[attr-defined]
     tally: Tally | None = None
