@@ -39,6 +39,8 @@ IMPLICIT, DEFLATED, BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1.99", 
 """Transfer syntaxes; in all others elements say their kind, and are little-endian."""
 LONG = {*b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split()}
 """Kinds of elements whose length has four bytes, after two that are not used."""
+SHORT = {*b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()}
+"""Kinds of elements whose length has two bytes."""
 UNDEFINED = 0xFFFFFFFF
 SYNTAX, PIXELS = (0x0002, 0x0010), (0x7FE0, 0x0010)
 ITEM, ENDS = (0xFFFE, 0xE000), {(0xFFFE, 0xE00D), (0xFFFE, 0xE0DD)}
@@ -150,7 +152,7 @@ def _element(data: mmap.mmap, at: int, order: str, explicit: bool) -> tuple[tupl
     kind, form, start = b"", "I", at + 8
     if explicit and group != ITEM[0]:
         kind = data[at + 4 : at + 6]
-        if not (kind.isalpha() and kind.isupper()):
+        if kind not in LONG and kind not in SHORT:
             raise ValueError(f"its element at byte {at} has the kind {kind!r}, which there is not")
         form, start = ("I", at + 12) if kind in LONG else ("H", at + 8)
     (length,) = struct.unpack_from(order + form, data, start - struct.calcsize(form))

@@ -152,14 +152,18 @@ def _read_keras(path: Path) -> _Lookup:
 
     arrays: dict[str, np.ndarray] = {}
 
-    def visit(name: str, item: object) -> None:
+    def visit(name: str | bytes, item: object) -> None:
+        name = str(name)  # bytes where they are no UTF-8
         if "block" in name and isinstance(item, h5py.Dataset):
             if item.dtype.kind != "f" or item.size > LARGEST:  # of a few bytes in a file it may have any size
                 raise ValueError(f"{name} has {item.size} values of {item.dtype}")
             arrays[name] = item[()]
 
-    with h5py.File(path, "r") as file:
-        file.visititems(visit)
+    try:
+        with h5py.File(path, "r") as file:
+            file.visititems(visit)
+    except KeyError as error:  # what h5py makes of a damaged entry
+        raise ValueError(str(error)) from None
     return _by_place(arrays)
 
 
