@@ -35,6 +35,7 @@ from tsgan_jax.generation.writing import Writer
 from tsgan_jax.images import Window, check_mask, to_hu, to_uint8
 from tsgan_jax.masks import plausibility
 from tsgan_jax.masks.sample import MaskGenerator
+from tsgan_jax.train.devices import return_freed_memory
 from tsgan_jax.train.learner import stream, without_optimizers
 from tsgan_jax.translation.api import Translator
 from tsgan_jax.types import Array, Key
@@ -160,6 +161,7 @@ def generate(
                         writer.put(batch, ct)
                         tell()
         tell()
+        return_freed_memory()  # of the compilation: then the records of a large set do not raise the peak
         return _summary(directory, count, len(todo))
 
 
