@@ -24,7 +24,7 @@ SMALL = {
     "learning_rate": 2e-3,
 }
 PIX2PIX = {**SMALL, "lia_width": 4, "heads": 2, "perceptual": False}
-OURS = {"noise": True, "resize": True, "appearance": True}
+OURS = {"resize": True, "appearance": True}
 CYCLE = {**SMALL, "residual_blocks": 1, "pool_size": 3}
 DIFFUSION = {
     **{key: value for key, value in SMALL.items() if not key.startswith("critic")},

@@ -69,7 +69,6 @@ class DLPix2PixConfig(AdversarialConfig):
     num_downs: Annotated[int, Field(ge=2, le=9)] | None = None  # None: an 8x8 bottleneck, A8
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5  # of the middle up-samplings, as in pix2pix; also in use
     # Ours, off in the paper's config (docs/methods.md, "DL-Pix2Pix beyond the paper"):
-    noise: bool = False  # Gaussian noise with learned strengths after each up-sampling, as in StyleGAN
     resize: bool = False  # doubled pixels and a 3x3 convolution for each transposed one, which leaves a grid
     appearance: bool = False  # also told how a slice looks: brightness, contrast and grain of each region
 

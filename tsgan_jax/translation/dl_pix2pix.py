@@ -27,10 +27,10 @@ from tsgan_jax.types import Array, Key, Metrics, PairBatch
 BOTTLENECKS = (4, 8, 16)
 """Sides of the bottleneck that are valid for LIA and DWMH (A8), as from 512 px with 5 to 7 down-samplings."""
 
-PARTS = ("lia", "lia_width", "dwmh", "heads", "window", "dropout", "noise", "resize", "appearance")
+PARTS = ("lia", "lia_width", "dwmh", "heads", "window", "dropout", "resize", "appearance")
 """Settings that the generator has under the same name."""
-NOISE, APPEARANCE = 1000, 2000
-"""Folded into an image's key for noise maps (plus the level) and for its appearance; dropout takes the level."""
+APPEARANCE = 2000
+"""Folded into an image's key for its appearance; dropout takes the level."""
 
 
 class Generator(nn.Module):
@@ -52,14 +52,13 @@ class Generator(nn.Module):
     heads: int = 8
     window: int = 4
     dropout: float = 0.5
-    noise: bool = False
     resize: bool = False
     appearance: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, mask: Array, keys: Key, appearance: Array | None = None) -> Array:
-        """mask: [n, h, w, classes], one-hot 0 and 1; keys: [n], each image's noise (dropout, `noise`).
+        """mask: [n, h, w, classes], one-hot 0 and 1; keys: [n], each image's noise (dropout).
         appearance: [n, k], mean 0 and deviation 1, with `appearance`: it scales and shifts each level's channels.
 
         Returns float32 [n, h, w, 1] in (-1, 1).
@@ -82,9 +81,6 @@ class Generator(nn.Module):
                 x = modulate(x, nn.Dense(2 * x.shape[-1], name=f"appearance{i}")(appearance).astype(x.dtype))
             if i in noisy_levels(self.depth):
                 x = _dropout(x, self.dropout, keys, i)
-            if self.noise:
-                strength = self.param(f"noise{i}", nn.initializers.zeros, x.shape[-1:])
-                x += strength.astype(x.dtype) * _noise(keys, i, x.shape[1:3]).astype(x.dtype)
             skip = skips[i - 1]
             if self.lia:
                 skip = LocalImportanceAttention(self.lia_width, self.dtype, name=f"lia{i - 1}")(skip)
@@ -114,11 +110,6 @@ def _dropout(x: Array, rate: float, keys: Key, level: int) -> Array:
         return x
     keep = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, level), 1 - rate, x.shape[1:]))(keys)
     return jnp.where(keep, x / (1 - rate), jnp.zeros((), x.dtype))
-
-
-def _noise(keys: Key, level: int, size: tuple[int, ...]) -> Array:
-    """A map [n, h, w, 1] ~ N(0, 1), from one key per image; a stream apart from dropout's."""
-    return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, NOISE + level), (*size, 1)))(keys)
 
 
 def dl_pix2pix(config: DLPix2PixConfig, images_per_epoch: int) -> Translator[Adversarial]:
