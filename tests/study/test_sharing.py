@@ -7,7 +7,7 @@ import pytest
 
 from tests.trained_run import config_at, save_masks
 from tsgan_jax.experiment import rundir
-from tsgan_jax.files import read_json, write_json
+from tsgan_jax.files import read_json, read_object, write_sealed
 from tsgan_jax.generation import runs
 from tsgan_jax.study import sharing
 
@@ -19,7 +19,7 @@ def trained(tmp_path_factory):
     config = config_at(run)
     save_masks(run, config, 4, jax.random.key(3))
     path = run / "masks" / "manifest.json"
-    write_json(path, {**read_json(path), "settings": rundir.settings(config, "masks")})
+    write_sealed(path, {**read_object(path), "settings": rundir.settings(config, "masks")})
     (run / "masks" / "log.jsonl").write_text("{}\n")
     return run, config
 
@@ -40,7 +40,7 @@ def test_a_stage_is_the_same_stage_in_the_other_run(donor, tmp_path):
     ours, theirs = (runs.restore_masks(one, config)[1] for one in (other, run))
     assert ours == theirs and ours["sha256"]
     (other / "masks" / "log.jsonl").write_text("changed\n")
-    write_json(other / "masks" / "manifest.json", {})
+    write_sealed(other / "masks" / "manifest.json", {})
     assert (run / "masks" / "log.jsonl").read_text() == "{}\n"
     assert read_json(run / "masks" / "manifest.json")["finished"]
 
@@ -66,7 +66,7 @@ def test_what_was_trained_otherwise_is_no_donor(donor, tmp_path):
         assert sharing.donor_of("masks", other, changed, [run]) is None
     generation = config.generation.model_copy(update={"seed": 1})
     assert sharing.donor_of("masks", other, config.model_copy(update={"generation": generation}), [run]) == run
-    write_json(path, {**read_json(path), "finished": False})
+    write_sealed(path, {**read_object(path), "finished": False})
     assert sharing.donor_of("masks", other, config, [run]) is None
 
 
