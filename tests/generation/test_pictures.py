@@ -66,4 +66,4 @@ def test_a_run_without_stage_1_is_refused(trained, tmp_path, capsys):
     text = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(text.replace("masks: stylegan", "masks: real"))
     assert show.main(["--run", str(run), "--out", str(tmp_path / "pictures")]) == 2
-    assert "no stage 1 to show" in capsys.readouterr().err
+    assert "the run has no stage 1 to draw masks from" in capsys.readouterr().err

@@ -127,10 +127,7 @@ class DetectionConfig(Section):
     batch_size: PositiveInt = 6  # section 4.1
     image_size: Annotated[int, Field(ge=64, multiple_of=32)] = 512  # side that images are scaled to
     schedule: tuple[Annotated[int, Field(ge=0)], ...] = (0, 500, 1000, 1500, 2000, 2500)  # synthetic images added
-    controls: tuple[Literal["augmented", "repeated"], ...] = (
-        "augmented",
-        "repeated",
-    )  # on real images
+    controls: tuple[Literal["augmented", "repeated"], ...] = ("augmented", "repeated")  # on real images
     seeds: PositiveInt = 1  # trainings of each, with different seeds
     learning_rate: PositiveFloat = 0.002
     weights: dict[Detector, Path] = {}  # local files of starting weights; others start from random weights

@@ -15,7 +15,7 @@ from tsgan_jax.generation.candidates import candidates
 from tsgan_jax.generation.generate import PNG_THREADS, masks_of, set_key, translate
 from tsgan_jax.generation.requests import Request
 from tsgan_jax.generation.runs import TrainedRun
-from tsgan_jax.masks.sample import Indices, sample_masks
+from tsgan_jax.masks.sample import Indices, MaskGenerator, sample_masks
 from tsgan_jax.types import Array, Key
 
 
@@ -40,17 +40,22 @@ class Networks:
 
     trained: TrainedRun
 
+    @property
+    def generator(self) -> MaskGenerator:
+        """Stage 1; UserError for a run without one."""
+        generator = self.trained.generator
+        if generator is None:
+            kind = self.trained.config.generation.masks
+            raise UserError(f"generation.masks is {kind}: the run has no stage 1 to draw masks from")
+        return generator
+
     def masks(self, key: Key, indices: Indices, truncation: float | None = None) -> NDArray[np.uint8]:
         """Masks uint8 [n, h, w] of images `indices` [n] as stage 1 draws them, before any gate.
 
         Mask i depends on the key and i alone.  truncation: None for the run's.  UserError for a run without a stage 1.
         """
-        generator = self.trained.generator
-        if generator is None:
-            kind = self.trained.config.generation.masks
-            raise UserError(f"generation.masks is {kind}: the run has no stage 1 to draw masks from")
         chosen = self.trained.config.generation.truncation if truncation is None else truncation
-        return sample_masks(generator, key, indices, chosen)
+        return sample_masks(self.generator, key, indices, chosen)
 
     def ct(
         self,

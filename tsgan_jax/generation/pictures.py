@@ -8,14 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from tsgan_jax.errors import UserError
 from tsgan_jax.files import replacing
 from tsgan_jax.generation.generate import set_key
 from tsgan_jax.generation.networks import Networks
 from tsgan_jax.images import to_uint8
 from tsgan_jax.labels import PALETTE
 from tsgan_jax.masks.networks import num_layers
-from tsgan_jax.masks.sample import MaskGenerator, walk_mask
+from tsgan_jax.masks.sample import walk_mask
 from tsgan_jax.types import Key
 
 STOPS, FRAMES = 4, 12  # images that a walk passes, and frames from each to the next
@@ -29,13 +28,6 @@ GAP, HEAD, GROUND, INK = 4, 16, (24, 24, 24), (200, 200, 200)
 Tile = NDArray[np.uint8]  # [side, 2 side, 3], a mask in colours and its CT in the window
 
 
-def generator_of(networks: Networks) -> MaskGenerator:
-    """Stage 1; UserError for networks without one."""
-    if networks.trained.generator is None:
-        raise UserError("generation.masks is not stylegan: the run has no stage 1 to show")
-    return networks.trained.generator
-
-
 def ends_of(seed: int, count: int) -> list[Key]:
     """The own keys of the first images that `Networks.masks` draws with the set's key of a seed."""
     return [jax.random.fold_in(set_key(seed, "masks"), index) for index in range(count)]
@@ -45,7 +37,7 @@ def walk(networks: Networks, seed: int, truncation: float) -> list[Tile]:
     """STOPS images with FRAMES steps from each to the next, and from the last to the first."""
     ends = ends_of(seed, STOPS)
     legs = [jax.numpy.stack([first, second]) for first, second in zip(ends, [*ends[1:], ends[0]], strict=True)]
-    generator = generator_of(networks)
+    generator = networks.generator
     masks = [walk_mask(generator, leg, step / FRAMES, truncation) for leg in legs for step in range(FRAMES)]
     return tiles_of(networks, masks, seed)
 
@@ -54,7 +46,7 @@ def mixing(networks: Networks, seed: int, truncation: float) -> list[list[Tile |
     """The first row and column are images; the others have the styles of their row's in the coarse half of the layers,
     and of their column's in the fine half.
     """
-    ends, generator = ends_of(seed, 2 * MIXED), generator_of(networks)
+    ends, generator = ends_of(seed, 2 * MIXED), networks.generator
     half = num_layers(generator.synthesis.resolution) // 2
 
     def mask(row: Key, column: Key) -> NDArray[np.uint8]:
@@ -71,7 +63,7 @@ def mixing(networks: Networks, seed: int, truncation: float) -> list[list[Tile |
 
 def sweep(networks: Networks, seed: int) -> list[list[Tile | None]]:
     """An image a row, at the TRUNCATIONS."""
-    generator = generator_of(networks)
+    generator = networks.generator
     pairs = [jax.numpy.stack([end, end]) for end in ends_of(seed, SWEPT)]
     tiles = tiles_of(networks, [walk_mask(generator, pair, 0.0, psi) for pair in pairs for psi in TRUNCATIONS], seed)
     return [list(tiles[row * len(TRUNCATIONS) :][: len(TRUNCATIONS)]) for row in range(SWEPT)]

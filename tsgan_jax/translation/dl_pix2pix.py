@@ -18,7 +18,7 @@ from tsgan_jax.nn.resample import upsample
 from tsgan_jax.nn.stylegan import modulate
 from tsgan_jax.nn.window_attention import DynamicWindowAttention
 from tsgan_jax.train.learner import Params, step_streams, stream
-from tsgan_jax.translation import appearance as looks
+from tsgan_jax.translation import appearance as appearances
 from tsgan_jax.translation import common
 from tsgan_jax.translation.api import Translator
 from tsgan_jax.translation.common import Adversarial, Extractor, Loss
@@ -122,12 +122,12 @@ def dl_pix2pix(config: DLPix2PixConfig, images_per_epoch: int) -> Translator[Adv
 
     def init(key: Key) -> Adversarial:
         mask, pair = (jnp.zeros((1, config.resolution, config.resolution, NUM_CLASSES + more)) for more in (0, 1))
-        unknown = jnp.zeros((1, looks.NUMBERS))
+        unknown = jnp.zeros((1, appearances.NUMBERS))
         players = (
             initialise(generator, stream(key, "generator"), mask, jax.random.split(key, 1), unknown),
             initialise(critic, stream(key, "critic"), pair),
         )
-        memory = looks.none_yet() if config.appearance else None
+        memory = appearances.none_yet() if config.appearance else None
         return common.start(key, *players, config.adam_betas, frozen=common.frozen_vgg(features), memory=memory)
 
     def step(state: Adversarial, batch: PairBatch) -> tuple[Adversarial, Metrics]:
@@ -142,9 +142,9 @@ def dl_pix2pix(config: DLPix2PixConfig, images_per_epoch: int) -> Translator[Adv
         critic_loss, generator_loss = _losses(config, logits_of, batch.ct, extract)
         appearance = None
         if config.appearance:
-            rows = looks.measured(batch.ct, batch.mask)
-            state = state.replace(memory=looks.kept(state.memory, rows))  # type: ignore[attr-defined]
-            appearance = looks.standardised(state.memory, rows)
+            rows = appearances.measured(batch.ct, batch.mask)
+            state = state.replace(memory=appearances.kept(state.memory, rows))  # type: ignore[attr-defined]
+            appearance = appearances.standardised(state.memory, rows)
         state, metrics = common.alternate(
             state,
             lambda params: generator.apply({"params": params}, mask, jax.random.split(noise, size), appearance),
@@ -157,7 +157,7 @@ def dl_pix2pix(config: DLPix2PixConfig, images_per_epoch: int) -> Translator[Adv
 
     def translate(state: Adversarial, masks: Array, keys: Key) -> Array:
         own = jax.vmap(lambda key: jax.random.fold_in(key, APPEARANCE))(keys)
-        appearance = looks.drawn(state.memory, own) if config.appearance else None
+        appearance = appearances.drawn(state.memory, own) if config.appearance else None
         mask, params = jax.nn.one_hot(masks, NUM_CLASSES), state.generator.params
         return generator.apply({"params": params}, mask, keys, appearance)[..., 0]
 
